@@ -1,0 +1,1 @@
+"""Data: audio files, manifests and fold checks, data sets and mixtures."""

@@ -1,0 +1,220 @@
+"""Reading a metadata table, and checking the choice of classes and folds.
+
+A reader (ESC-50, UrbanSound8k, ...) makes a table with one row a clip:
+
+============  =======================================================
+column        meaning
+============  =======================================================
+clip_id       unique name of the clip, the key of the manifests
+wav           path of the file relative to the data folder
+class_string  name of the class
+fold          number of the fold, int
+============  =======================================================
+"""
+
+import numbers
+
+import pandas as pd
+
+from speechbrain_lmac.checks import UserError
+
+
+def read_metadata(path, columns):
+    r"""Read a metadata CSV file and check that it has the needed columns.
+
+    Arguments
+    ---------
+    path : str | pathlib.Path
+        The CSV file.
+    columns : sequence of str
+        The columns that must be there. Others are kept.
+
+    Returns
+    -------
+    pandas.DataFrame
+        All values as str; nothing is taken for a missing value.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be parsed, has no row, or lacks a column or a
+        value in one of `columns`.
+
+    Example
+    -------
+    >>> path = getfixture("tmpdir") / "meta.csv"
+    >>> path.write("filename,fold\na.wav,1\n")
+    >>> read_metadata(path, ["filename"]).fold.tolist()
+    ['1']
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as err:  # pandas' own errors are ValueErrors
+        raise UserError(
+            f"{path}: expected a comma-separated table, but it cannot be "
+            f"read ({err}). Get the file again."
+        ) from err
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise UserError(
+            f"{path}: expected the columns {', '.join(columns)}; missing: "
+            f"{', '.join(missing)}; found: {', '.join(table.columns)}."
+        )
+    if table.empty:
+        raise UserError(f"{path}: expected one row a clip, found no row.")
+    blank = table[list(columns)].apply(lambda column: column.str.strip() == "")
+    if blank.to_numpy().any():
+        row = int(blank.any(axis=1).to_numpy().argmax())
+        raise UserError(
+            f"{path}: expected a value in the column "
+            f"{blank.columns[blank.iloc[row]][0]} of data row {row + 1}, "
+            "found none."
+        )
+    return table
+
+
+def parse_folds(values, path):
+    """Turn the fold column of a metadata file into integers.
+
+    Arguments
+    ---------
+    values : pandas.Series
+        The column, as str.
+    path : str | pathlib.Path
+        The file, for the error message.
+
+    Returns
+    -------
+    pandas.Series
+        The column, as int.
+
+    Raises
+    ------
+    UserError
+        If a value is not an integer.
+
+    Example
+    -------
+    >>> parse_folds(pd.Series(["1", "5"]), "meta.csv").tolist()
+    [1, 5]
+    """
+    folds = pd.to_numeric(values, errors="coerce")
+    wrong = values[folds.isna() | (folds % 1 != 0)]
+    if len(wrong):
+        raise UserError(
+            f"{path}: expected integers in the column fold, found "
+            f"{wrong.iloc[0]!r} in data row {wrong.index[0] + 1}."
+        )
+    return folds.astype(int)
+
+
+def select_classes(table, classes):
+    """Keep the rows of the chosen classes.
+
+    Arguments
+    ---------
+    table : pandas.DataFrame
+        Rows with a column class_string.
+    classes : sequence of str, optional
+        The chosen classes; None keeps all.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        The chosen rows.
+    class_names : tuple of str
+        In the order of their first appearance in the rows, whatever the
+        order of `classes`: the index of a class never depends on how the
+        choice was written down.
+
+    Raises
+    ------
+    UserError
+        If a class is unknown or none is chosen.
+
+    Example
+    -------
+    >>> table = pd.DataFrame({"class_string": ["dog", "cat", "rain"]})
+    >>> select_classes(table, ["rain", "dog"])[1]
+    ('dog', 'rain')
+    """
+    known = tuple(table.class_string.unique())
+    if classes is None:
+        return table, known
+    if not isinstance(classes, (list, tuple, set)) or not all(
+        isinstance(name, str) for name in classes
+    ):
+        raise UserError(
+            f"`classes`: expected a list of class names, got {classes!r}."
+        )
+    unknown = [name for name in classes if name not in known]
+    if unknown or not len(classes):
+        found = f"unknown: {', '.join(unknown)}" if unknown else "got none"
+        raise UserError(
+            f"`classes`: expected names of classes of the metadata; {found}. "
+            f"Known classes: {', '.join(known)}."
+        )
+    kept = table[table.class_string.isin(list(classes))]
+    return kept, tuple(kept.class_string.unique())
+
+
+def _fold_list(key, value, exist):
+    """One key's folds as a sorted tuple of int."""
+    listed = [value] if isinstance(value, numbers.Number) else value
+    if not isinstance(listed, (list, tuple, set, range)) or not all(
+        isinstance(fold, numbers.Integral) and not isinstance(fold, bool)
+        for fold in listed
+    ):
+        raise UserError(
+            f"`{key}`: expected an integer or a list of integers, got "
+            f"{value!r}. {exist}"
+        )
+    if not listed:
+        raise UserError(
+            f"`{key}`: expected at least one fold, got none. {exist}"
+        )
+    return tuple(sorted({int(fold) for fold in listed}))
+
+
+def check_folds(available, **folds):
+    """Check the choice of folds.
+
+    Arguments
+    ---------
+    available : iterable of int
+        The folds that exist.
+    **folds : int or sequence of int
+        The folds of each split, by the name of the configuration key:
+        ``train_fold_nums=[1, 2, 3]``.
+
+    Returns
+    -------
+    dict
+        Key -> sorted tuple of int.
+
+    Raises
+    ------
+    UserError
+        If a split has no fold, a fold that does not exist, or a fold of
+        another split. The message names the key.
+
+    Example
+    -------
+    >>> check_folds([1, 2, 3], train_fold_nums=[2, 1], test_fold_nums=3)
+    {'train_fold_nums': (1, 2), 'test_fold_nums': (3,)}
+    """
+    available = sorted({int(fold) for fold in available})
+    exist = f"Folds that exist: {available}."
+    checked, owner = {}, {}
+    for key, value in folds.items():
+        checked[key] = _fold_list(key, value, exist)
+        for fold in checked[key]:
+            if fold not in available:
+                raise UserError(f"`{key}`: fold {fold} does not exist. {exist}")
+            if fold in owner:
+                raise UserError(
+                    f"`{key}`: fold {fold} is also in `{owner[fold]}`; a clip "
+                    f"must not be in two splits. {exist}"
+                )
+            owner[fold] = key
+    return checked
