@@ -1,0 +1,137 @@
+"""Classifiers: frozen means frozen, folding is exact, files are checked."""
+
+import copy
+
+import pytest
+import torch
+from speechbrain.lobes.models.Cnn14 import Cnn14
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
+from speechbrain_lmac.classifiers.loading import (
+    load_classifier,
+    load_weights,
+    save_classifier,
+)
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.pipelines import make_label_encoder
+
+
+@pytest.fixture(scope="module")
+def cnn14():
+    torch.manual_seed(0)
+    embedder = Cnn14(80, 2048, return_reps=True)
+    model = Cnn14Classifier(embedder, torch.nn.Linear(2048, 5)).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.1)
+    return model
+
+
+def test_folded_cnn14_equals_speechbrains(cnn14):
+    features = torch.rand(1, 64, 80)
+    embedding, hidden = cnn14.embedding_model(features)
+    frozen = copy.deepcopy(cnn14).freeze()(features)
+    logits = cnn14.classifier(embedding.squeeze(1))
+    pairs = zip(
+        (logits, embedding.squeeze(1), *hidden),
+        (frozen.logits, frozen.embedding, *frozen.hidden),
+        strict=True,
+    )
+    for expected, found in pairs:
+        # float32: the two orders of the same products differ by a few ulps
+        error = (expected - found).abs().max() / expected.abs().max()
+        assert error < 1e-5
+
+
+def test_folding_notices_changed_weights(cnn14):
+    model = copy.deepcopy(cnn14).freeze()
+    features = torch.rand(1, 64, 80)
+    before = model(features).logits
+    with torch.no_grad():
+        model.embedding_model.conv_block6.norm2.weight.mul_(2)
+    after = model(features).logits
+    assert not torch.allclose(before, after)
+    expected = model.classifier(model.embedding_model(features)[0].squeeze(1))
+    torch.testing.assert_close(after, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 18, 31, 32, 50])
+def test_short_clips_are_classified(cnn14, frames):
+    for model in (cnn14, SlimCnn(n_classes=3).eval()):
+        output = model(torch.rand(1, frames, 80))
+        assert torch.isfinite(output.logits).all()
+
+
+def test_frozen_stays_in_eval_and_takes_no_gradient():
+    model = torch.nn.ModuleList([SlimCnn(n_classes=3).freeze()])
+    model.train()
+    assert not any(m.training for m in model[0].modules())
+    before = fingerprint(model[0])
+    model[0](torch.rand(4, 64, 80))
+    assert fingerprint(model[0]) == before
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_unfrozen_would_have_moved():
+    model = SlimCnn(n_classes=3).train()
+    before = fingerprint(model)
+    model(torch.rand(4, 64, 80))
+    assert fingerprint(model) != before  # batch-norm buffers
+
+
+def test_hidden_maps_are_as_declared(cnn14):
+    for model in (cnn14, SlimCnn(n_classes=3)):
+        hidden = model(torch.rand(1, 128, 80)).hidden
+        assert tuple(h.shape[1] for h in hidden) == model.hidden_channels
+        assert tuple(128 // h.shape[2] for h in hidden) == model.hidden_strides
+
+
+def test_cnn14_without_its_maps_is_refused():
+    with pytest.raises(ValueError, match="return_reps=True"):
+        Cnn14Classifier(Cnn14(80, 16), torch.nn.Linear(16, 2))
+
+
+def test_a_folder_round_trip(tmp_path):
+    model, other = SlimCnn(n_classes=3), SlimCnn(n_classes=3)
+    encoder = make_label_encoder(["a", "b", "c"])
+    save_classifier(tmp_path, model.parts(), encoder, seed=1)
+    labels = load_classifier(str(tmp_path), other.parts())
+    assert fingerprint(model) == fingerprint(other)
+    assert labels.name == "label_encoder.txt"
+
+
+def test_another_class_count_or_architecture_is_named(tmp_path):
+    torch.save(SlimCnn(n_classes=3).state_dict(), tmp_path / "classifier.ckpt")
+    with pytest.raises(UserError, match=r"linear.weight.*\(10, 256\).*\(3,"):
+        load_classifier(str(tmp_path), SlimCnn(n_classes=10).parts())
+    with pytest.raises(UserError, match="missing keys bias, weight"):
+        load_weights(
+            torch.nn.Linear(2, 2), tmp_path / "classifier.ckpt", "key"
+        )
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="there is no folder"):
+        load_classifier(str(tmp_path / "no"), SlimCnn(n_classes=2).parts())
+    with pytest.raises(UserError, match="no checkpoint"):
+        load_classifier(str(tmp_path), SlimCnn(n_classes=2).parts())
+    (tmp_path / "classifier.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="not a readable"):
+        load_classifier(str(tmp_path), SlimCnn(n_classes=2).parts())
+
+
+def test_hub_out_of_reach_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import speechbrain_lmac.classifiers.loading as loading
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(loading, "fetch", refuse)
+    with pytest.raises(UserError, match="fpaissan/r.*--classifier_source"):
+        load_classifier("fpaissan/r", SlimCnn(n_classes=2).parts(), tmp_path)
