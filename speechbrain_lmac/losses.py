@@ -1,0 +1,213 @@
+"""The terms of the L-MAC objective, each a pure function.
+
+Every term is a mean over clips (and bins), so the batch size changes no
+weight. Source: Paissan, Ravanelli, Subakan, "Listenable Maps for Audio
+Classifiers", ICML 2024 (arXiv 2403.13086), section 3:
+
+    min  l_in CE(f(M*X), y) - l_out CE(f((1-M)*X), y) + l_s |M|_1
+         (+ l_tv TV(M)) + l_g guidance
+
+with y the classifier's own decision on X.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import torch
+import torch.nn.functional as F
+
+MASK_OUT_LOSSES = ("published", "saturating")
+CROSSCOR_TYPES = ("dotp", "conv")
+GUIDE_LOSS_TYPES = ("binary", "distance")
+
+
+def mask_in_loss(logits, target):
+    """The masked-in clip keeps the decision: ``CE(f(M*X), y)``.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        Logits on the masked-in clip, shape (batch, classes).
+    target : torch.Tensor
+        Explained classes, shape (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar, >= 0, in nats.
+
+    Example
+    -------
+    >>> loss = mask_in_loss(torch.zeros(2, 4), torch.tensor([0, 3]))
+    >>> round(loss.item(), 4)  # ln 4
+    1.3863
+    """
+    return F.cross_entropy(logits, target)
+
+
+def mask_out_loss(logits, target, kind="published"):
+    """The masked-out rest loses the decision.
+
+    ``published`` is the paper's ``-CE(f((1-M)*X), y)``, which has no lower
+    bound: a clip whose class is gone already keeps pulling. ``saturating`` is
+    ``-log(1 - p_y)``: its gradient fades once the class is gone.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        Logits on the masked-out clip, shape (batch, classes).
+    target : torch.Tensor
+        Explained classes, shape (batch,).
+    kind : str
+        ``published`` or ``saturating``.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar, in nats.
+
+    Example
+    -------
+    >>> logits, target = torch.zeros(1, 2), torch.tensor([0])
+    >>> round(mask_out_loss(logits, target, "saturating").item(), 4)  # ln 2
+    0.6931
+    """
+    if kind == "published":
+        return -F.cross_entropy(logits, target)
+    if kind != "saturating":
+        raise ValueError(
+            f"Expected `mask_out_loss` to be one of {MASK_OUT_LOSSES}, "
+            f"but got {kind!r}"
+        )
+    others = logits.scatter(1, target[:, None], float("-inf"))
+    return (logits.logsumexp(1) - others.logsumexp(1)).mean()
+
+
+def sparsity_loss(mask):
+    """``|M|_1`` as a mean over bins, per clip.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        Shape (batch, frames, bins), in [0, 1].
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (batch,), in [0, 1].
+
+    Example
+    -------
+    >>> sparsity_loss(torch.tensor([[[0.0, 1.0]], [[0.5, 0.0]]])).tolist()
+    [0.5, 0.25]
+    """
+    return mask.abs().mean((-2, -1))
+
+
+def total_variation(mask):
+    """Mean squared step between neighbours, in time and frequency, per clip.
+
+    Half the sum of the squared steps, as in the reference recipe, divided by
+    the number of bins, so that neither clip length nor batch size matters.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        Shape (batch, frames, bins), in [0, 1].
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (batch,), >= 0.
+
+    Example
+    -------
+    >>> total_variation(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])).tolist()
+    [0.25]
+    """
+    time = (mask[:, 1:] - mask[:, :-1]).square().sum((-2, -1))
+    frequency = (mask[..., 1:] - mask[..., :-1]).square().sum((-2, -1))
+    return (time + frequency) / (2 * mask.shape[-2] * mask.shape[-1])
+
+
+def cross_correlation(masked_in, clean, kind="dotp"):
+    """Normalised cross-correlation of masked-in and clean spectrogram.
+
+    Arguments
+    ---------
+    masked_in : torch.Tensor
+        ``M * X``, shape (batch, frames, bins).
+    clean : torch.Tensor
+        The clip before contamination, same shape.
+    kind : str
+        ``dotp``: cosine of the two spectrograms. ``conv``: the same after
+        each one's mean is taken off (the reference's convolution of two maps
+        of one size has a single output, this one).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (batch,), in [-1, 1]; 0 where one of them is silent.
+
+    Example
+    -------
+    >>> x = torch.rand(2, 5, 4)
+    >>> torch.allclose(cross_correlation(2 * x, x), torch.ones(2))
+    True
+    """
+    if kind not in CROSSCOR_TYPES:
+        raise ValueError(
+            f"Expected `crosscortype` to be one of {CROSSCOR_TYPES}, "
+            f"but got {kind!r}"
+        )
+    a, b = masked_in.flatten(1), clean.flatten(1)
+    if kind == "conv":
+        a = a - a.mean(1, keepdim=True)
+        b = b - b.mean(1, keepdim=True)
+    return F.cosine_similarity(a, b, dim=1, eps=1e-8)
+
+
+def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
+    """How far the explanation is from the clip before contamination.
+
+    ``distance``: mean squared difference of ``M * X`` and ``X_clean``.
+    ``binary``: cross-entropy of M against the oracle mask
+    ``X_clean >= bin_th * max(X_clean)``.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        Shape (batch, frames, bins), in [0, 1].
+    log_magnitude : torch.Tensor
+        ``log1p`` magnitude of the contaminated clip, same shape.
+    clean : torch.Tensor
+        ``log1p`` magnitude of the clean clip, same shape.
+    kind : str
+        ``binary`` or ``distance``.
+    bin_th : float
+        Share of the clip's maximum from which a bin belongs to the oracle.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (batch,), >= 0.
+
+    Example
+    -------
+    >>> x = torch.rand(1, 3, 2)
+    >>> guidance_loss(torch.ones_like(x), x, x, kind="distance").tolist()
+    [0.0]
+    """
+    if kind == "distance":
+        return (mask * log_magnitude - clean).square().mean((-2, -1))
+    if kind != "binary":
+        raise ValueError(
+            f"Expected `guidelosstype` to be one of {GUIDE_LOSS_TYPES}, "
+            f"but got {kind!r}"
+        )
+    oracle = (clean >= bin_th * clean.amax((-2, -1), keepdim=True)).float()
+    with torch.autocast(mask.device.type, enabled=False):
+        entropy = F.binary_cross_entropy(
+            mask.float(), oracle.float(), reduction="none"
+        )
+    return entropy.mean((-2, -1))

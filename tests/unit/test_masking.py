@@ -1,0 +1,73 @@
+"""Masked inputs: conservation, both domains, gradients."""
+
+import pytest
+import torch
+
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.masking import explain, mask_features
+
+FRONTEND = FrontEnd()
+
+
+@pytest.fixture
+def log_magnitude():
+    return FRONTEND(torch.randn(2, 8000)).log_magnitude
+
+
+@pytest.mark.parametrize("domain, bins", [("stft", 513), ("mel", 80)])
+def test_ones_keep_all_and_zeros_keep_nothing(log_magnitude, domain, bins):
+    features = FRONTEND.mel(log_magnitude)
+    ones = torch.ones(2, log_magnitude.shape[1], bins)
+    kept = mask_features(ones, log_magnitude, FRONTEND, domain)
+    gone = mask_features(1 - ones, log_magnitude, FRONTEND, domain)
+    torch.testing.assert_close(kept.masked_in, features)
+    torch.testing.assert_close(gone.masked_out, features)
+    assert kept.masked_out.abs().max() == 0
+    assert gone.masked_in.abs().max() == 0
+
+
+def test_a_masks_complement_swaps_the_parts(log_magnitude):
+    mask = torch.rand(log_magnitude.shape)
+    one = mask_features(mask, log_magnitude, FRONTEND)
+    other = mask_features(1 - mask, log_magnitude, FRONTEND)
+    torch.testing.assert_close(
+        one.masked_in, other.masked_out, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_mel_parts_sum_to_the_features(log_magnitude):
+    mask = torch.rand(2, log_magnitude.shape[1], 80)
+    parts = mask_features(mask, log_magnitude, FRONTEND, "mel")
+    torch.testing.assert_close(
+        parts.masked_in + parts.masked_out, FRONTEND.mel(log_magnitude)
+    )
+
+
+def test_gradients_reach_the_decoder_alone():
+    classifier = SlimCnn(n_classes=3).freeze()
+    decoder = build_decoder(classifier, FRONTEND)
+    explanation = explain(
+        torch.randn(2, 8000), FRONTEND, classifier, decoder
+    )
+    masked = mask_features(
+        explanation.mask, explanation.spectrum.log_magnitude, FRONTEND
+    )
+    classifier(masked.masked_in).logits.sum().backward()
+    assert all(p.grad is None for p in classifier.parameters())
+    used = [p for p in decoder.parameters() if p.grad is not None]
+    assert len(used) == len(list(decoder.parameters()))
+    assert any(p.grad.abs().sum() > 0 for p in used)
+
+
+def test_a_clip_shorter_than_the_classifier_needs():
+    classifier = SlimCnn(n_classes=3).freeze()
+    decoder = build_decoder(classifier, FRONTEND)
+    mask = explain(torch.randn(1, 3200), FRONTEND, classifier, decoder).mask
+    assert mask.shape == (1, 18, 513)
+
+
+def test_unknown_domain(log_magnitude):
+    with pytest.raises(ValueError, match="mask domain.*'wave'"):
+        mask_features(log_magnitude, log_magnitude, FRONTEND, "wave")
