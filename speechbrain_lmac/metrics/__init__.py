@@ -1,0 +1,47 @@
+"""Metrics of explanations: per-clip values, separation and statistics."""
+
+from speechbrain_lmac.metrics.functional import (
+    average_drop,
+    average_drop_speechbrain,
+    average_gain,
+    average_increase,
+    complexity,
+    explanation_metrics,
+    faithfulness,
+    input_fidelity,
+    mask_mean,
+    sparseness,
+)
+from speechbrain_lmac.metrics.separation import (
+    energy_kept,
+    log1p_gain,
+    si_sdr,
+    si_sdr_gain,
+)
+from speechbrain_lmac.metrics.stats import (
+    DIRECTIONS,
+    ClipStats,
+    Summary,
+    summarize,
+)
+
+__all__ = [
+    "DIRECTIONS",
+    "ClipStats",
+    "Summary",
+    "average_drop",
+    "average_drop_speechbrain",
+    "average_gain",
+    "average_increase",
+    "complexity",
+    "energy_kept",
+    "explanation_metrics",
+    "faithfulness",
+    "input_fidelity",
+    "log1p_gain",
+    "mask_mean",
+    "si_sdr",
+    "si_sdr_gain",
+    "sparseness",
+    "summarize",
+]

@@ -1,0 +1,396 @@
+"""Per-clip metrics of explanations: AI, AD, AG, FF, Fid-In, SPS, COMP, MM.
+
+Every function takes a batch and returns one value per clip; the mean over
+clips is the figure that tables print (see
+:class:`speechbrain_lmac.metrics.stats.ClipStats`). Notation, with c the
+explained class (the classifier's own decision), X the input and M the mask:
+
+* p, the probability of c on X,
+* o, the probability of c on the masked-in input M * X,
+* q, the probability of c on the masked-out input (1 - M) * X,
+
+all three from one softmax. A value that is undefined is NaN, never zero: a
+clip whose probabilities or mask hold NaN, and the SPS and COMP of a mask
+without any energy. Values are computed in double precision and returned in
+float32 (float64 for float64 inputs).
+
+Reference: F. Paissan, M. Ravanelli and C. Subakan, "Listenable maps for audio
+classifiers", ICML 2024, https://arxiv.org/abs/2403.13086, section 4.
+"""
+
+import torch
+
+from speechbrain_lmac.checks import (
+    UserError,
+    check_mask,
+    check_probs,
+    check_same_shape,
+)
+from speechbrain_lmac.metrics.masks import complexity, mask_mean, sparseness
+
+__all__ = [
+    "average_drop",
+    "average_drop_speechbrain",
+    "average_gain",
+    "average_increase",
+    "complexity",
+    "explanation_metrics",
+    "faithfulness",
+    "input_fidelity",
+    "mask_mean",
+    "sparseness",
+]
+
+AD_VARIANTS = ("definition", "speechbrain")
+
+
+def average_increase(probs, masked_probs, target):
+    """Whether the mask raises the explained class; 0 or 100, higher is better.
+
+    AI = 100 * 1[o > p]. A tie is no increase.
+
+    Arguments
+    ---------
+    probs : torch.Tensor
+        Class probabilities on the input, (batch, classes).
+    masked_probs : torch.Tensor
+        Class probabilities on the masked-in input, (batch, classes).
+    target : torch.Tensor
+        The explained class of each clip, integers (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch,), in percent.
+
+    Raises
+    ------
+    UserError
+        If the rows are no probabilities.
+    ValueError
+        If shapes or targets do not fit.
+
+    Example
+    -------
+    >>> p = torch.tensor([[0.8, 0.2], [0.4, 0.6]])
+    >>> o = torch.tensor([[0.6, 0.4], [0.3, 0.7]])
+    >>> average_increase(p, o, torch.tensor([0, 1]))
+    tensor([  0., 100.])
+    """
+    p, o, dtype = _target_probs(probs, masked_probs, target, "masked_probs")
+    increase = torch.where((o > p), 100.0, 0.0)
+    return torch.where((p + o).isnan(), torch.nan, increase).to(dtype)
+
+
+def average_drop(probs, masked_probs, target):
+    """Percent of the explained class's probability lost; lower is better.
+
+    AD = 100 * relu(p - o) / p, in [0, 100]. Where p is exactly 0 nothing can
+    be lost and AD is 0; no small constant biases the other values.
+
+    Arguments
+    ---------
+    probs : torch.Tensor
+        Class probabilities on the input, (batch, classes).
+    masked_probs : torch.Tensor
+        Class probabilities on the masked-in input, (batch, classes).
+    target : torch.Tensor
+        The explained class of each clip, integers (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch,), in percent.
+
+    Raises
+    ------
+    UserError
+        If the rows are no probabilities.
+    ValueError
+        If shapes or targets do not fit.
+
+    Example
+    -------
+    >>> p, o = torch.tensor([[0.8, 0.2]]), torch.tensor([[0.6, 0.4]])
+    >>> round(average_drop(p, o, torch.tensor([0])).item(), 2)
+    25.0
+    """
+    p, o, dtype = _target_probs(probs, masked_probs, target, "masked_probs")
+    # p == 0 makes the numerator 0, so any denominator gives the right value.
+    room = torch.where(p == 0, 1.0, p)
+    return (100 * torch.relu(p - o) / room).to(dtype)
+
+
+def average_drop_speechbrain(probs, masked_probs, target):
+    """Average drop as the SpeechBrain recipe computes it; lower is better.
+
+    The recipe ESC50/interpret applies softmax to values that are already
+    probabilities: with p' and o' taken from softmax(probs) and
+    softmax(masked_probs), AD' = 100 * relu(p' - o') / (p' + 1e-10). The
+    second softmax squeezes probabilities into a narrow range, which makes the
+    drop far smaller than that of the definition. Published tables carry it,
+    so it serves for like-for-like comparisons only.
+
+    Arguments
+    ---------
+    probs : torch.Tensor
+        Class probabilities (after one softmax) on the input,
+        (batch, classes).
+    masked_probs : torch.Tensor
+        Class probabilities on the masked-in input, (batch, classes).
+    target : torch.Tensor
+        The explained class of each clip, integers (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch,), in percent.
+
+    Raises
+    ------
+    UserError
+        If the rows are no probabilities.
+    ValueError
+        If shapes or targets do not fit.
+
+    Example
+    -------
+    >>> p, o = torch.tensor([[0.8, 0.2]]), torch.tensor([[0.6, 0.4]])
+    >>> round(average_drop_speechbrain(p, o, torch.tensor([0])).item(), 2)
+    14.84
+    """
+    _check_inputs(probs, masked_probs, target, "masked_probs")
+    dtype = _result_dtype(probs)
+    p = _gather(probs.double().softmax(dim=1), target)
+    o = _gather(masked_probs.double().softmax(dim=1), target)
+    return (100 * torch.relu(p - o) / (p + 1e-10)).to(dtype)
+
+
+def average_gain(probs, masked_probs, target):
+    """Percent of the missing probability won by the mask; higher is better.
+
+    AG = 100 * relu(o - p) / (1 - p), in [0, 100]. Where p is exactly 1 no
+    gain is possible and AG is 0; no small constant biases the other values.
+
+    Arguments
+    ---------
+    probs : torch.Tensor
+        Class probabilities on the input, (batch, classes).
+    masked_probs : torch.Tensor
+        Class probabilities on the masked-in input, (batch, classes).
+    target : torch.Tensor
+        The explained class of each clip, integers (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch,), in percent.
+
+    Raises
+    ------
+    UserError
+        If the rows are no probabilities.
+    ValueError
+        If shapes or targets do not fit.
+
+    Example
+    -------
+    >>> p, o = torch.tensor([[0.6, 0.4]]), torch.tensor([[0.7, 0.3]])
+    >>> round(average_gain(p, o, torch.tensor([0])).item(), 2)
+    25.0
+    """
+    p, o, dtype = _target_probs(probs, masked_probs, target, "masked_probs")
+    # p == 1 makes the numerator 0, so any denominator gives the right value.
+    room = torch.where(p == 1, 1.0, 1 - p)
+    return (100 * torch.relu(o - p) / room).to(dtype)
+
+
+def faithfulness(probs, masked_out_probs, target):
+    """Probability lost when the explanation is removed; higher is better.
+
+    FF = p - q, in [-1, 1].
+
+    Arguments
+    ---------
+    probs : torch.Tensor
+        Class probabilities on the input, (batch, classes).
+    masked_out_probs : torch.Tensor
+        Class probabilities on the masked-out input, (batch, classes).
+    target : torch.Tensor
+        The explained class of each clip, integers (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch,), a difference of probabilities.
+
+    Raises
+    ------
+    UserError
+        If the rows are no probabilities.
+    ValueError
+        If shapes or targets do not fit.
+
+    Example
+    -------
+    >>> p, q = torch.tensor([[0.75, 0.25]]), torch.tensor([[0.5, 0.5]])
+    >>> faithfulness(p, q, torch.tensor([0]))
+    tensor([0.2500])
+    """
+    p, q, dtype = _target_probs(
+        probs, masked_out_probs, target, "masked_out_probs"
+    )
+    return (p - q).to(dtype)
+
+
+def input_fidelity(masked_probs, target):
+    """Whether the masked-in input keeps the decision; 0 or 1, higher is better.
+
+    Fid-In = 1[argmax f(M * X) = c].
+
+    Arguments
+    ---------
+    masked_probs : torch.Tensor
+        Class probabilities on the masked-in input, (batch, classes).
+    target : torch.Tensor
+        The explained class of each clip, integers (batch,).
+
+    Returns
+    -------
+    torch.Tensor
+        (batch,), 0 or 1.
+
+    Raises
+    ------
+    UserError
+        If the rows are no probabilities.
+    ValueError
+        If shapes or targets do not fit.
+
+    Example
+    -------
+    >>> o = torch.tensor([[0.6, 0.4], [0.3, 0.7]])
+    >>> input_fidelity(o, torch.tensor([0, 0]))
+    tensor([1., 0.])
+    """
+    check_probs(masked_probs, "masked_probs", allow_nan=True)
+    _check_target(masked_probs, target)
+    kept = torch.where(masked_probs.argmax(dim=1) == target, 1.0, 0.0)
+    undefined = masked_probs.isnan().any(dim=1)
+    kept = torch.where(undefined, torch.nan, kept)
+    return kept.to(_result_dtype(masked_probs))
+
+
+def explanation_metrics(
+    probs,
+    masked_in_probs,
+    masked_out_probs,
+    mask,
+    target,
+    ad_variant="definition",
+):
+    """Compute every metric of a batch of explanations.
+
+    Arguments
+    ---------
+    probs : torch.Tensor
+        Class probabilities on the input, (batch, classes).
+    masked_in_probs : torch.Tensor
+        Class probabilities on the masked-in input, (batch, classes).
+    masked_out_probs : torch.Tensor
+        Class probabilities on the masked-out input, (batch, classes).
+    mask : torch.Tensor
+        The masks, (batch, ...), values in [0, 1] (NaN makes SPS, COMP and MM
+        of that clip NaN).
+    target : torch.Tensor
+        The explained class of each clip, integers (batch,).
+    ad_variant : str
+        "definition" (:func:`average_drop`) or "speechbrain"
+        (:func:`average_drop_speechbrain`).
+
+    Returns
+    -------
+    dict
+        "AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP" and "MM", each a
+        tensor (batch,).
+
+    Raises
+    ------
+    UserError
+        If the rows are no probabilities, the mask leaves [0, 1] or
+        `ad_variant` is unknown.
+    ValueError
+        If shapes or targets do not fit.
+
+    Example
+    -------
+    >>> p = torch.tensor([[0.8, 0.2]])
+    >>> q = torch.tensor([[0.5, 0.5]])
+    >>> m = torch.ones(1, 3, 4)
+    >>> values = explanation_metrics(p, p, q, m, torch.tensor([0]))
+    >>> values["Fid-In"], values["MM"]
+    (tensor([1.]), tensor([1.]))
+    """
+    if ad_variant not in AD_VARIANTS:
+        raise UserError(
+            f"`ad_variant` must be one of {', '.join(AD_VARIANTS)}, "
+            f"got {ad_variant!r}."
+        )
+    check_mask(mask, allow_nan=True)
+    if mask.shape[0] != probs.shape[0]:
+        raise ValueError(
+            f"Expected `mask` with {probs.shape[0]} clips as `probs` but got "
+            f"{mask.shape[0]}."
+        )
+    by_definition = ad_variant == "definition"
+    drop = average_drop if by_definition else average_drop_speechbrain
+    return {
+        "AI": average_increase(probs, masked_in_probs, target),
+        "AD": drop(probs, masked_in_probs, target),
+        "AG": average_gain(probs, masked_in_probs, target),
+        "FF": faithfulness(probs, masked_out_probs, target),
+        "Fid-In": input_fidelity(masked_in_probs, target),
+        "SPS": sparseness(mask),
+        "COMP": complexity(mask),
+        "MM": mask_mean(mask),
+    }
+
+
+def _target_probs(probs, other_probs, target, other_name):
+    """Return the target's two probabilities, double (batch,), and a dtype."""
+    _check_inputs(probs, other_probs, target, other_name)
+    # Rounding may carry a probability past 1, which would break the ranges.
+    p = _gather(probs.double(), target).clamp(0, 1)
+    o = _gather(other_probs.double(), target).clamp(0, 1)
+    return p, o, _result_dtype(probs)
+
+
+def _gather(probs, target):
+    chosen = probs.gather(1, target.long().unsqueeze(1)).squeeze(1)
+    return torch.where(probs.isnan().any(dim=1), torch.nan, chosen)
+
+
+def _result_dtype(tensor):
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _check_inputs(probs, other_probs, target, other_name):
+    check_probs(probs, "probs", allow_nan=True)
+    check_probs(other_probs, other_name, allow_nan=True)
+    check_same_shape(probs, other_probs, ("probs", other_name))
+    _check_target(probs, target)
+
+
+def _check_target(probs, target):
+    batch, classes = probs.shape
+    integer = not (target.is_floating_point() or target.is_complex())
+    if target.shape != (batch,) or not integer or target.dtype == torch.bool:
+        raise ValueError(
+            f"Expected `target` as integers of shape ({batch},) but got "
+            f"{tuple(target.shape)}, {target.dtype}."
+        )
+    if batch and not 0 <= int(target.min()) <= int(target.max()) < classes:
+        raise ValueError(
+            f"Expected `target` in [0, {classes - 1}] but got values from "
+            f"{int(target.min())} to {int(target.max())}."
+        )

@@ -1,0 +1,215 @@
+"""How well an explanation singles out a known source of a mixture.
+
+With the sources of a mixture at hand, two questions have an answer: which
+share of a source's energy the explanation lets through (:func:`energy_kept`
+of :func:`log1p_gain`), and how close the listenable explanation comes to the
+source (:func:`si_sdr`, :func:`si_sdr_gain`). An undefined value (a silent
+source, a silent estimate) is NaN, never zero. Values are computed in double
+precision and returned in float32 (float64 for float64 inputs).
+"""
+
+import torch
+
+from speechbrain_lmac.checks import check_mask, check_same_shape
+
+# Below it, expm1(M * log1p(x)) / x is M to all digits of double precision.
+TINY_MAGNITUDE = 1e-18
+# Energy that is left after removing the mean of a constant: rounding.
+SILENT_RATIO = 1e-24
+
+
+def log1p_gain(mask, magnitude):
+    """Linear gain that a mask on the log1p spectrogram gives to each bin.
+
+    The listenable explanation has the magnitude expm1(M * log1p(|X|)), thus
+    the gain G = expm1(M * log1p(|X|)) / |X| = ((1 + |X|)^M - 1) / |X|. It
+    lies in [0, M] by Bernoulli's inequality: M at |X| -> 0 (the limit is
+    returned at 0), falling with |X|.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        The mask M, (batch, frames, bins), values in [0, 1].
+    magnitude : torch.Tensor
+        The linear STFT magnitude |X| of the mixture, same shape, >= 0.
+
+    Returns
+    -------
+    torch.Tensor
+        The gain, (batch, frames, bins), in [0, 1].
+
+    Raises
+    ------
+    UserError
+        If the mask leaves [0, 1].
+    ValueError
+        If the shapes differ or a magnitude is negative.
+
+    Example
+    -------
+    >>> mask, magnitude = torch.full((1, 1, 2), 0.5), torch.tensor([[[0, 3.0]]])
+    >>> log1p_gain(mask, magnitude)
+    tensor([[[0.5000, 0.3333]]])
+    """
+    check_same_shape(mask, magnitude, ("mask", "magnitude"))
+    check_mask(mask, allow_nan=True)
+    if magnitude.numel() and (magnitude < 0).any():
+        raise ValueError(
+            "Expected `magnitude` of values >= 0 but got "
+            f"{magnitude.min().item():.3g}."
+        )
+    wide_mask, wide = mask.double(), magnitude.double()
+    near_zero = wide < TINY_MAGNITUDE
+    safe = torch.where(near_zero, 1.0, wide)
+    gain = torch.expm1(wide_mask * torch.log1p(safe)) / safe
+    gain = torch.where(near_zero, wide_mask, gain)
+    return gain.clamp(0, 1).to(_result_dtype(mask))
+
+
+def energy_kept(gain, power):
+    """Share of a source's energy that the explanation keeps; in [0, 1].
+
+    share = sum(G^2 * |S|^2) / sum(|S|^2) over frames and bins, S being the
+    STFT of the source alone and G the gain that the explanation applies to
+    the mixture (:func:`log1p_gain`). A mask of zeros keeps 0, a mask of ones
+    1. It is measured in the STFT domain, before resynthesis. Good
+    explanations keep much of the target and little of the interferer; the
+    share of one source alone says little.
+
+    Arguments
+    ---------
+    gain : torch.Tensor
+        The linear gain of each bin, (batch, frames, bins), in [0, 1].
+    power : torch.Tensor
+        The power |S|^2 of the source in each bin, same shape, >= 0.
+
+    Returns
+    -------
+    torch.Tensor
+        (batch,); NaN where the source is silent.
+
+    Raises
+    ------
+    UserError
+        If the gain leaves [0, 1].
+    ValueError
+        If the shapes differ or a power is negative.
+
+    Example
+    -------
+    >>> gain = torch.tensor([[[1.0, 0.5]]])
+    >>> energy_kept(gain, torch.tensor([[[3.0, 1.0]]]))
+    tensor([0.8125])
+    """
+    check_same_shape(gain, power, ("gain", "power"))
+    check_mask(gain, "gain", allow_nan=True)
+    if power.numel() and (power < 0).any():
+        raise ValueError(
+            f"Expected `power` of values >= 0 but got {power.min().item():.3g}."
+        )
+    weights = power.double().flatten(1)
+    kept = (gain.double().flatten(1).square() * weights).sum(dim=1)
+    # A silent source is 0 / 0: NaN, as intended.
+    return (kept / weights.sum(dim=1)).to(_result_dtype(gain))
+
+
+def si_sdr(estimate, reference, zero_mean=False):
+    """Scale-invariant signal-to-distortion ratio in dB; higher is better.
+
+    With the target a * s, a = <e, s> / <s, s>, of the estimate e and the
+    reference s, SI-SDR = 10 log10(|a s|^2 / |a s - e|^2) (Le Roux et al.,
+    "SDR: half-baked or well done?", ICASSP 2019, equation 3). An estimate
+    that equals the reference up to a factor has +inf, an estimate orthogonal
+    to it -inf.
+
+    Arguments
+    ---------
+    estimate : torch.Tensor
+        The estimated waveform, (..., samples).
+    reference : torch.Tensor
+        The true waveform, same shape.
+    zero_mean : bool
+        Whether to subtract each signal's mean first, as some toolkits do;
+        the paper's definition does not.
+
+    Returns
+    -------
+    torch.Tensor
+        (...), in dB; NaN where the reference or the estimate is silent.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the signals have no samples.
+
+    Example
+    -------
+    >>> s = torch.tensor([[1.0, 0.0]])
+    >>> round(si_sdr(torch.tensor([[1.0, 0.1]]), s).item(), 3)
+    20.0
+    """
+    check_same_shape(estimate, reference, ("estimate", "reference"))
+    if estimate.dim() == 0 or estimate.shape[-1] == 0:
+        raise ValueError(
+            "Expected `estimate` of shape (..., samples) with samples > 0 but "
+            f"got {tuple(estimate.shape)}."
+        )
+    dtype = _result_dtype(estimate)
+    estimate, estimate_silent = _prepare(estimate, zero_mean)
+    reference, reference_silent = _prepare(reference, zero_mean)
+    scale = (estimate * reference).sum(-1) / reference.square().sum(-1)
+    target = scale.unsqueeze(-1) * reference
+    ratio = target.square().sum(-1) / (target - estimate).square().sum(-1)
+    silent = estimate_silent | reference_silent
+    ratio = torch.where(silent, torch.nan, ratio)
+    return (10 * torch.log10(ratio)).to(dtype)
+
+
+def si_sdr_gain(estimate, mixture, reference, zero_mean=False):
+    """Gain in SI-SDR of an estimate over the mixture, in dB.
+
+    Arguments
+    ---------
+    estimate : torch.Tensor
+        The estimated waveform, (..., samples).
+    mixture : torch.Tensor
+        The mixture that the estimate was made from, same shape.
+    reference : torch.Tensor
+        The true waveform, same shape.
+    zero_mean : bool
+        As in :func:`si_sdr`.
+
+    Returns
+    -------
+    torch.Tensor
+        (...), in dB, higher is better; -inf where the mixture is the
+        reference itself (nothing to gain) and the estimate is not, NaN where
+        a value is undefined.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the signals have no samples.
+
+    Example
+    -------
+    >>> s, mix = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])
+    >>> round(si_sdr_gain(torch.tensor([[1.0, 0.1]]), mix, s).item(), 3)
+    20.0
+    """
+    check_same_shape(mixture, reference, ("mixture", "reference"))
+    after = si_sdr(estimate, reference, zero_mean)
+    return after - si_sdr(mixture, reference, zero_mean)
+
+
+def _prepare(signal, zero_mean):
+    """Return the signal in double, its mean removed if asked, and silence."""
+    signal = signal.double()
+    energy = signal.square().sum(-1)
+    if zero_mean:
+        signal = signal - signal.mean(-1, keepdim=True)
+    return signal, signal.square().sum(-1) <= SILENT_RATIO * energy
+
+
+def _result_dtype(tensor):
+    return torch.promote_types(tensor.dtype, torch.float32)

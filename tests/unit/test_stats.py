@@ -1,0 +1,328 @@
+"""Tests of the statistics over clips: means, intervals, tables."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.metrics import stats as stats_module
+from speechbrain_lmac.metrics.functional import explanation_metrics
+from speechbrain_lmac.metrics.stats import (
+    DIRECTIONS,
+    ClipStats,
+    Summary,
+    summarize,
+)
+
+NAN, INF = float("nan"), float("inf")
+
+
+def filled():
+    """Three clips in two batches, one value undefined."""
+    stats = ClipStats()
+    stats.append(
+        ["a", "b"],
+        {"AI": torch.tensor([0.0, 100.0]), "SPS": torch.tensor([0.5, NAN])},
+    )
+    stats.append(["c"], AI=torch.tensor([100.0]), SPS=torch.tensor([0.25]))
+    return stats
+
+
+# --- summarize ------------------------------------------------------------
+
+
+def test_mean_and_counts():
+    """NaN is left out and counted."""
+    summary = summarize([1.0, NAN, 2.0, 6.0, NAN])
+    assert summary.mean == 3 and summary.n == 3 and summary.n_undefined == 2
+    assert 1 <= summary.low < 3 < summary.high <= 6
+
+
+def test_nan_does_not_move_the_interval():
+    """The same interval as without the undefined clips."""
+    values = np.random.default_rng(0).normal(size=30)
+    with_nan = np.insert(values, [3, 17], NAN)
+    assert summarize(with_nan) == summarize(values)._replace(n_undefined=2)
+
+
+def test_few_values():
+    """None: NaN. One: the interval is the value."""
+    for values, undefined in (([], 0), ([NAN, NAN], 2)):
+        summary = summarize(values)
+        assert all(math.isnan(x) for x in summary[:3])
+        assert summary[3:] == (0, undefined)
+    assert summarize([7.0, NAN]) == Summary(7.0, 7.0, 7.0, 1, 1)
+    assert summarize([4.0, 4.0, 4.0]) == Summary(4.0, 4.0, 4.0, 3, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinite_values_are_kept():
+    """They make the mean infinite and the interval undefined."""
+    summary = summarize([1.0, INF, 2.0])
+    assert summary.mean == INF and math.isnan(summary.low)
+    assert math.isnan(summarize([INF, -INF, 0.0]).mean)
+
+
+def test_interval_of_two_values():
+    """Of 0 and 1 the resampled means are 0, 0.5, 1 with 1/4, 1/2, 1/4."""
+    assert summarize([0.0, 1.0])[:3] == (0.5, 0.0, 1.0)
+    # The middle 40 % lie within the half that is 0.5.
+    assert summarize([0.0, 1.0], confidence=0.4)[:3] == (0.5, 0.5, 0.5)
+
+
+def test_the_seed_decides():
+    """The same seed the same interval, another seed another."""
+    values = np.random.default_rng(0).normal(size=50)
+    assert summarize(values, seed=3) == summarize(values, seed=3)
+    assert summarize(values, seed=3) != summarize(values, seed=4)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    """A few resamples at a time or all at once."""
+    values = np.random.default_rng(0).normal(size=50)
+    whole = summarize(values, n_boot=201)
+    monkeypatch.setattr(stats_module, "CHUNK_VALUES", 350)
+    chunked = summarize(values, n_boot=201)
+    np.testing.assert_allclose(chunked, whole, rtol=1e-12)
+
+
+def test_wider_confidence_wider_interval():
+    """Nested intervals."""
+    values = np.random.default_rng(0).normal(size=50)
+    low50, high50 = summarize(values, confidence=0.5)[1:3]
+    low99, high99 = summarize(values, confidence=0.99)[1:3]
+    assert low99 < low50 < high50 < high99
+
+
+def test_width_matches_the_normal_approximation():
+    """For many clips the interval is the mean +- 1.96 standard errors."""
+    values = np.random.default_rng(0).exponential(size=3000)
+    summary = summarize(values)
+    error = values.std() / math.sqrt(len(values))
+    # A 2.5 % quantile of 2000 draws has a standard error of 0.06 sigma, both
+    # ends together 0.08 of a width of 3.92: 2 %. Three times that.
+    width = (summary.high - summary.low) / (2 * 1.96 * error)
+    assert width == pytest.approx(1, abs=0.06)
+    assert summary.low == pytest.approx(values.mean() - 1.96 * error, rel=0.02)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "percent"])
+def test_the_interval_covers_the_true_mean(distribution):
+    """95 % intervals of 80 clips hold the true mean about 95 times in 100."""
+    generator = np.random.default_rng(0)
+    hits, trials = 0, 400
+    for trial in range(trials):
+        if distribution == "normal":
+            values, mean = generator.normal(3, 2, size=80), 3
+        else:  # as AI: 0 or 100
+            values, mean = 100 * (generator.random(80) < 0.4), 40
+        summary = summarize(values, n_boot=500, seed=trial)
+        hits += summary.low <= mean <= summary.high
+    # The standard error of the rate is sqrt(0.95 * 0.05 / 400) = 1.1 %, and
+    # percentile intervals of 80 clips fall about 1 % short of their level.
+    assert 0.91 <= hits / trials <= 0.975
+
+
+@pytest.mark.parametrize(
+    "kwargs, match",
+    [
+        ({"n_boot": 0}, "n_boot"),
+        ({"confidence": 1.0}, "confidence"),
+        ({"confidence": 95}, "confidence"),
+    ],
+)
+def test_summarize_errors(kwargs, match):
+    """Options out of range."""
+    with pytest.raises(ValueError, match=match):
+        summarize([1.0, 2.0], **kwargs)
+    with pytest.raises(ValueError, match=r"shape \(clips,\)"):
+        summarize(np.ones((2, 2)))
+
+
+# --- ClipStats ------------------------------------------------------------
+
+
+def test_appended_values_come_back():
+    """In order, as double precision, whatever way they came."""
+    stats = filled()
+    assert stats.names == ["AI", "SPS"]
+    assert stats.ids == ["a", "b", "c"] and len(stats) == 3
+    assert stats.values("AI").tolist() == [0, 100, 100]
+    assert stats.values("AI").dtype == np.float64
+    np.testing.assert_array_equal(stats.values("SPS"), [0.5, NAN, 0.25])
+
+
+def test_means_are_plain_floats():
+    """Checkpoint metadata take no tensors and no NumPy scalars."""
+    means = filled().means()
+    assert means == {"AI": pytest.approx(200 / 3), "SPS": 0.375}
+    assert all(type(value) is float for value in means.values())
+
+
+def test_summaries():
+    """One per metric, with the options handed on."""
+    stats = filled()
+    summaries = stats.summaries(n_boot=50, seed=1)
+    assert list(summaries) == ["AI", "SPS"]
+    assert summaries["SPS"] == stats.summary("SPS", n_boot=50, seed=1)
+    assert summaries["SPS"][3:] == (2, 1)
+    assert all(type(value) is float for value in summaries["AI"][:3])
+    assert stats.summary("AI") == summarize([0.0, 100.0, 100.0])
+
+
+def test_counts_are_plain_integers():
+    """As the floats are plain floats."""
+    assert [type(value) for value in filled().summary("SPS")[3:]] == [int, int]
+
+
+def test_means_without_clips():
+    """No metric yet, no mean; a metric without defined values has NaN."""
+    assert ClipStats().means() == {} and len(ClipStats()) == 0
+    stats = ClipStats()
+    stats.append(["a"], {"SPS": [NAN]})
+    assert math.isnan(stats.means()["SPS"])
+
+
+def test_rows():
+    """One dict per clip."""
+    rows = filled().rows()
+    assert rows[0] == {"id": "a", "AI": 0.0, "SPS": 0.5}
+    assert [row["id"] for row in rows] == ["a", "b", "c"]
+    assert math.isnan(rows[1]["SPS"])
+
+
+def test_tensors_with_gradients_and_of_half_precision():
+    """Whatever a model returns."""
+    stats = ClipStats()
+    grad = torch.tensor([1.0], requires_grad=True)
+    half = torch.tensor([0.5], dtype=torch.bfloat16)
+    stats.append(["a"], grad=grad, half=half, integers=torch.tensor([3]))
+    assert stats.rows() == [{"id": "a", "grad": 1, "half": 0.5, "integers": 3}]
+
+
+def test_batching_changes_nothing():
+    """Two batches equal one."""
+    parts, whole = ClipStats(), ClipStats()
+    values = torch.arange(5.0)
+    whole.append(list("abcde"), x=values)
+    parts.append(list("ab"), x=values[:2])
+    parts.append(list("cde"), x=values[2:])
+    assert parts.rows() == whole.rows()
+    assert parts.summaries() == whole.summaries()
+
+
+def test_directions_know_every_metric():
+    """The table of directions and the metrics have the same names."""
+    p = torch.tensor([[0.5, 0.5]])
+    values = explanation_metrics(
+        p, p, p, torch.ones(1, 2, 2), torch.tensor([0])
+    )
+    assert list(DIRECTIONS) == list(values)
+    assert set(DIRECTIONS.values()) == {"higher", "lower", "report"}
+    lower = [name for name, side in DIRECTIONS.items() if side == "lower"]
+    assert lower == ["AD", "COMP"]
+    stats = ClipStats()
+    stats.append(["a"], values)
+    assert stats.names == list(DIRECTIONS)
+
+
+def test_a_clip_counts_once():
+    """In one batch or in two; nothing is kept of the refused batch."""
+    stats = filled()
+    with pytest.raises(ValueError, match="once but got 'b' twice"):
+        stats.append(["d", "b"], AI=[1.0, 2.0], SPS=[1.0, 2.0])
+    with pytest.raises(ValueError, match="once but got 'e' twice"):
+        stats.append(["d", "e", "e"], AI=[1.0] * 3, SPS=[1.0] * 3)
+    assert stats.ids == ["a", "b", "c"] and len(stats.values("AI")) == 3
+
+
+@pytest.mark.parametrize(
+    "ids, values, match",
+    [
+        (["d"], {"AI": [1.0]}, "metrics AI, SPS but got AI"),
+        (["d"], {"AI": [1.0], "X": [1.0]}, "metrics AI, SPS but got AI, X"),
+        (["d"], {"AI": [1.0], "SPS": [1.0, 2.0]}, "1 values of `SPS`.*got 2"),
+        (["d"], {"AI": [1.0], "SPS": 2.0}, r"`SPS` of shape \(clips,\)"),
+        ("d", {"AI": [1.0], "SPS": [1.0]}, "list of ids"),
+    ],
+)
+def test_append_errors(ids, values, match):
+    """A refused batch leaves no trace."""
+    stats = filled()
+    with pytest.raises(ValueError, match=match):
+        stats.append(ids, values)
+    assert len(stats) == 3
+    assert [len(stats.values(name)) for name in stats.names] == [3, 3]
+
+
+def test_other_errors():
+    """Metrics without a name, a name that the table needs, a wrong name."""
+    with pytest.raises(ValueError, match="at least one metric"):
+        ClipStats().append(["a"])
+    with pytest.raises(ValueError, match="none named `id`"):
+        ClipStats().append(["a"], {"id": [1.0]})
+    with pytest.raises(ValueError, match="AI, SPS but got 'AD'"):
+        filled().values("AD")
+
+
+# --- tables ---------------------------------------------------------------
+
+
+def test_csv_round_trip(tmp_path):
+    """Every bit, NaN, infinities, and ids that look like something else."""
+    stats = ClipStats()
+    ids = ["001", "nan", "NA", "1-100032-A-0", 'a,"b"', "null", "1e5"]
+    values = [0.1 + 0.2, NAN, INF, -INF, 1e-300, math.pi, 1 / 3]
+    stats.append(ids, {"Fid-In": values, "AI": [0.0] * 7})
+    path = tmp_path / "new" / "clips.csv"
+    stats.to_csv(path)
+    back = ClipStats.from_csv(str(path))
+    assert back.ids == ids and back.names == ["Fid-In", "AI"]
+    np.testing.assert_array_equal(back.values("Fid-In"), values)
+    assert back.summary("AI") == stats.summary("AI")
+    assert [file.name for file in path.parent.iterdir()] == ["clips.csv"]
+
+
+def test_csv_is_plain(tmp_path):
+    """NaN is an empty field, as spreadsheets expect."""
+    path = tmp_path / "clips.csv"
+    filled().to_csv(path)
+    lines = path.read_text().splitlines()
+    assert lines == ["id,AI,SPS", "a,0.0,0.5", "b,100.0,", "c,100.0,0.25"]
+
+
+def test_csv_can_be_continued(tmp_path):
+    """A resumed evaluation appends to what it read."""
+    path = tmp_path / "clips.csv"
+    filled().to_csv(path)
+    stats = ClipStats.from_csv(path)
+    stats.append(["d"], AI=[0.0], SPS=[0.75])
+    stats.to_csv(path)
+    assert ClipStats.from_csv(path).means()["SPS"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "text, match",
+    [
+        ("", "expected a table"),
+        ("clip,AI\na,1\n", "column `id`, found clip, AI"),
+        ("id,AI\na,much\n", "could not convert.*much.*evaluate again"),
+        ("id,AI\na,1\na,2\n", "'a' twice"),
+        ("id,AI\na,1\nb,1,2,3\n", "expected a table"),
+        ("id\na\n", "at least one metric"),
+    ],
+)
+def test_damaged_tables_raise(tmp_path, text, match):
+    """The message names the file and what is wrong with it."""
+    path = tmp_path / "clips.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"clips\.csv: {match}|.*{match}"):
+        ClipStats.from_csv(path)
+
+
+def test_missing_table_raises(tmp_path):
+    """With its path."""
+    with pytest.raises(UserError, match=r"none\.csv: no such file"):
+        ClipStats.from_csv(tmp_path / "none.csv")
