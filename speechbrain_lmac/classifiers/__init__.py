@@ -1,0 +1,1 @@
+"""Classifiers that can be explained: frozen, with their hidden maps."""

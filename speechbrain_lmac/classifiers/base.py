@@ -93,7 +93,7 @@ class AudioClassifier(torch.nn.Module):
 
 
 def fingerprint(module):
-    """Hash of a module's weights and buffers: which classifier is this?
+    """Hash of a module's weights and buffers, to tell classifiers apart.
 
     Arguments
     ---------

@@ -14,7 +14,6 @@ from speechbrain_lmac.metrics.functional import (
 )
 from speechbrain_lmac.metrics.separation import (
     energy_kept,
-    log1p_gain,
     si_sdr,
     si_sdr_gain,
 )
@@ -38,7 +37,6 @@ __all__ = [
     "explanation_metrics",
     "faithfulness",
     "input_fidelity",
-    "log1p_gain",
     "mask_mean",
     "si_sdr",
     "si_sdr_gain",

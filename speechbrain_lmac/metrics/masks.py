@@ -5,6 +5,7 @@ hold here: one value per clip, NaN where a value is undefined, double
 precision inside (a mask has some 220 000 bins), float32 outside.
 """
 
+import numpy as np
 import torch
 
 # Values sorted at a time: bounds the temporary memory to about 100 MB.
@@ -125,9 +126,17 @@ def _per_clip(function, mask):
     return values.to(_result_dtype(mask))
 
 
+def _sorted(values):
+    """Rows in ascending order."""
+    # On the CPU NumPy's vectorised sort is several times faster than torch's.
+    if values.device.type == "cpu" and not values.requires_grad:
+        return torch.from_numpy(np.sort(values.numpy(), axis=1))
+    return values.sort(dim=1).values
+
+
 def _gini(values):
     size = values.shape[1]
-    ranked = values.sort(dim=1).values.double()
+    ranked = _sorted(values).double()
     weights = torch.arange(
         1 - size, size, 2, dtype=torch.float64, device=values.device
     )

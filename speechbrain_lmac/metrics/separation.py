@@ -1,69 +1,19 @@
 """How well an explanation singles out a known source of a mixture.
 
 With the sources of a mixture at hand, two questions have an answer: which
-share of a source's energy the explanation lets through (:func:`energy_kept`
-of :func:`log1p_gain`), and how close the listenable explanation comes to the
-source (:func:`si_sdr`, :func:`si_sdr_gain`). An undefined value (a silent
-source, a silent estimate) is NaN, never zero. Values are computed in double
-precision and returned in float32 (float64 for float64 inputs).
+share of a source's energy the explanation lets through (:func:`energy_kept`,
+from the linear gain of the mask), and how close the listenable explanation
+comes to the source (:func:`si_sdr`, :func:`si_sdr_gain`). An undefined value
+(a silent source, a silent estimate) is NaN, never zero. Values are computed
+in double precision and returned in float32 (float64 for float64 inputs).
 """
 
 import torch
 
 from speechbrain_lmac.checks import check_mask, check_same_shape
 
-# Below it, expm1(M * log1p(x)) / x is M to all digits of double precision.
-TINY_MAGNITUDE = 1e-18
 # Energy that is left after removing the mean of a constant: rounding.
 SILENT_RATIO = 1e-24
-
-
-def log1p_gain(mask, magnitude):
-    """Linear gain that a mask on the log1p spectrogram gives to each bin.
-
-    The listenable explanation has the magnitude expm1(M * log1p(|X|)), thus
-    the gain G = expm1(M * log1p(|X|)) / |X| = ((1 + |X|)^M - 1) / |X|. It
-    lies in [0, M] by Bernoulli's inequality: M at |X| -> 0 (the limit is
-    returned at 0), falling with |X|.
-
-    Arguments
-    ---------
-    mask : torch.Tensor
-        The mask M, (batch, frames, bins), values in [0, 1].
-    magnitude : torch.Tensor
-        The linear STFT magnitude |X| of the mixture, same shape, >= 0.
-
-    Returns
-    -------
-    torch.Tensor
-        The gain, (batch, frames, bins), in [0, 1].
-
-    Raises
-    ------
-    UserError
-        If the mask leaves [0, 1].
-    ValueError
-        If the shapes differ or a magnitude is negative.
-
-    Example
-    -------
-    >>> mask, magnitude = torch.full((1, 1, 2), 0.5), torch.tensor([[[0, 3.0]]])
-    >>> log1p_gain(mask, magnitude)
-    tensor([[[0.5000, 0.3333]]])
-    """
-    check_same_shape(mask, magnitude, ("mask", "magnitude"))
-    check_mask(mask, allow_nan=True)
-    if magnitude.numel() and (magnitude < 0).any():
-        raise ValueError(
-            "Expected `magnitude` of values >= 0 but got "
-            f"{magnitude.min().item():.3g}."
-        )
-    wide_mask, wide = mask.double(), magnitude.double()
-    near_zero = wide < TINY_MAGNITUDE
-    safe = torch.where(near_zero, 1.0, wide)
-    gain = torch.expm1(wide_mask * torch.log1p(safe)) / safe
-    gain = torch.where(near_zero, wide_mask, gain)
-    return gain.clamp(0, 1).to(_result_dtype(mask))
 
 
 def energy_kept(gain, power):
@@ -71,7 +21,7 @@ def energy_kept(gain, power):
 
     share = sum(G^2 * |S|^2) / sum(|S|^2) over frames and bins, S being the
     STFT of the source alone and G the gain that the explanation applies to
-    the mixture (:func:`log1p_gain`). A mask of zeros keeps 0, a mask of ones
+    the mixture (``FrontEnd.gain``). A mask of zeros keeps 0, a mask of ones
     1. It is measured in the STFT domain, before resynthesis. Good
     explanations keep much of the target and little of the interferer; the
     share of one source alone says little.

@@ -110,9 +110,7 @@ def test_another_class_count_or_architecture_is_named(tmp_path):
     with pytest.raises(UserError, match=r"linear.weight.*\(10, 256\).*\(3,"):
         load_classifier(str(tmp_path), SlimCnn(n_classes=10).parts())
     with pytest.raises(UserError, match="missing keys bias, weight"):
-        load_weights(
-            torch.nn.Linear(2, 2), tmp_path / "classifier.ckpt", "key"
-        )
+        load_weights(torch.nn.Linear(2, 2), tmp_path / "classifier.ckpt", "key")
 
 
 def test_missing_and_broken_files_are_named(tmp_path):

@@ -61,6 +61,12 @@ def test_gain_is_what_the_mask_does_to_magnitudes(frontend):
     )
 
 
+def test_gain_by_hand(frontend):
+    # (1 + 3) ** 0.5 - 1 = 1, of 3
+    gain = frontend.gain(torch.tensor([[[3.0]]]).log1p(), torch.tensor(0.5))
+    assert gain.item() == pytest.approx(1 / 3, rel=1e-6)
+
+
 def test_gain_at_silence_is_the_mask(frontend):
     mask = torch.rand(1, 4, 513)
     assert torch.equal(frontend.gain(torch.zeros(1, 4, 513), mask), mask)

@@ -48,9 +48,7 @@ def test_mel_parts_sum_to_the_features(log_magnitude):
 def test_gradients_reach_the_decoder_alone():
     classifier = SlimCnn(n_classes=3).freeze()
     decoder = build_decoder(classifier, FRONTEND)
-    explanation = explain(
-        torch.randn(2, 8000), FRONTEND, classifier, decoder
-    )
+    explanation = explain(torch.randn(2, 8000), FRONTEND, classifier, decoder)
     masked = mask_features(
         explanation.mask, explanation.spectrum.log_magnitude, FRONTEND
     )

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.metrics.separation import (
     energy_kept,
-    log1p_gain,
     si_sdr,
     si_sdr_gain,
 )
@@ -41,81 +40,6 @@ def numpy_si_sdr(estimate, reference, zero_mean=False):
 # --- gain -----------------------------------------------------------------
 
 
-def test_gain_by_hand():
-    """(1 + 3)^0.5 - 1 = 1, a third of 3; (1 + 8)^0.5 - 1 = 2 of 8."""
-    magnitude = torch.tensor([[[0.0, 3.0, 8.0]]])
-    gain = log1p_gain(torch.full((1, 1, 3), 0.5), magnitude)
-    torch.testing.assert_close(gain, torch.tensor([[[0.5, 1 / 3, 0.25]]]))
-
-
-def test_gain_reproduces_the_masked_log_spectrogram():
-    """G |X| = expm1(M log1p |X|), the magnitude that people hear."""
-    torch.manual_seed(0)
-    mask = torch.rand(2, 50, 33)
-    # Magnitudes over ten decades, as in a spectrogram with silences.
-    magnitude = 10 ** (10 * torch.rand(2, 50, 33) - 7)
-    expected = np.expm1(
-        mask.double().numpy() * np.log1p(magnitude.double().numpy())
-    )
-    product = log1p_gain(mask, magnitude).double() * magnitude.double()
-    np.testing.assert_allclose(product.numpy(), expected, rtol=1e-6)
-
-
-def test_gain_near_silence_is_the_mask():
-    """The limit at |X| -> 0, without a jump on the way."""
-    magnitude = torch.tensor([[0.0, 1e-45, 1e-38, 1e-19, 1e-17, 1e-9]])
-    for value in (0.0, 0.3, 1.0):
-        mask = torch.full_like(magnitude, value)
-        # At 1e-9 the gain is below M by M (1 - M) / 2 * 1e-9.
-        torch.testing.assert_close(
-            log1p_gain(mask, magnitude), mask, rtol=1e-7, atol=0
-        )
-
-
-@steady
-@given(st.integers(0, 2**31))
-def test_gain_lies_between_zero_and_the_mask(seed):
-    """Bernoulli: (1 + x)^M <= 1 + M x."""
-    generator = torch.Generator().manual_seed(seed)
-    mask = torch.rand(2, 9, 8, generator=generator)
-    exponent = 12 * torch.rand(2, 9, 8, generator=generator) - 6
-    gain = log1p_gain(mask, 10**exponent)
-    assert (gain >= 0).all()
-    assert (gain <= mask * (1 + 1e-6)).all()
-
-
-def test_masks_of_zeros_and_ones_give_zero_and_one():
-    """Nothing passes, everything passes, at any magnitude."""
-    magnitude = torch.logspace(-12, 8, 50).reshape(1, 5, 10)
-    assert (log1p_gain(torch.zeros(1, 5, 10), magnitude) == 0).all()
-    ones = log1p_gain(torch.ones(1, 5, 10), magnitude)
-    torch.testing.assert_close(ones, torch.ones(1, 5, 10), rtol=1e-7, atol=0)
-    assert (ones <= 1).all()
-
-
-def test_gain_keeps_the_graph():
-    """Silence spoils no gradient: at |X| = 0 it is 1."""
-    mask = torch.full((1, 1, 2), 0.5, requires_grad=True)
-    log1p_gain(mask, torch.tensor([[[0.0, 3.0]]])).sum().backward()
-    # d/dM ((1 + x)^M - 1) / x = log(1 + x) (1 + x)^M / x
-    expected = torch.tensor([[[1.0, math.log(4) * 2 / 3]]])
-    torch.testing.assert_close(mask.grad, expected)
-
-
-def test_gain_errors():
-    """Shapes, ranges, and decibels or logs in the place of magnitudes."""
-    half = torch.full((1, 2, 3), 0.5)
-    with pytest.raises(ValueError, match="`mask` and `magnitude`"):
-        log1p_gain(half, torch.ones(1, 2, 2))
-    with pytest.raises(UserError, match="`mask` must lie in"):
-        log1p_gain(3 * half, half)
-    with pytest.raises(ValueError, match="`magnitude` of values >= 0.*-0.5"):
-        log1p_gain(half, -half)
-
-
-# --- energy ---------------------------------------------------------------
-
-
 def test_energy_by_hand():
     """(1 * 3 + 0.25 * 1) / 4 and (0 * 1 + 1 * 1) / 2."""
     gain = torch.tensor([[[1.0, 0.5]], [[0.0, 1.0]]])
@@ -129,7 +53,7 @@ def test_an_ideal_mask_keeps_one_source_and_drops_the_other():
     """Two sources in different bins, and the mask of the first."""
     target, other = torch.zeros(1, 4, 6), torch.zeros(1, 4, 6)
     target[..., :3], other[..., 3:] = 2.0, 5.0
-    gain = log1p_gain((target > 0).float(), target + other)
+    gain = (target > 0).float()
     assert energy_kept(gain, target.square()).item() == pytest.approx(1)
     assert energy_kept(gain, other.square()).item() == 0
 

@@ -1,0 +1,69 @@
+"""Installation: ``pip install .``, or ``pip install -e ".[dev]"``."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read(name):
+    """Text of a file beside this one; empty if it is missing."""
+    path = ROOT / name
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', read("speechbrain_lmac/__init__.py"), re.M
+).group(1)
+
+setup(
+    name="speechbrain_lmac",
+    version=VERSION,
+    description="Listenable explanations of sound classifiers: L-MAC on "
+    "top of SpeechBrain",
+    long_description=read("README.md"),
+    long_description_content_type="text/markdown",
+    author="The speechbrain_lmac authors",
+    license="Apache-2.0",
+    packages=find_packages(include=["speechbrain_lmac", "speechbrain_lmac.*"]),
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        # torchaudio ends at 2.11 and fails to import beside a newer torch.
+        "torch>=2.7.1,<2.12",
+        "torchaudio>=2.7.1,<2.12",
+        "speechbrain>=1.1,<2",
+        "hyperpyyaml>=1.2.2",
+        "ruamel.yaml>=0.17.28",
+        "matplotlib>=3.7",
+        "numpy>=1.23",
+        "pandas>=2.0",
+        "pillow>=9.4",
+        "requests>=2.28",
+        "scipy>=1.10",
+        "soundfile>=0.12.1",
+        "tqdm>=4.42",
+    ],
+    extras_require={
+        "clap": ["transformers>=4.40"],
+        # Apart from clap: it holds numpy below 2, so Python below 3.13.
+        "laion": ["laion-clap>=1.1.6", "torchvision", "transformers>=4.40"],
+        "tensorboard": ["tensorboard"],
+        "dev": [
+            "codespell",
+            "hypothesis",
+            "pytest>=7.4",
+            "pytest-xdist",
+            "quantus",
+            "ruff",
+            "yamllint",
+        ],
+    },
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

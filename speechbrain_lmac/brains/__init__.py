@@ -1,0 +1,1 @@
+"""Training loops, one method a file."""

@@ -1,0 +1,183 @@
+"""What the Brains of this package share: schedule, logs, best checkpoint.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import math
+import time
+from collections import defaultdict
+
+import speechbrain as sb
+import torch
+from speechbrain.utils.logger import get_logger
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.metrics.stats import ClipStats
+
+logger = get_logger(__name__)
+
+
+def cosine_warmup(progress, warmup=0.05):
+    """Learning-rate factor: linear warm-up, then a half cosine to zero.
+
+    Arguments
+    ---------
+    progress : float
+        Share of the training that is done, in [0, 1].
+    warmup : float
+        Share of the training spent warming up.
+
+    Returns
+    -------
+    float
+        In (0, 1].
+
+    Example
+    -------
+    >>> cosine_warmup(0.05), round(cosine_warmup(1.0), 3)
+    (1.0, 0.0)
+    """
+    if progress < warmup:
+        return max(progress / warmup, 1e-3)
+    done = (progress - warmup) / (1 - warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+class RecipeBrain(sb.Brain):
+    """Training loop with per-clip statistics and a best checkpoint.
+
+    A subclass writes per-clip values into ``self.stats`` and loss terms into
+    :meth:`add_terms`. Hyperparameters read here: ``lr``, ``number_of_epochs``,
+    ``valid_interval``, ``ckpt_metric``, ``ckpt_mode``, ``train_logger``,
+    ``epoch_counter`` and, optional, ``lr_schedule`` (a function of the
+    training's progress in [0, 1], such as :func:`cosine_warmup`),
+    ``lr_annealing`` (a SpeechBrain scheduler that reads the loss) and
+    ``tensorboard_train_logger``.
+    """
+
+    def make_dataloader(self, dataset, stage, **kwargs):
+        """As SpeechBrain's; notes how many steps an epoch has."""
+        loader = super().make_dataloader(dataset, stage, **kwargs)
+        if stage == sb.Stage.TRAIN:
+            self.steps_per_epoch = len(loader)
+            if not self.steps_per_epoch:
+                raise UserError(
+                    "The training set gives no batch: it holds "
+                    f"{len(dataset)} clips; lower `batch_size` or give more "
+                    "folds in `train_fold_nums`."
+                )
+        return loader
+
+    def fit(self, epoch_counter, train_set, *args, **kwargs):
+        """As SpeechBrain's; a loader that is given is measured, too."""
+        if isinstance(train_set, torch.utils.data.DataLoader):
+            self.steps_per_epoch = len(train_set)
+        return super().fit(epoch_counter, train_set, *args, **kwargs)
+
+    def init_optimizers(self):
+        """As SpeechBrain's, for the trainable parameters alone."""
+        self.optimizer = self.opt_class(
+            [p for p in self.modules.parameters() if p.requires_grad]
+        )
+        self.optimizers_dict = {"opt_class": self.optimizer}
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    @property
+    def progress(self):
+        """Share of the optimisation that is done, in [0, 1]."""
+        total = self.steps_per_epoch * self.hparams.number_of_epochs
+        return self.optimizer_step * self.grad_accumulation_factor / total
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Set the learning rate of this step."""
+        schedule = getattr(self.hparams, "lr_schedule", None)
+        if schedule is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.hparams.lr * schedule(self.progress)
+
+    def on_stage_start(self, stage, epoch=None):
+        """Forget the last stage's statistics."""
+        self.stats = ClipStats()
+        self.terms = defaultdict(list)
+        self.stage_start = time.monotonic()
+
+    def add_terms(self, **terms):
+        """Note the loss terms of a batch (scalars; no synchronisation)."""
+        for name, value in terms.items():
+            self.terms[name].append(torch.as_tensor(value).detach())
+
+    def stage_summary(self, stage_loss):
+        """Plain floats: the loss, its terms, the metrics, the seconds."""
+        summary = {"loss": float(stage_loss)}
+        for name, values in self.terms.items():
+            summary[name] = float(torch.stack(values).float().mean())
+        summary.update(self.stats.means())
+        summary["seconds"] = time.monotonic() - self.stage_start
+        return summary
+
+    def _fit_valid(self, valid_set, epoch, enable):
+        """Validate every ``valid_interval`` epochs, and after the last."""
+        interval = getattr(self.hparams, "valid_interval", 1)
+        last = epoch == self.hparams.number_of_epochs or self.debug
+        if valid_set is None or last or epoch % interval == 0:
+            super()._fit_valid(valid_set, epoch, enable)
+        else:
+            self.log(epoch, train_stats=self.train_summary)
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Log the stage; after validation, keep the best checkpoint."""
+        summary = self.stage_summary(stage_loss)
+        if stage == sb.Stage.TRAIN:
+            self.train_summary = summary
+        elif stage == sb.Stage.VALID:
+            self.on_validated(summary, epoch)
+            self.log(epoch, train_stats=self.train_summary, valid_stats=summary)
+            self.save_checkpoint(summary, epoch)
+        else:
+            self.test_summary = summary
+            self.log(self.hparams.epoch_counter.current, test_stats=summary)
+
+    def on_validated(self, summary, epoch):
+        """Adapt what follows the validation; adds to ``summary``."""
+        annealing = getattr(self.hparams, "lr_annealing", None)
+        if annealing is not None:
+            _, new_lr = annealing([self.optimizer], epoch, summary["loss"])
+            sb.nnet.schedulers.update_learning_rate(self.optimizer, new_lr)
+
+    def log(self, epoch, **stats):
+        """Write a line to the train log, and to TensorBoard on request."""
+        meta = {"epoch": epoch}
+        if self.optimizers_dict is not None:
+            meta["lr"] = self.optimizer.param_groups[0]["lr"]
+        if not sb.utils.distributed.if_main_process():
+            return
+        self.hparams.train_logger.log_stats(meta, **stats)
+        board = getattr(self.hparams, "tensorboard_train_logger", None)
+        if board is not None:
+            board.log_stats(meta, **stats)
+
+    def save_checkpoint(self, summary, epoch):
+        """Save, and keep the newest and the best by ``ckpt_metric``."""
+        metric, mode = self.hparams.ckpt_metric, self.hparams.ckpt_mode
+        if metric not in summary:
+            raise UserError(
+                f"`ckpt_metric` is {metric!r}, which no validation writes; "
+                f"expected one of {', '.join(sorted(summary))}."
+            )
+        keys = {"max_keys" if mode == "max" else "min_keys": [metric]}
+        meta = {name: float(value) for name, value in summary.items()}
+        self.checkpointer.save_and_keep_only(
+            meta={**meta, "epoch": epoch}, **keys
+        )
+
+    def evaluate_best(self, test_set, loader_kwargs):
+        """Test the best checkpoint; returns its metrics as plain floats."""
+        mode = self.hparams.ckpt_mode
+        self.evaluate(
+            test_set,
+            **{f"{mode}_key": self.hparams.ckpt_metric},
+            test_loader_kwargs=dict(loader_kwargs),
+        )
+        return self.test_summary

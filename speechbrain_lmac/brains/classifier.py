@@ -1,0 +1,122 @@
+"""Training of the sound classifiers that are to be explained.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import speechbrain as sb
+import torch
+
+from speechbrain_lmac.brains.base import RecipeBrain
+
+
+class WeightAverage:
+    """Exponential moving average of a module's weights and buffers.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        The module that is trained.
+    average : torch.nn.Module
+        A module of the same shape: the average.
+    decay : float
+        Weight of the past per step, in [0, 1); shorter at the start, so that
+        the first steps are forgotten.
+
+    Example
+    -------
+    >>> module, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    >>> mean = WeightAverage(module, average, decay=0.5)
+    >>> mean.reset()
+    >>> before, _ = average.weight.item(), module.weight.data.add_(1.0)
+    >>> mean.update(step=1000)
+    >>> round(average.weight.item() - before, 3)
+    0.5
+    """
+
+    def __init__(self, module, average, decay=0.99):
+        self.module = module
+        self.average = average
+        self.decay = decay
+
+    def reset(self):
+        """Start over from the module's present weights."""
+        self.average.load_state_dict(self.module.state_dict())
+
+    @torch.no_grad()
+    def update(self, step):
+        """Move the average towards the module's present weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = zip(
+            self.average.state_dict().values(),
+            self.module.state_dict().values(),
+            strict=True,
+        )
+        for mean, value in pairs:
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+
+class ClassifierBrain(RecipeBrain):
+    """Trains a classifier on log1p mel features with soft labels.
+
+    Modules: ``frontend``, ``classifier`` (an ``AudioClassifier``) and
+    ``average``, a second one of the same shape that holds the moving average
+    of the weights: the one that is validated, tested and kept.
+    Hyperparameters: ``augment`` (an ``Augmenter`` or None), ``ema_decay``.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.modules.average.requires_grad_(False)
+
+    def on_fit_start(self):
+        """Recover; a fresh start averages from the initial weights."""
+        super().on_fit_start()
+        trained = self.modules.classifier
+        self.average = WeightAverage(
+            getattr(trained, "module", trained),
+            self.modules.average,
+            self.hparams.ema_decay,
+        )
+        if not self.optimizer_step:
+            self.average.reset()
+
+    def compute_forward(self, batch, stage):
+        """Logits and soft labels of a batch."""
+        batch = batch.to(self.device)
+        wavs, target = batch.sig.data, batch.label.data[:, 0]
+        n_classes = self.hparams.out_n_neurons
+        augment = self.hparams.augment if stage == sb.Stage.TRAIN else None
+        labels = torch.nn.functional.one_hot(target, n_classes).float()
+        with torch.no_grad():
+            if augment is not None:
+                wavs, labels = augment.waveforms(wavs, target, n_classes)
+            frontend = self.modules.frontend
+            features = frontend.mel(frontend(wavs).log_magnitude)
+            if augment is not None:
+                features = augment.features(features)
+        train = stage == sb.Stage.TRAIN
+        model = self.modules.classifier if train else self.modules.average
+        return model(features).logits, labels
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Cross-entropy against the soft labels; accuracy per clip."""
+        logits, labels = predictions
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        probs = logits.detach().float().softmax(1)[: len(batch.id)]
+        target = batch.label.data[:, 0].to(probs.device)
+        correct = (probs.argmax(1) == target).float()
+        if stage == sb.Stage.TRAIN:
+            self.add_terms(accuracy=correct.mean())
+        else:
+            confidence = probs.amax(1)
+            self.stats.append(batch.id, accuracy=correct, confidence=confidence)
+        return loss
+
+    def on_fit_batch_end(self, batch, outputs, loss, should_step):
+        """Average the weights after each optimiser step."""
+        if should_step:
+            self.average.update(self.optimizer_step)

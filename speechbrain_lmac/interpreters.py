@@ -1,0 +1,232 @@
+"""The folder of a trained interpreter: found, checked and loaded.
+
+Training leaves in its output folder ``hyperparams.yaml`` (how to build the
+parts), ``classifier/`` (what is explained), ``save/`` (checkpoints of the
+decoder) and ``interpreter.json`` (which classifier the decoder belongs to).
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.logger import get_logger
+from torch import nn
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.loading import (
+    LABELS_FILE,
+    fingerprints,
+    load_classifier,
+    load_weights,
+)
+from speechbrain_lmac.experiment import load_hparams
+
+logger = get_logger(__name__)
+
+INFO_FILE = "interpreter.json"
+
+
+class Interpreter(NamedTuple):
+    """A trained interpreter, ready to explain.
+
+    Attributes
+    ----------
+    frontend : FrontEnd
+        Waveform to the domains of mask and classifier.
+    classifier : AudioClassifier
+        Frozen.
+    decoder : torch.nn.Module
+        In eval mode.
+    mask_domain : str
+        ``stft`` or ``mel``.
+    label_file : pathlib.Path
+        The label encoder's file.
+    hparams : dict
+        All that the interpreter was trained with.
+    """
+
+    frontend: nn.Module
+    classifier: nn.Module
+    decoder: nn.Module
+    mask_domain: str
+    label_file: Path
+    hparams: dict
+
+
+def write_info(folder, hparams):
+    """Note which classifier a run's decoder belongs to, and its best metric."""
+    info = {
+        "classifier": fingerprints(hparams["classifier"].parts()),
+        "mask_domain": hparams["mask_domain"],
+        "ckpt_metric": hparams["ckpt_metric"],
+        "ckpt_mode": hparams["ckpt_mode"],
+    }
+    with open(Path(folder) / INFO_FILE, "w", encoding="utf-8") as file:
+        json.dump(info, file, indent=2)
+
+
+def read_info(folder, key):
+    """What :func:`write_info` noted; an error that teaches if it did not.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        An interpreter's folder.
+    key : str
+        Hyperparameter that named the folder.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    UserError
+        If the folder is no interpreter's.
+    """
+    path = Path(folder) / INFO_FILE
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as err:
+        raise UserError(
+            f"`{key}`: {folder} is no folder of a trained interpreter "
+            f"(expected a readable {INFO_FILE} in it). Give the output folder "
+            "of train_lmac.py, such as results/lmac_small/1234."
+        ) from err
+
+
+def check_belongs(folder, parts, key):
+    """Refuse a decoder that was trained on another classifier.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        An interpreter's folder.
+    parts : dict of str to torch.nn.Module
+        The classifier at hand.
+    key : str
+        Hyperparameter that named the folder.
+
+    Raises
+    ------
+    UserError
+        If the classifiers differ.
+    """
+    expected = read_info(folder, key)["classifier"]
+    found = fingerprints(parts)
+    if expected != found:
+        raise UserError(
+            f"`{key}`: the interpreter in {folder} belongs to another "
+            f"classifier: it explains {expected}, and the classifier at hand "
+            f"is {found}. Point --classifier_source to {folder}/classifier, "
+            "or train an interpreter for this classifier."
+        )
+
+
+def best_decoder_file(folder, key="interpreter"):
+    """The decoder of a run's best checkpoint.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        A run's output folder.
+    key : str
+        Hyperparameter that named the folder.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    UserError
+        If there is no checkpoint.
+    """
+    info = read_info(folder, key)
+    save = Path(folder) / "save"
+    best = None
+    if save.is_dir():
+        wanted = {f"{info['ckpt_mode']}_key": info["ckpt_metric"]}
+        best = Checkpointer(save).find_checkpoint(**wanted)
+    if best is None or "decoder" not in best.paramfiles:
+        raise UserError(
+            f"`{key}`: {folder} holds no trained interpreter (no checkpoint "
+            f"with a decoder under {save}). Expected the output folder of "
+            "train_lmac.py, such as results/lmac_small/1234."
+        )
+    return Path(best.paramfiles["decoder"])
+
+
+def load_decoder(decoder, source, parts):
+    """Fill a decoder from a run's folder or from a file of weights.
+
+    Arguments
+    ---------
+    decoder : torch.nn.Module
+        The decoder to fill.
+    source : str
+        A run's output folder, or a checkpoint such as ``psi_model.ckpt``.
+    parts : dict of str to torch.nn.Module
+        The classifier at hand; a run's folder must belong to it.
+    """
+    key = "pretrained_interpreter"
+    if Path(source).is_dir():
+        path = best_decoder_file(source, key)
+        check_belongs(source, parts, key)
+    else:
+        path = source
+    load_weights(decoder, path, key)
+    logger.info("Decoder from %s", path)
+
+
+def load_interpreter(folder, key="interpreter", **overrides):
+    """Load all that a trained interpreter consists of.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        Output folder of train_lmac.py.
+    key : str
+        Hyperparameter that named the folder, for errors.
+    **overrides
+        Hyperparameters to replace, such as ``data_folder``.
+
+    Returns
+    -------
+    Interpreter
+
+    Raises
+    ------
+    UserError
+        If the folder is no interpreter's, or its parts do not fit together.
+    """
+    folder = Path(folder)
+    read_info(folder, key)
+    source = folder / "classifier"
+    hparams = load_hparams(
+        folder / "hyperparams.yaml",
+        {
+            "output_folder": str(folder),
+            "classifier_source": str(source),
+            **overrides,
+        },
+    )
+    parts = hparams["classifier"].parts()
+    load_classifier(str(source), parts)
+    check_belongs(folder, parts, key)
+    path = best_decoder_file(folder, key)
+    load_weights(hparams["decoder"], path, key)
+    logger.info("Interpreter from %s", path)
+    return Interpreter(
+        hparams["frontend"],
+        hparams["classifier"].freeze(),
+        hparams["decoder"].eval().requires_grad_(False),
+        hparams["mask_domain"],
+        source / LABELS_FILE,
+        hparams,
+    )

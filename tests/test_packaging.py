@@ -1,0 +1,131 @@
+"""What is installed: names, versions, bounds and declared imports."""
+
+import ast
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import setuptools
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+import speechbrain_lmac
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "speechbrain_lmac"
+# Names of distributions that differ from what is imported.
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "laion_clap": "laion-clap",
+    "ruamel": "ruamel.yaml",
+}
+
+
+@pytest.fixture(scope="module")
+def metadata():
+    """Arguments of ``setup`` in setup.py."""
+    caught = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            setuptools, "setup", lambda **kwargs: caught.update(kwargs)
+        )
+        patch.chdir(ROOT)
+        runpy.run_path(str(ROOT / "setup.py"))
+    return caught
+
+
+def requirements(lines):
+    parsed = map(Requirement, lines)
+    return {requirement.name: requirement for requirement in parsed}
+
+
+def test_name_and_version_agree_everywhere(metadata):
+    version = speechbrain_lmac.__version__
+    assert metadata["name"] == "speechbrain_lmac"
+    assert metadata["version"] == version
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {version}\n" in citation
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## \[(.+?)\]", changelog, re.M).group(1) == version
+
+
+def test_license_is_apache(metadata):
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text and "Version 2.0, January 2004" in text
+    assert metadata["license"] == "Apache-2.0"
+
+
+def test_python_versions(metadata):
+    allowed = SpecifierSet(metadata["python_requires"])
+    assert [f"3.{minor}" in allowed for minor in range(9, 15)] == [
+        *[False] + [True] * 4 + [False]
+    ]
+
+
+def test_torch_and_torchaudio_are_bounded_as_a_pair(metadata):
+    needed = requirements(metadata["install_requires"])
+    pair = needed["torch"].specifier, needed["torchaudio"].specifier
+    assert pair[0] == pair[1]
+    for version, fits in [("2.8.0", 1), ("2.11.0", 1), ("2.12.0", 0)]:
+        assert pair[0].contains(version) == bool(fits), version
+    # A local build such as 2.11.0+cpu counts as 2.11.0.
+    assert pair[0].contains("2.11.0+cpu")
+
+
+def test_every_folder_with_code_is_installed(metadata):
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    names = {".".join(path.relative_to(ROOT).parts) for path in folders}
+    assert set(metadata["packages"]) == names
+
+
+def imported_names():
+    """Top-level names that the package imports, with one file of each."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            else:
+                continue
+            found.update((name.split(".")[0], path.name) for name in names)
+    return found
+
+
+def test_every_import_is_declared(metadata):
+    extras = metadata["extras_require"]
+    optional = [
+        line for name in extras if name != "dev" for line in extras[name]
+    ]
+    declared = {*requirements(metadata["install_requires"] + optional)}
+    known = {*sys.stdlib_module_names, "speechbrain_lmac"}
+    missing = {
+        name: file
+        for name, file in imported_names().items()
+        if name not in known and DISTRIBUTIONS.get(name, name) not in declared
+    }
+    assert missing == {}
+
+
+def test_every_requirement_is_imported(metadata):
+    """A requirement that nothing imports is a needless installation."""
+    used = {DISTRIBUTIONS.get(name, name) for name in imported_names()}
+    assert {*requirements(metadata["install_requires"])} - used == set()
+
+
+def test_import_is_quiet_and_light():
+    code = (
+        "import sys, speechbrain_lmac; "
+        "sys.exit(bool({'torch', 'speechbrain'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
