@@ -84,6 +84,21 @@ class RecipeBrain(sb.Brain):
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
+    def _wrap_distributed(self):
+        """As SpeechBrain's; on the CPU without synchronised batch norm.
+
+        ``SyncBatchNorm`` knows GPUs only: converting would end a torchrun on
+        CPU cores at its first step.
+        """
+        if not self.distributed_launch or self.device_type != "cpu":
+            super()._wrap_distributed()
+            return
+        for name, module in self.modules.items():
+            if any(p.requires_grad for p in module.parameters()):
+                self.modules[name] = torch.nn.parallel.DistributedDataParallel(
+                    module, find_unused_parameters=self.find_unused_parameters
+                )
+
     @property
     def progress(self):
         """Share of the optimisation that is done, in [0, 1]."""
@@ -180,4 +195,7 @@ class RecipeBrain(sb.Brain):
             **{f"{mode}_key": self.hparams.ckpt_metric},
             test_loader_kwargs=dict(loader_kwargs),
         )
+        # With --test_only nothing was saved: keep what was tested.
+        if self.checkpointer.find_checkpoint() is None:
+            self.save_checkpoint(self.test_summary, epoch=0)
         return self.test_summary

@@ -252,29 +252,28 @@ class LMACBrain(RecipeBrain):
         )
         self.stats.append(batch.id, {"accuracy": correct.float(), **metrics})
 
-    def on_validated(self, summary, epoch):
-        """Score, collapse warning, and the sparsity weight's correction."""
-        super().on_validated(summary, epoch)
-        summary["quality"] = quality(summary)
+    def stage_summary(self, stage_loss):
+        """As the base's, with the quality that ranks checkpoints."""
+        summary = super().stage_summary(stage_loss)
+        if "Fid-In" in summary:
+            summary["quality"] = quality(summary)
         summary["reg_w_l1"] = self.hparams.sparsity.weight
+        return summary
+
+    def on_validated(self, summary, epoch):
+        """Collapse warning, and the sparsity weight's correction."""
+        super().on_validated(summary, epoch)
         self.hparams.sparsity.update(summary["MM"])
         low, high = COLLAPSED
         if not low < summary["MM"] < high:
-            shape, advice = (
-                ("ones", "raise")
-                if summary["MM"] >= high
-                else (
-                    "zeros",
-                    "lower",
-                )
-            )
+            open_mask = summary["MM"] >= high
             logger.warning(
                 "THE MASK HAS COLLAPSED TO ALL %s (validation mask mean "
                 "%.4f): it explains nothing. %s `reg_w_l1` (now %.3g), or set "
                 "`target_mask_mean` to let it be adapted.",
-                shape.upper(),
+                "ONES" if open_mask else "ZEROS",
                 summary["MM"],
-                advice.capitalize(),
+                "Raise" if open_mask else "Lower",
                 summary["reg_w_l1"],
             )
 

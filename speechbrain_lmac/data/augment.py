@@ -100,7 +100,7 @@ def colored_noise(batch, num_samples, max_slope=1.6, device="cpu"):
     num_samples : int
         Samples of each.
     max_slope : float
-        Slopes are drawn from [0, max_slope].
+        Slopes are drawn from [0, max_slope], a third of them 0.
     device : str or torch.device
         Where to make it.
 
@@ -116,7 +116,9 @@ def colored_noise(batch, num_samples, max_slope=1.6, device="cpu"):
     """
     freqs = torch.fft.rfftfreq(num_samples, device=device)
     freqs = freqs.clamp_min(1 / num_samples)
-    slope = max_slope * torch.rand(batch, 1, device=device)
+    # A third is white: the noise that is heard most, and hides most.
+    slope = max_slope * (1.5 * torch.rand(batch, 1, device=device) - 0.5)
+    slope = slope.clamp_min(0)
     phases = torch.randn(batch, len(freqs), dtype=torch.cfloat, device=device)
     noise = torch.fft.irfft(phases * freqs**-slope, n=num_samples)
     return peak_normalize(noise)

@@ -130,7 +130,8 @@ def _sorted(values):
     """Rows in ascending order."""
     # On the CPU NumPy's vectorised sort is several times faster than torch's.
     if values.device.type == "cpu" and not values.requires_grad:
-        return torch.from_numpy(np.sort(values.numpy(), axis=1))
+        wide = values.to(_result_dtype(values))  # NumPy has no bfloat16
+        return torch.from_numpy(np.sort(wide.numpy(), axis=1))
     return values.sort(dim=1).values
 
 

@@ -383,7 +383,7 @@ def swap_names(data):
         "manifest_info.json",
         "gone",
     ],
-    ids=str,
+    ,
 )
 def test_stale_manifests_are_rebuilt(data, change):
     audio, settings = CountingCache(), {}

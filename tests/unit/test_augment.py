@@ -1,0 +1,326 @@
+"""Augmentations: shapes, levels in dB, label proportions, determinism."""
+
+import math
+
+import pytest
+import torch
+
+from speechbrain_lmac.data import augment
+from speechbrain_lmac.data.augment import (
+    Augmenter,
+    add_noise,
+    colored_noise,
+    drop_stripes,
+    mix_pairs,
+    random_level,
+    roll_and_crop,
+    soft_masks,
+    unknown_sounds,
+)
+
+BATCH = 400  # enough for shares and means to be close to what was asked for
+
+
+def db(ratio):
+    return 20 * torch.log10(ratio)
+
+
+def clips(batch=4, samples=2000):
+    return torch.randn(batch, samples)
+
+
+def one_hot(batch=4, classes=5):
+    return torch.eye(classes)[torch.arange(batch) % classes]
+
+
+# --- excerpts ---
+
+
+def test_an_excerpt_is_circular_and_keeps_the_order():
+    ramp = torch.arange(10.0).expand(BATCH, 10)
+    out = roll_and_crop(ramp, 7)
+    assert out.shape == (BATCH, 7)
+    steps = (out[:, 1:] - out[:, :-1]) % 10
+    assert (steps == 1).all()
+    # Every start is met: 400 draws miss one of 10 with p < 1e-17.
+    assert set(out[:, 0].tolist()) == set(range(10))
+
+
+def test_an_excerpt_of_full_length_holds_every_sample_once():
+    ramp = torch.arange(10.0).expand(5, 10)
+    rolled = roll_and_crop(ramp, 10)
+    assert torch.equal(rolled.sort(1).values, ramp)
+
+
+def test_an_excerpt_longer_than_the_clip_goes_round():
+    out = roll_and_crop(torch.arange(4.0)[None], 9)
+    assert torch.equal(out[:, 4:8], out[:, :4])
+    assert out[0, 8] == out[0, 0]
+
+
+def test_speed_moves_the_pitch_within_its_range():
+    rate, seconds, frequency = 16000, 1, 1000
+    time = torch.arange(rate * seconds) / rate
+    tone = torch.sin(2 * math.pi * frequency * time).expand(100, -1)
+    # A whole number of periods: the wrap is seamless.
+    out = roll_and_crop(tone, rate * seconds, speed_range=0.1)
+    peak = torch.fft.rfft(out).abs().argmax(1).float()
+    low, high = frequency * math.exp(-0.1), frequency * math.exp(0.1)
+    assert (peak >= low - 1).all() and (peak <= high + 1).all()
+    assert peak.max() - peak.min() > 0.7 * (high - low)
+
+
+def test_excerpts_of_a_batch_start_apart():
+    out = roll_and_crop(torch.arange(1000.0).expand(50, 1000), 10)
+    assert len(set(out[:, 0].tolist())) > 40
+
+
+# --- mixtures ---
+
+
+def test_mixing_with_probability_zero_is_identity():
+    wavs, labels = clips(), one_hot()
+    out, out_labels = mix_pairs(wavs, labels, prob=0.0)
+    assert torch.equal(out, wavs) and torch.equal(out_labels, labels)
+
+
+def test_labels_are_in_the_proportion_of_the_energies():
+    # Orthogonal clips: the projections tell what a mixture was made of.
+    basis = torch.eye(8)
+    wavs = 3.0 * basis
+    mixed, labels = mix_pairs(wavs, torch.eye(8), prob=1.0, max_weight=0.5)
+    torch.testing.assert_close(labels.sum(1), torch.ones(8))
+    assert (labels.diagonal() >= 0.5).all()
+    torch.testing.assert_close(mixed.abs().amax(1), torch.ones(8))
+    shares = mixed / mixed.sum(1, keepdim=True)
+    torch.testing.assert_close(shares, labels)
+
+
+def test_the_loudness_of_a_clip_is_no_weight():
+    wavs = torch.eye(2) * torch.tensor([[1.0], [100.0]])
+    torch.manual_seed(3)
+    mixed, labels = mix_pairs(wavs, torch.eye(2), prob=1.0)
+    shares = mixed / mixed.sum(1, keepdim=True)
+    torch.testing.assert_close(shares, labels)
+
+
+def test_the_share_of_mixed_clips():
+    wavs = clips(BATCH, 50)
+    mixed, _ = mix_pairs(wavs, one_hot(BATCH), prob=0.3)
+    share = (mixed != wavs).any(1).float().mean().item()
+    # Standard error 0.023; five of them.
+    assert share == pytest.approx(0.3, abs=0.115)
+
+
+def test_a_silent_clip_mixes_without_nan():
+    wavs = torch.zeros(3, 100)
+    mixed, labels = mix_pairs(wavs, one_hot(3), prob=1.0)
+    assert torch.equal(mixed, wavs) and torch.isfinite(labels).all()
+
+
+# --- noise ---
+
+
+def test_coloured_noise_has_peak_one_and_falls_with_frequency():
+    noise = colored_noise(BATCH, 4096)
+    assert noise.shape == (BATCH, 4096)
+    torch.testing.assert_close(noise.abs().amax(1), torch.ones(BATCH))
+    power = torch.fft.rfft(noise.double()).abs().square()
+    low = power[:, 64:128].mean(1)
+    high = power[:, 1024:2048].mean(1)
+    # Four octaves lie between: a slope s falls by 20 s log10(16) dB.
+    slope = 10 * torch.log10(low / high) / (20 * math.log10(16))
+    assert slope.min() > -0.15 and slope.max() < 1.75
+    assert slope.mean().item() == pytest.approx(0.8, abs=0.1)
+
+
+def test_white_noise_for_slope_zero():
+    power = torch.fft.rfft(colored_noise(200, 4096, max_slope=0.0)).abs()
+    low, high = power[:, 64:128].mean(), power[:, 1024:2048].mean()
+    assert db(low / high).item() == pytest.approx(0.0, abs=0.3)
+
+
+@pytest.mark.parametrize("snr", [-6.0, 0.0, 20.0])
+def test_noise_is_at_the_ratio_asked_for(snr):
+    wavs = clips()
+    noisy, _ = add_noise(wavs, one_hot(), prob=1.0, snr_db=(snr, snr))
+    ratio = db(wavs.norm(dim=1) / (noisy - wavs).norm(dim=1))
+    torch.testing.assert_close(ratio, torch.full((4,), snr), atol=1e-2, rtol=0)
+
+
+def test_ratios_fill_their_range():
+    wavs = clips(BATCH, 500)
+    noisy, _ = add_noise(wavs, one_hot(BATCH), prob=1.0, snr_db=(0.0, 30.0))
+    ratio = db(wavs.norm(dim=1) / (noisy - wavs).norm(dim=1))
+    assert ratio.min() > -0.1 and ratio.max() < 30.1
+    assert ratio.mean().item() == pytest.approx(15.0, abs=2.2)  # 5 std. errors
+
+
+def test_labels_fade_where_the_noise_wins():
+    doubts = {}
+    for snr in (0.0, 30.0, -30.0):
+        _, labels = add_noise(
+            clips(), torch.eye(4), prob=1.0, snr_db=(snr, snr)
+        )
+        torch.testing.assert_close(labels.sum(1), torch.ones(4))
+        doubts[snr] = 4 * labels[0, 1].item()  # the uniform share
+    assert doubts[0.0] == pytest.approx(0.25)
+    assert doubts[30.0] == pytest.approx(0.5 / (1 + math.exp(10)), rel=1e-3)
+    assert doubts[-30.0] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_no_noise_with_probability_zero():
+    wavs, labels = clips(), one_hot()
+    noisy, out_labels = add_noise(wavs, labels, prob=0.0)
+    assert torch.equal(noisy, wavs) and torch.equal(out_labels, labels)
+
+
+def test_silence_stays_silent_under_noise():
+    noisy, _ = add_noise(torch.zeros(2, 500), one_hot(2), prob=1.0)
+    assert torch.equal(noisy, torch.zeros(2, 500))
+
+
+# --- levels ---
+
+
+def test_levels_are_peaks_between_zero_and_the_range():
+    quiet = 0.01 * clips(BATCH, 100)
+    level = db(random_level(quiet, 18.0).abs().amax(1))
+    assert level.max() <= 1e-4 and level.min() >= -18.0 - 1e-3
+    assert level.mean().item() == pytest.approx(-9.0, abs=1.3)  # 5 std. errors
+
+
+def test_a_range_of_zero_is_peak_normalisation():
+    out = random_level(5 * clips(), 0.0)
+    torch.testing.assert_close(out.abs().amax(1), torch.ones(4))
+
+
+def test_the_level_of_silence():
+    assert torch.equal(random_level(torch.zeros(2, 9)), torch.zeros(2, 9))
+
+
+def test_unknown_sounds_are_of_three_kinds():
+    sounds = unknown_sounds(BATCH, 1000)
+    assert sounds.shape == (BATCH, 1000)
+    peak, rms = sounds.abs().amax(1), sounds.square().mean(1).sqrt()
+    assert (peak < 1e-4).float().mean().item() == pytest.approx(0.25, abs=0.11)
+    assert torch.isfinite(sounds).all() and rms.max() < 0.5
+    audible = peak > 1e-4
+    # Coloured: peaks from -40 dB to 0 dB.
+    assert peak[audible].min() > 1e-4 and peak.max() > 0.5
+
+
+# --- features ---
+
+
+def test_stripes_are_silent_whole_rows_and_columns():
+    features = torch.ones(200, 60, 40)
+    out = drop_stripes(features, count=1)
+    assert ((out == 0) | (out == 1)).all()
+    rows, columns = (out == 0).all(2), (out == 0).all(1)
+    assert torch.equal(out == 0, rows[:, :, None] | columns[:, None])
+    # Width in [0, 1/6) of the frames, [0, 1/8) of the bands, rounded up.
+    assert rows.sum(1).max() <= 10 + 1 and columns.sum(1).max() <= 5 + 1
+    assert rows.sum(1).float().mean().item() == pytest.approx(5.0, abs=1.1)
+
+
+def test_a_stripe_is_one_piece():
+    rows = (drop_stripes(torch.ones(200, 60, 40), count=1) == 0).all(2)
+    edges = (rows[:, 1:] != rows[:, :-1]).sum(1)
+    assert edges.max() <= 2
+
+
+def test_no_stripes():
+    features = torch.rand(2, 60, 40)
+    assert torch.equal(drop_stripes(features, count=0), features)
+
+
+def test_soft_masks_attenuate_and_spare_the_others():
+    features = 0.5 + torch.rand(BATCH, 60, 40)
+    out = soft_masks(features, prob=0.3)
+    assert (out <= features).all() and (out >= 0).all()
+    masked = (out != features).any(2).any(1)
+    assert masked.float().mean().item() == pytest.approx(0.3, abs=0.115)
+    assert torch.equal(out[~masked], features[~masked])
+
+
+def test_soft_masks_are_smooth():
+    mask = soft_masks(torch.ones(100, 60, 40), prob=1.0)
+    steps = (mask[:, 1:] - mask[:, :-1]).abs().mean()
+    shuffled = mask[:, torch.randperm(60)]
+    assert steps < 0.5 * (shuffled[:, 1:] - shuffled[:, :-1]).abs().mean()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 80), (2, 3, 2), (1, 2000, 80)])
+def test_features_of_any_size(shape):
+    out = Augmenter(soft_mask_prob=1.0).features(torch.rand(shape))
+    assert out.shape == shape and torch.isfinite(out).all()
+
+
+# --- the chain ---
+
+OFF = {
+    "crop_s": None,
+    "speed_range": 0.0,
+    "mix_prob": 0.0,
+    "noise_prob": 0.0,
+    "level_range_db": 0.0,
+    "soft_mask_prob": 0.0,
+    "unknown_share": 0.0,
+    "label_smoothing": 0.0,
+}
+
+
+def test_with_everything_off_a_roll_remains():
+    wavs = torch.eye(3, 50)
+    out, labels = Augmenter(**OFF).waveforms(wavs, torch.tensor([2, 0, 1]), 3)
+    assert torch.equal(labels, torch.eye(3)[[2, 0, 1]])
+    assert torch.equal(out.sort(1).values, wavs.sort(1).values)
+
+
+def test_label_smoothing():
+    augment_ = Augmenter(**{**OFF, "label_smoothing": 0.1})
+    _, labels = augment_.waveforms(clips(2), torch.tensor([0, 1]), 4)
+    expected = torch.tensor([[0.925, 0.025, 0.025, 0.025]])
+    torch.testing.assert_close(labels[:1], expected)
+
+
+def test_unknown_sounds_come_last_and_are_uniform():
+    augment_ = Augmenter(**{**OFF, "unknown_share": 0.25})
+    wavs, labels = augment_.waveforms(clips(8), torch.zeros(8).long(), 5)
+    assert wavs.shape == (10, 2000) and labels.shape == (10, 5)
+    torch.testing.assert_close(labels[8:], torch.full((2, 5), 0.2))
+    torch.testing.assert_close(labels[:8], one_hot(1).expand(8, 5))
+
+
+def test_labels_are_probabilities_and_waves_are_bounded():
+    wavs, labels = Augmenter(crop_s=0.1).waveforms(
+        clips(12, 4000), torch.arange(12) % 3, 3
+    )
+    assert wavs.shape == (14, 1600)
+    torch.testing.assert_close(labels.sum(1), torch.ones(14))
+    assert (labels >= 0).all() and wavs[:12].abs().max() <= 1 + 1e-6
+
+
+def test_the_seed_decides_everything():
+    def draw(seed):
+        torch.manual_seed(seed)
+        chain = Augmenter(crop_s=0.1, unknown_share=0.5)
+        wavs, _ = chain.waveforms(wavs_in, torch.zeros(4).long(), 3)
+        return wavs, chain.features(features)
+
+    wavs_in, features = clips(), torch.rand(4, 60, 80)
+    first, again, other = draw(1), draw(1), draw(2)
+    assert all(map(torch.equal, first, again))
+    assert not any(map(torch.equal, first, other))
+
+
+def test_inputs_are_left_alone():
+    wavs, labels, features = clips(), one_hot(), torch.rand(4, 30, 20)
+    before = [t.clone() for t in (wavs, labels, features)]
+    mix_pairs(wavs, labels, 1.0)
+    add_noise(wavs, labels, 1.0)
+    random_level(wavs)
+    augment.Augmenter(crop_s=0.1).waveforms(wavs, torch.arange(4), 5)
+    augment.Augmenter().features(features)
+    assert all(map(torch.equal, before, (wavs, labels, features)))
