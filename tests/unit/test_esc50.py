@@ -383,7 +383,6 @@ def swap_names(data):
         "manifest_info.json",
         "gone",
     ],
-    ,
 )
 def test_stale_manifests_are_rebuilt(data, change):
     audio, settings = CountingCache(), {}
