@@ -271,7 +271,7 @@ class Comparison(NamedTuple):
     grad_error: float
 
 
-def clip_samples(cells, hop=185):
+def clip_samples(cells, hop=186):
     """Samples of a clip all of whose frames SpeechBrain's decoder covers.
 
     CNN14's deepest map has ``frames // 32`` cells, from which the decoder

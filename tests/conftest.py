@@ -2,7 +2,10 @@
 
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -62,3 +65,74 @@ def synthetic_folder(tmp_path_factory):
         folder, seed=SEED, clips_per_class_and_fold=2, duration=2.5
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def recipe():
+    """Starts a script of recipes/ESC50 as a user does, in a folder."""
+
+    def run(script, hparams, *options, cwd):
+        scripts = ROOT / "recipes" / "ESC50"
+        quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        return subprocess.run(
+            [
+                sys.executable,
+                str(scripts / script),
+                str(scripts / "hparams" / hparams),
+                "--device=cpu",
+                "--noprogressbar",
+                *map(str, options),
+            ],
+            cwd=cwd,
+            env={
+                **os.environ,
+                **quiet,
+                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                "TMPDIR": str(cwd),
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+class TrainedRun(NamedTuple):
+    """A folder where both trainings have run, and what they wrote."""
+
+    cwd: Path
+    classifier: Path
+    interpreter: Path
+    log: str
+
+
+@pytest.fixture(scope="session")
+def trained_run(recipe, synthetic_folder, tmp_path_factory):
+    """Two epochs of a classifier and of an interpreter of it, by recipe.
+
+    Paths are relative, as in the README: what is left behind must work from
+    elsewhere all the same.
+    """
+    cwd = tmp_path_factory.mktemp("work")
+    short = (
+        f"--data_folder={synthetic_folder}",
+        "--number_of_epochs=2",
+        "--valid_interval=1",
+        "--signal_length_s=1",
+    )
+    log = ""
+    for script, hparams, *more in (
+        ("train_classifier.py", "classifier_small.yaml", "--crop_s=1"),
+        ("train_lmac.py", "lmac_small.yaml", "--save_interpretations=2"),
+    ):
+        done = recipe(script, hparams, *short, *more, cwd=cwd)
+        assert done.returncode == 0, done.stderr[-3000:]
+        log += done.stdout + done.stderr
+    return TrainedRun(
+        cwd,
+        cwd / "results/classifier_small/1234/classifier",
+        cwd / "results/lmac_small/1234",
+        log,
+    )

@@ -56,6 +56,16 @@ class RecipeBrain(sb.Brain):
     ``tensorboard_train_logger``.
     """
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.debug and self.checkpointer is not None:
+            # Each process makes a temporary folder of its own in debug mode;
+            # saving and deleting are collective and must agree on one.
+            folder = sb.utils.distributed.ddp_broadcast(
+                self.checkpointer.checkpoints_dir
+            )
+            self.checkpointer.checkpoints_dir = folder
+
     def make_dataloader(self, dataset, stage, **kwargs):
         """As SpeechBrain's; notes how many steps an epoch has."""
         loader = super().make_dataloader(dataset, stage, **kwargs)
@@ -162,12 +172,14 @@ class RecipeBrain(sb.Brain):
             sb.nnet.schedulers.update_learning_rate(self.optimizer, new_lr)
 
     def log(self, epoch, **stats):
-        """Write a line to the train log, and to TensorBoard on request."""
+        """Write a line to the train log, and to TensorBoard on request.
+
+        Called on every process: the loggers write on the main one alone, and
+        wait for the others.
+        """
         meta = {"epoch": epoch}
         if self.optimizers_dict is not None:
             meta["lr"] = self.optimizer.param_groups[0]["lr"]
-        if not sb.utils.distributed.if_main_process():
-            return
         self.hparams.train_logger.log_stats(meta, **stats)
         board = getattr(self.hparams, "tensorboard_train_logger", None)
         if board is not None:
@@ -195,7 +207,9 @@ class RecipeBrain(sb.Brain):
             **{f"{mode}_key": self.hparams.ckpt_metric},
             test_loader_kwargs=dict(loader_kwargs),
         )
-        # With --test_only nothing was saved: keep what was tested.
-        if self.checkpointer.find_checkpoint() is None:
+        # With --test_only nothing was saved: keep what was tested. Saving is
+        # collective, so that the main process decides for all.
+        nothing = self.checkpointer.find_checkpoint() is None
+        if sb.utils.distributed.ddp_broadcast(nothing):
             self.save_checkpoint(self.test_summary, epoch=0)
         return self.test_summary

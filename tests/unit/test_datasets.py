@@ -154,7 +154,9 @@ def test_labels_follow_the_encoder_file(build, tmp_path):
 
 def test_another_encoder_file_is_refused(build, tmp_path):
     file = tmp_path / "label_encoder.txt"
-    file.write_text("'cat' => 0\n'rain' => 1\n================\n")
+    file.write_text(
+        "'cat' => 0\n'rain' => 1\n================\n'starting_index' => 0\n"
+    )
     with pytest.raises(UserError, match="saved classes are.*cat"):
         build(label_file=file)
 

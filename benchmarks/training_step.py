@@ -1,0 +1,331 @@
+"""Cost of one L-MAC training step for CNN14, against SpeechBrain's recipe.
+
+    python benchmarks/training_step.py [--steps 3] [--batch 4] [--device cpu]
+    python benchmarks/training_step.py --check
+
+The first command times whole optimisation steps (``Brain.fit_batch``) in one
+process on one thread, in CPU seconds: other jobs on the machine do not count.
+The second one compares objective and gradients instead.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import argparse
+import contextlib
+import ctypes
+import gc
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import reference_step as steps
+import speechbrain
+import torch
+
+SEED = 1234
+CLIP_SECONDS = 5
+#: Ours over SpeechBrain's, in time a step.
+BAR, GOAL = 0.17, 0.13
+#: Free memory from which all variants are kept at once, in bytes.
+ROOMY = 15e9
+RECIPE, OURS = "SpeechBrain's recipe", "ours"
+HEAVY = "ours, CNN14PSI_stft"
+PARTS = (
+    "STFT",
+    "frozen forward",
+    "decoder",
+    "masked forwards",
+    "backward",
+    "optimiser",
+)
+#: Relative errors that --check allows: loss, gradient.
+TOLERANCES = {torch.float32: (1e-4, 1e-3), torch.float64: (1e-10, 1e-9)}
+
+
+def build(name, classifier, batch_size, device):
+    """The Brain of a variant."""
+    if name == RECIPE:
+        return steps.recipe_brain(classifier, device)
+    recipe = steps.LIGHT if name == OURS else steps.REFERENCE
+    decoder = None if name == OURS else steps.ReferenceDecoder()
+    return steps.package_brain(recipe, classifier, batch_size, device, decoder)
+
+
+class Cost(NamedTuple):
+    """What a step took.
+
+    Attributes
+    ----------
+    seconds : float
+        CPU seconds of the process; on a GPU, seconds until it was done.
+    parts : dict
+        Seconds of each of ``PARTS`` and of the rest.
+    peak : int
+        Bytes above what was in use before the step: maps and gradients.
+    """
+
+    seconds: float
+    parts: dict
+    peak: int
+
+
+def clock(device):
+    """Seconds: of CPU time, or with a GPU of time."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@contextlib.contextmanager
+def stopwatch(brain, device):
+    """Seconds of each part of the steps taken meanwhile, as a dict."""
+    spent, started = defaultdict(float), {}
+
+    def part_of(module, inputs):
+        if module is classifier:
+            masked = inputs[0].requires_grad
+            return "masked forwards" if masked else "frozen forward"
+        return "decoder" if module is decoder else "STFT"
+
+    def start(module, inputs):
+        started[module] = clock(device)
+
+    def stop(module, inputs, output):
+        spent[part_of(module, inputs)] += clock(device) - started[module]
+
+    def objectives(*args):
+        loss = type(brain).compute_objectives(brain, *args)
+        started["backward"] = clock(device)
+        return loss
+
+    def optimise():
+        begun = clock(device)
+        spent["backward"] += begun - started["backward"]
+        type(brain).optimizers_step(brain)
+        spent["optimiser"] += clock(device) - begun
+
+    if "psi" in brain.modules:
+        stft, decoder = brain.modules.compute_stft, brain.modules.psi
+        classifier = brain.hparams.embedding_model
+    else:
+        stft, decoder = brain.modules.frontend, brain.modules.decoder
+        classifier = brain.modules.classifier
+    handles = [
+        handle
+        for module in (stft, decoder, classifier)
+        for handle in (
+            module.register_forward_pre_hook(start),
+            module.register_forward_hook(stop),
+        )
+    ]
+    brain.compute_objectives, brain.optimizers_step = objectives, optimise
+    yield spent
+    del brain.compute_objectives, brain.optimizers_step
+    for handle in handles:
+        handle.remove()
+
+
+def timed_step(brain, batch, device):
+    """Take one optimisation step; returns its :class:`Cost`."""
+    gc.collect()
+    resident = reset_peak(device)
+    with stopwatch(brain, device) as spent:
+        begun = clock(device)
+        brain.fit_batch(batch)
+        seconds = clock(device) - begun
+    brain.step += 1
+    parts = {part: spent[part] for part in PARTS}
+    parts["the rest"] = seconds - sum(parts.values())
+    return Cost(seconds, parts, peak_memory(device) - resident)
+
+
+def reset_peak(device):
+    """Forget the peak of the memory; returns what is in use, in bytes."""
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    with contextlib.suppress(OSError, AttributeError):
+        # Memory that the last step freed is handed back first.
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+    return _kilobytes("/proc/self/status", "VmRSS") * 1024
+
+
+def peak_memory(device):
+    """Bytes in use at the peak since :func:`reset_peak`."""
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated()
+    return _kilobytes("/proc/self/status", "VmHWM") * 1024
+
+
+def _kilobytes(path, key):
+    lines = Path(path).read_text().splitlines()
+    return next(int(x.split()[1]) for x in lines if x.startswith(f"{key}:"))
+
+
+def measure(names, classifier, num_steps, batch, device):
+    """Costs of the variants' steps, taken in turns after a warm one each.
+
+    Arguments
+    ---------
+    names : list of str
+        Variants, all of them in memory at once.
+    classifier : Cnn14Classifier
+        The explained classifier.
+    num_steps : int
+        Steps of each.
+    batch : PaddedBatch
+        The clips.
+    device : str
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    dict
+        By variant: ``(list of Cost, number of trained parameters)``.
+    """
+    size = len(batch.sig.data)
+    brains = {n: build(n, classifier, size, device) for n in names}
+    costs = {name: [] for name in names}
+    for round_ in range(num_steps + 1):
+        for name, brain in brains.items():
+            cost = timed_step(brain, batch, device)
+            label = f"step {round_}" if round_ else "warm-up"
+            print(f"  {label:8} {name:22}{cost.seconds:9.2f} s", flush=True)
+            if round_:
+                costs[name].append(cost)
+    return {
+        name: (costs[name], sum(p.numel() for p in trained(brain)))
+        for name, brain in brains.items()
+    }
+
+
+def trained(brain):
+    """Parameters that the optimiser moves."""
+    return [p for g in brain.optimizer.param_groups for p in g["params"]]
+
+
+def median(values):
+    """Median of the values, as a float."""
+    return float(statistics.median(values))
+
+
+def report(results, device):
+    """Print medians, ratios, memory and where the time goes."""
+    unit = "CPU s" if device == "cpu" else "s"
+    totals = {n: median(c.seconds for c in r[0]) for n, r in results.items()}
+    print(
+        f"\n{'':22}{unit + '/step':>12}{'ratio':>8}{'parameters':>13}"
+        f"{'state GB':>10}{'step GB':>9}"
+    )
+    for name, (costs, count) in results.items():
+        # Weights and Adam's two moments stay between steps, 4 bytes each.
+        print(
+            f"{name:22}{totals[name]:12.2f}{totals[name] / totals[RECIPE]:8.3f}"
+            f"{count / 1e6:11.1f} M{count * 12 / 1e9:10.2f}"
+            f"{median(c.peak for c in costs) / 1e9:9.2f}"
+        )
+    print(f"\n{'where it goes, ' + unit:22}", end="")
+    print("".join(f"{name:>24}" for name in results))
+    for part in (*PARTS, "the rest"):
+        print(f"{part:22}", end="")
+        for name, (costs, _) in results.items():
+            seconds = median(c.parts[part] for c in costs)
+            print(f"{seconds:15.2f} ({seconds / totals[name]:5.1%})", end="")
+        print()
+    ratio = totals[OURS] / totals[RECIPE]
+    verdict = "met" if ratio <= BAR else "MISSED"
+    print(
+        f"\nours / SpeechBrain's: {ratio:.3f}; bar {BAR} {verdict}, goal {GOAL}"
+        f" {'met' if ratio <= GOAL else 'missed'}"
+    )
+    return ratio <= BAR
+
+
+def check(batch_size):
+    """Compare the objectives; print, and tell whether they agree."""
+    full, narrow = steps.clip_samples(13), steps.clip_samples(3)
+    agreed = True
+    for title, samples, shrink, dtype in (
+        ("CNN14, float32", full, 1, torch.float32),
+        ("CNN14 / 32, float64", narrow, 32, torch.float64),
+    ):
+        torch.manual_seed(SEED)
+        result = steps.compare_objectives(samples, shrink, batch_size, dtype)
+        loss_tolerance, grad_tolerance = TOLERANCES[dtype]
+        agreed &= result.loss_error <= loss_tolerance
+        agreed &= result.grad_error <= grad_tolerance
+        print(
+            f"{title}: {result.frames[0]} and {result.frames[1]} frames, "
+            f"losses {result.losses[0]:.8g} and {result.losses[1]:.8g}\n"
+            f"  loss differs by {result.loss_error:.1e} (allowed "
+            f"{loss_tolerance:.0e}), gradient by {result.grad_error:.1e} "
+            f"(allowed {grad_tolerance:.0e})"
+        )
+    print("agreed" if agreed else "DISAGREED")
+    return agreed
+
+
+def machine(device):
+    """One line on what this runs on."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(x for x in lines if x.startswith("model name"))
+        model = model.split(":")[1].strip()
+    if device != "cpu":
+        model = torch.cuda.get_device_name()
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {model}, 1 thread, Python "
+        f"{platform.python_version()}, torch {torch.__version__}, SpeechBrain "
+        f"{speechbrain.__version__}, seed {SEED}"
+    )
+
+
+def main(argv=None):
+    """Command line; returns 0 if the bar is met."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=3, help="steps of each")
+    parser.add_argument("--batch", type=int, default=4, help="clips a step")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--check", action="store_true", help="compare the objectives instead"
+    )
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    print(machine(args.device))
+    if args.check:
+        return 0 if check(args.batch) else 1
+    print(f"batch of {args.batch} clips of {CLIP_SECONDS} s")
+    batch = steps.make_batch(args.batch, CLIP_SECONDS * steps.SAMPLE_RATE)
+    classifier = steps.build_classifier()
+    names, results = [RECIPE, OURS, HEAVY], {}
+    available = _kilobytes("/proc/meminfo", "MemAvailable") * 1024
+    groups = [names] if available > ROOMY else [[name] for name in names]
+    for group in groups:
+        results |= measure(group, classifier, args.steps, batch, args.device)
+        gc.collect()
+    passed = report(results, args.device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"peak RSS of the process, with {len(groups[0])} variant(s) in memory: "
+        f"{peak * 1024 / 1e9:.1f} GB; CNN14 {_count(classifier) / 1e6:.1f} M "
+        "parameters, frozen"
+    )
+    return 0 if passed else 1
+
+
+def _count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""Every recipe runs as documented, and mistakes end in one message.
+
+``tests/recipes/*.csv`` lists the recipes in SpeechBrain's columns; a row's
+``test_debug_flags`` run it on the built-in data set, without a network, and
+its ``test_debug_checks`` say what must be there afterwards.
+"""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = (
+    "Task",
+    "Dataset",
+    "Script_file",
+    "Hparam_file",
+    "Data_prep_file",
+    "Readme_file",
+    "Result_url",
+    "HF_repo",
+    "test_debug_flags",
+    "test_debug_checks",
+    "performance",
+)
+FILES = ("Script_file", "Hparam_file", "Data_prep_file", "Readme_file")
+
+
+def read_rows():
+    rows = []
+    for file in sorted((ROOT / "tests" / "recipes").glob("*.csv")):
+        with open(file, encoding="utf-8", newline="") as lines:
+            rows += csv.DictReader(lines)
+    return rows
+
+
+ROWS = read_rows()
+
+
+def name(row):
+    return Path(row["Hparam_file"]).stem
+
+
+# --- the table ---
+
+
+def test_columns():
+    for file in (ROOT / "tests" / "recipes").glob("*.csv"):
+        with open(file, encoding="utf-8") as lines:
+            assert tuple(lines.readline().strip().split(",")) == COLUMNS
+    assert all(None not in row and None not in row.values() for row in ROWS)
+
+
+def test_every_hparams_file_has_a_row():
+    found = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.glob("recipes/*/hparams/*.yaml")
+        if path.relative_to(ROOT).parts[1] in {r["Dataset"] for r in ROWS}
+    }
+    assert sorted(found) == sorted(row["Hparam_file"] for row in ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name)
+def test_files_of_a_row_exist(row):
+    for column in FILES:
+        for path in row[column].split():
+            assert (ROOT / path).is_file(), f"{column}: {path}"
+
+
+# --- every recipe runs ---
+
+
+@pytest.fixture(scope="module")
+def cnn14(tmp_path_factory):
+    """A folder like the published classifier's, with random weights."""
+    from speechbrain.lobes.models.Cnn14 import Cnn14
+
+    folder = tmp_path_factory.mktemp("cnn14")
+    embedder = Cnn14(mel_bins=80, emb_dim=2048, return_reps=True)
+    torch.save(embedder.state_dict(), folder / "embedding_model.ckpt")
+    head = torch.nn.Linear(2048, 10)
+    torch.save(head.state_dict(), folder / "classifier.ckpt")
+    yield folder
+    shutil.rmtree(folder)  # 300 MB
+
+
+def check(checks, folder):
+    """``file_exists=[a,b] log_contains=[text|text]``."""
+    found = dict(re.findall(r"(\w+)=\[(.*?)\]", checks))
+    assert found.keys() <= {"file_exists", "log_contains"} and found
+    for file in found.get("file_exists", "").split(","):
+        assert (folder / file).is_file(), file
+    log = (folder / "log.txt").read_text(encoding="utf-8")
+    for text in filter(None, found.get("log_contains", "").split("|")):
+        assert text in log, text
+
+
+@pytest.mark.parametrize("row", ROWS, ids=name)
+def test_recipe(row, recipe, trained_run, synthetic_folder, cnn14, tmp_path):
+    output = tmp_path / "out"
+    flags = row["test_debug_flags"].format(
+        data_folder=synthetic_folder,
+        output_folder=output,
+        classifier=trained_run.classifier,
+        interpreter=trained_run.interpreter,
+        cnn14=cnn14,
+    )
+    done = recipe(
+        Path(row["Script_file"]).name,
+        Path(row["Hparam_file"]).name,
+        *flags.split(),
+        cwd=tmp_path,
+    )
+    try:
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr
+        check(row["test_debug_checks"], output)
+        assert (synthetic_folder / "meta" / "esc50.csv").is_file()
+    finally:
+        shutil.rmtree(output, ignore_errors=True)  # CNN14: 300 MB
+
+
+def test_nothing_but_results_is_left_in_the_working_folder(trained_run):
+    assert [path.name for path in trained_run.cwd.iterdir()] == ["results"]
+
+
+def test_a_debug_run_of_one_batch_is_what_it_says(trained_run):
+    assert "epoch: 2" in trained_run.log
+    assert "Traceback" not in trained_run.log
+
+
+# --- mistakes ---
+
+
+@pytest.fixture
+def refused(recipe, tmp_path):
+    """Runs a recipe that must end with code 2 and one message."""
+
+    def run(script, hparams, *options):
+        done = recipe(script, hparams, *options, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr + done.stdout
+        messages = re.findall(r"^error: .*", done.stderr, re.MULTILINE)
+        assert len(messages) == 1
+        return done.stderr[done.stderr.index("\nerror: ") :]
+
+    return run
+
+
+def classifier_options(synthetic_folder):
+    return (
+        "train_classifier.py",
+        "classifier_small.yaml",
+        f"--data_folder={synthetic_folder}",
+    )
+
+
+def lmac_options(synthetic_folder, trained_run):
+    return (
+        "train_lmac.py",
+        "lmac_small.yaml",
+        f"--data_folder={synthetic_folder}",
+        f"--classifier_source={trained_run.classifier}",
+    )
+
+
+def test_an_unknown_option(refused, synthetic_folder, trained_run):
+    options = lmac_options(synthetic_folder, trained_run)
+    message = refused(*options, "--l_in_weight", "4")
+    assert "--l_in_weight" in message and "--l_in_w" in message.split("mean")[1]
+
+
+def test_no_data_folder(refused):
+    message = refused("train_classifier.py", "classifier_small.yaml")
+    assert "--data_folder=" in message
+
+
+def test_overlapping_folds(refused, synthetic_folder):
+    message = refused(
+        *classifier_options(synthetic_folder),
+        "--train_fold_nums=[1, 2]",
+        "--valid_fold_nums=[2]",
+    )
+    assert "train_fold_nums" in message and "valid_fold_nums" in message
+    assert "2" in message
+
+
+def test_a_missing_interpreter(refused, synthetic_folder):
+    message = refused(
+        "evaluate.py",
+        "evaluate.yaml",
+        f"--data_folder={synthetic_folder}",
+        "--interpreter=results/absent",
+    )
+    assert "`interpreter`" in message and "results/absent" in message
+
+
+def test_an_interpreter_for_another_classifier(
+    refused, synthetic_folder, trained_run, tmp_path
+):
+    other = tmp_path / "other"
+    shutil.copytree(trained_run.classifier, other)
+    state = torch.load(other / "classifier.ckpt")
+    state["linear.bias"] += 1
+    torch.save(state, other / "classifier.ckpt")
+    message = refused(
+        "train_lmac.py",
+        "lmac_small.yaml",
+        f"--data_folder={synthetic_folder}",
+        f"--classifier_source={other}",
+        f"--pretrained_interpreter={trained_run.interpreter}",
+    )
+    assert "`pretrained_interpreter`" in message
+    assert "belongs to another classifier" in message
+
+
+def test_a_wrong_number_of_classes(refused, synthetic_folder):
+    message = refused(
+        *classifier_options(synthetic_folder), "--out_n_neurons=7"
+    )
+    assert "`out_n_neurons` is 7" in message and "has 10 classes" in message
+
+
+def test_a_classifier_with_other_classes(
+    refused, synthetic_folder, trained_run
+):
+    message = refused(
+        *lmac_options(synthetic_folder, trained_run), "--out_n_neurons=7"
+    )
+    assert "`classifier_source`" in message and "out_n_neurons" in message
+
+
+def test_an_output_folder_that_cannot_be(refused, synthetic_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = refused(
+        *classifier_options(synthetic_folder),
+        f"--output_folder={tmp_path / 'file' / 'run'}",
+    )
+    assert "`output_folder`" in message and "cannot write" in message
+
+
+@pytest.fixture
+def broken_folder(synthetic_folder, tmp_path):
+    """The data set with three clips that cannot be used, one of each fold."""
+    folder = tmp_path / "broken"
+    shutil.copytree(synthetic_folder, folder)
+    clips = sorted((folder / "audio").iterdir())
+    chosen = {fold: next(c for c in clips if c.name[0] == fold) for fold in "145"}
+    chosen["1"].write_bytes(b"no audio")
+    chosen["4"].unlink()
+    chosen["5"].write_bytes(b"")
+    return folder, [path.name for path in chosen.values()]
+
+
+def test_broken_clips_are_listed_all_at_once(refused, broken_folder):
+    folder, names = broken_folder
+    message = refused(*classifier_options(folder))
+    assert "3 of 100 clips cannot be used" in message
+    assert all(name in message for name in names)
+    assert "--skip_broken_audio True" in message
+
+
+def test_broken_clips_can_be_skipped(recipe, broken_folder, tmp_path):
+    folder, names = broken_folder
+    done = recipe(
+        *classifier_options(folder),
+        "--skip_broken_audio",
+        "True",
+        "--output_folder=out",
+        "--number_of_epochs=1",
+        "--signal_length_s=1",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    log = (tmp_path / "out" / "log.txt").read_text(encoding="utf-8")
+    assert all(name in log for name in names)
+    assert (tmp_path / "out" / "classifier" / "classifier.ckpt").is_file()

@@ -1,0 +1,811 @@
+"""The Brains: what a step computes, learns, leaves alone and writes."""
+
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from speechbrain import Stage
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.train_logger import FileTrainLogger
+
+from speechbrain_lmac.brains.base import cosine_warmup
+from speechbrain_lmac.brains.classifier import ClassifierBrain, WeightAverage
+from speechbrain_lmac.brains.lmac import LMACBrain, SparsityWeight, quality
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.augment import Augmenter
+from speechbrain_lmac.data.datasets import make_datasets
+from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.mixtures import Mixture, TrainingContamination
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.frontend import FrontEnd
+
+CLASSES = ["siren", "clock_tick", "rain", "engine"]
+LENGTH = 16000  # samples of a training clip
+CPU = {"device": "cpu", "noprogressbar": True}
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_folder, tmp_path_factory):
+    """Four classes: 24 training clips, 8 for validation, 8 for the test."""
+    audio = AudioCache()
+    save = tmp_path_factory.mktemp("manifests")
+    manifests = prepare_esc50(
+        synthetic_folder, save, classes=CLASSES, audio=audio
+    )
+    return make_datasets(
+        manifests,
+        str(synthetic_folder),
+        audio,
+        n_classes=4,
+        length=LENGTH,
+        batch_size=8,
+    )
+
+
+def slim():
+    return SlimCnn(n_classes=4, channels=(8, 8, 16, 16, 32), dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def batch16(data):
+    return PaddedBatch([data.train[i] for i in range(16)])
+
+
+@pytest.fixture(scope="module")
+def trained_state(data, batch16):
+    """A classifier that knows the 16 clips, and answers none by chance."""
+    torch.manual_seed(0)
+    model, frontend = slim(), FrontEnd()
+    features = frontend.mel(frontend(batch16.sig.data).log_magnitude)
+    target = batch16.label.data[:, 0]
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(
+            model(features).logits, target
+        )
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        decisions = model.eval()(features).logits.argmax(1)
+    assert (decisions == target).float().mean() >= 0.9
+    return model.state_dict()
+
+
+@pytest.fixture
+def lmac_brain(tmp_path, trained_state):
+    """Makes an LMACBrain; changes are hyperparameters."""
+
+    def make(lr=0.003, epochs=2, **changes):
+        classifier, frontend = slim(), FrontEnd()
+        classifier.load_state_dict(trained_state)
+        classifier.freeze()
+        domain = changes.get("mask_domain", "stft")
+        decoder = build_decoder(
+            classifier, frontend, domain, channels=(32, 24, 16, 16, 8)
+        )
+        counter = EpochCounter(epochs)
+        hparams = {
+            "lr": lr,
+            "number_of_epochs": epochs,
+            "valid_interval": 1,
+            "ckpt_metric": "quality",
+            "ckpt_mode": "max",
+            "train_logger": FileTrainLogger(str(tmp_path / "train_log.txt")),
+            "epoch_counter": counter,
+            "l_in_w": 4,
+            "l_out_w": 2,
+            "mask_out_loss": "saturating",
+            "sparsity": SparsityWeight(4),
+            "reg_w_tv": 0,
+            "g_w": 4,
+            "finetuning": False,
+            "crosscor_th": 0.6,
+            "crosscortype": "dotp",
+            "bin_th": 0.35,
+            "guidelosstype": "binary",
+            "mask_domain": domain,
+            "contamination": None,
+            "wave_prob": 0,
+            "seed": 1234,
+            **changes,
+        }
+        checkpointer = Checkpointer(
+            tmp_path / "save",
+            {
+                "decoder": decoder,
+                "sparsity": hparams["sparsity"],
+                "counter": counter,
+            },
+        )
+        return LMACBrain(
+            {
+                "frontend": frontend,
+                "classifier": classifier,
+                "decoder": decoder,
+            },
+            partial(torch.optim.Adam, lr=lr),
+            hparams,
+            CPU,
+            checkpointer,
+        )
+
+    return make
+
+
+@pytest.fixture
+def classifier_brain(tmp_path):
+    """Makes a ClassifierBrain; changes are hyperparameters."""
+
+    def make(epochs=2, run_opts=CPU, **changes):
+        trained, average = slim(), slim()
+        counter = EpochCounter(epochs)
+        hparams = {
+            "lr": 0.003,
+            "number_of_epochs": epochs,
+            "valid_interval": 1,
+            "ckpt_metric": "loss",
+            "ckpt_mode": "min",
+            "train_logger": FileTrainLogger(str(tmp_path / "train_log.txt")),
+            "epoch_counter": counter,
+            "out_n_neurons": 4,
+            "augment": Augmenter(crop_s=0.75),
+            "ema_decay": 0.9,
+            **changes,
+        }
+        checkpointer = Checkpointer(
+            tmp_path / "save",
+            {"classifier": trained, "average": average, "counter": counter},
+        )
+        return ClassifierBrain(
+            {
+                "frontend": FrontEnd(),
+                "classifier": trained,
+                "average": average,
+            },
+            partial(torch.optim.AdamW, lr=0.003),
+            hparams,
+            run_opts,
+            checkpointer,
+        )
+
+    return make
+
+
+def fit(brain, data):
+    brain.fit(
+        brain.hparams.epoch_counter,
+        data.train,
+        data.valid,
+        train_loader_kwargs=dict(data.train_loader),
+        valid_loader_kwargs=dict(data.valid_loader),
+    )
+    return brain
+
+
+def metadata(folder):
+    """The contents of every CKPT.yaml, by epoch."""
+    found = [
+        yaml.safe_load(file.read_text())
+        for file in folder.glob("save/CKPT*/CKPT.yaml")
+    ]
+    return {meta["epoch"]: meta for meta in found}
+
+
+def step(brain, batch, stage=Stage.TRAIN):
+    """A batch's prediction and loss, without an optimiser step."""
+    brain.on_stage_start(stage, 1)
+    brain.step = 1
+    prediction = brain.compute_forward(batch, stage)
+    return prediction, brain.compute_objectives(prediction, batch, stage)
+
+
+class Calls:
+    """Counts the forward calls of modules."""
+
+    def __init__(self, **modules):
+        self.counts = dict.fromkeys(modules, 0)
+        for name, module in modules.items():
+            module.register_forward_hook(partial(self.note, name))
+
+    def note(self, name, *_):
+        self.counts[name] += 1
+
+    def reset(self):
+        self.counts = dict.fromkeys(self.counts, 0)
+
+
+# --- what both share ---
+
+
+def test_cosine_warmup_by_hand():
+    values = {0.0: 1e-3, 0.025: 0.5, 0.05: 1.0, 0.525: 0.5, 1.0: 0.0}
+    for progress, expected in values.items():
+        assert cosine_warmup(progress) == pytest.approx(expected, abs=1e-12)
+    assert cosine_warmup(1.5) == 0.0
+    assert cosine_warmup(0.1, warmup=0.2) == 0.5
+    falling = [cosine_warmup(p / 100) for p in range(5, 101)]
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_the_schedule_runs_from_zero_to_one(classifier_brain, data):
+    brain = classifier_brain(epochs=2, lr_schedule=cosine_warmup)
+    seen = []
+
+    def note(batch, should_step):
+        type(brain).on_fit_batch_start(brain, batch, should_step)
+        seen.append((brain.progress, brain.optimizer.param_groups[0]["lr"]))
+
+    brain.on_fit_batch_start = note
+    fit(brain, data)
+    progress, rates = zip(*seen, strict=True)
+    assert progress == pytest.approx([k / 6 for k in range(6)])
+    assert rates == pytest.approx([0.003 * cosine_warmup(p) for p in progress])
+    assert brain.progress == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "epochs, interval, expected",
+    [(5, 2, [2, 4, 5]), (4, 4, [4]), (3, 10, [3]), (2, 1, [1, 2])],
+)
+def test_validation_every_few_epochs_and_after_the_last(
+    classifier_brain, data, tmp_path, epochs, interval, expected
+):
+    brain = classifier_brain(epochs=epochs, valid_interval=interval)
+    validated = []
+    brain.on_validated = lambda summary, epoch: validated.append(epoch)
+    fit(brain, data)
+    assert validated == expected
+    lines = (tmp_path / "train_log.txt").read_text().splitlines()
+    assert len(lines) == epochs  # every epoch has its line
+    assert sum("valid loss" in line for line in lines) == len(expected)
+
+
+def test_a_training_set_without_a_batch(classifier_brain, data):
+    brain = classifier_brain()
+    with pytest.raises(UserError, match="holds 24 clips; lower `batch_size`"):
+        brain.fit(
+            brain.hparams.epoch_counter,
+            data.train,
+            train_loader_kwargs={"batch_size": 25, "drop_last": True},
+        )
+
+
+# --- the classifier ---
+
+
+def test_two_debug_epochs_of_the_classifier(classifier_brain, data):
+    brain = classifier_brain(
+        epochs=9,
+        run_opts={**CPU, "debug": True, "debug_batches": 2, "debug_epochs": 2},
+    )
+    before = fingerprint(brain.modules.classifier)
+    fit(brain, data)
+    assert math.isfinite(brain.train_summary["loss"])
+    assert fingerprint(brain.modules.classifier) != before
+    assert brain.optimizer_step == 4
+    metrics = brain.evaluate_best(data.test, data.test_loader)
+    assert math.isfinite(metrics["loss"]) and 0 <= metrics["accuracy"] <= 1
+    assert all(type(value) is float for value in metrics.values())
+
+
+def test_the_average_is_validated_and_the_classifier_trained(
+    classifier_brain, data
+):
+    brain = classifier_brain(epochs=1)
+    calls = Calls(
+        classifier=brain.modules.classifier, average=brain.modules.average
+    )
+    fit(brain, data)
+    assert calls.counts == {"classifier": 3, "average": 1}
+    calls.reset()
+    brain.evaluate_best(data.test, data.test_loader)
+    assert calls.counts == {"classifier": 0, "average": 1}
+
+
+def test_the_average_follows_the_classifier(classifier_brain, data):
+    brain = fit(classifier_brain(epochs=1, ema_decay=0.5), data)
+    trained = brain.modules.classifier.linear.weight
+    average = brain.modules.average.linear.weight
+    assert not torch.equal(trained, average)
+    assert (trained - average).norm() < 0.1 * trained.norm()
+    assert not any(p.requires_grad for p in brain.modules.average.parameters())
+
+
+def test_a_weight_average_by_hand():
+    module, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    mean = WeightAverage(module, average, decay=0.9)
+    torch.nn.init.constant_(module.weight, 0.0)
+    mean.reset()
+    torch.nn.init.constant_(module.weight, 1.0)
+    mean.update(step=0)  # decay (1 + 0) / (10 + 0)
+    assert average.weight.item() == pytest.approx(0.9)
+    mean.update(step=10**6)
+    assert average.weight.item() == pytest.approx(0.91)
+
+
+def test_counters_of_batch_norm_are_copied():
+    module, average = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    module(torch.rand(4, 2))
+    WeightAverage(module, average).update(step=5)
+    assert average.num_batches_tracked == 1
+
+
+def test_checkpoints_are_described_by_plain_numbers(
+    classifier_brain, data, tmp_path
+):
+    fit(classifier_brain(epochs=2), data)
+    found = metadata(tmp_path)
+    assert found
+    for meta in found.values():
+        assert {"loss", "accuracy", "epoch"} <= meta.keys()
+        assert all(type(v) in (float, int, bool) for v in meta.values())
+        assert type(meta["loss"]) is float
+
+
+@pytest.mark.parametrize(
+    "mode, scores, best",
+    [("min", [1.0, 0.5, 2.0], 2), ("max", [1.0, 0.5, 2.0], 3)],
+)
+def test_the_best_checkpoint_is_tested(
+    classifier_brain, data, mode, scores, best
+):
+    brain = classifier_brain(epochs=3, ckpt_mode=mode)
+    averages = {}
+
+    def judge(summary, epoch):
+        summary["loss"] = scores[epoch - 1]
+        averages[epoch] = fingerprint(brain.modules.average)
+
+    brain.on_validated = judge
+    fit(brain, data)
+    assert len(set(averages.values())) == 3
+    brain.evaluate_best(data.test, data.test_loader)
+    assert fingerprint(brain.modules.average) == averages[best]
+
+
+def test_an_unknown_metric_is_a_message(classifier_brain, data):
+    brain = classifier_brain(ckpt_metric="f1")
+    with pytest.raises(UserError, match="`ckpt_metric` is 'f1'.*accuracy"):
+        fit(brain, data)
+
+
+def test_the_classifier_learns(classifier_brain, batch16):
+    brain = classifier_brain(augment=None)
+    brain.on_fit_start()
+    brain.modules.train()
+    brain.on_stage_start(Stage.TRAIN, 1)
+    losses = [float(brain.fit_batch(batch16)) for _ in range(25)]
+    assert losses[0] > 1.0 and losses[-1] < 0.5 * losses[0]
+
+
+def test_unknown_sounds_do_not_disturb_the_accuracy(classifier_brain, batch16):
+    brain = classifier_brain(augment=Augmenter(crop_s=0.75, unknown_share=0.5))
+    (logits, labels), loss = step(brain, batch16)
+    assert logits.shape == labels.shape == (24, 4)
+    assert torch.isfinite(loss)
+    assert 0 <= brain.terms["accuracy"][0] <= 1
+
+
+# --- L-MAC: what a step computes ---
+
+
+def cross_entropy(logits, target):
+    logits = logits.detach().double().numpy()
+    shifted = logits - logits.max(1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return -log_probs[np.arange(len(target)), target]
+
+
+def by_hand(brain, wavs, domain, kind):
+    """The terms of the objective, from the waveforms on."""
+    modules = brain.modules
+    log_magnitude = modules.frontend(wavs).log_magnitude
+    matrix = modules.frontend.mel_matrix
+    mel = torch.log1p(torch.expm1(log_magnitude) @ matrix)
+    output = modules.classifier(mel)
+    target = output.logits.argmax(1).numpy()
+    mask = 1 / (1 + torch.exp(-modules.decoder(output.hidden, mel.shape[1])))
+    if domain == "mel":
+        parts = mask * mel, (1 - mask) * mel
+    else:
+        parts = (
+            torch.log1p(torch.expm1(m * log_magnitude) @ matrix)
+            for m in (mask, 1 - mask)
+        )
+    logits_in, logits_out = (modules.classifier(p).logits for p in parts)
+    mask = mask.detach().double().numpy()
+    removed = cross_entropy(logits_out, target)
+    if kind == "published":
+        out = -removed.mean()
+    else:
+        out = -np.log(1 - np.exp(-removed)).mean()
+    steps = [np.diff(mask, axis=axis) ** 2 for axis in (1, 2)]
+    return {
+        "in": cross_entropy(logits_in, target).mean(),
+        "out": out,
+        "l1": mask.mean(),
+        "tv": sum(s.sum() for s in steps) / (2 * mask.size),
+    }
+
+
+@pytest.mark.parametrize("domain", ["stft", "mel"])
+@pytest.mark.parametrize("kind", ["published", "saturating"])
+def test_the_objective_is_its_terms(lmac_brain, batch16, domain, kind):
+    brain = lmac_brain(
+        l_in_w=3,
+        l_out_w=0.5,
+        mask_out_loss=kind,
+        sparsity=SparsityWeight(2.5),
+        reg_w_tv=7,
+        mask_domain=domain,
+    )
+    _, loss = step(brain, batch16)
+    terms = by_hand(brain, batch16.sig.data, domain, kind)
+    expected = (
+        3 * terms["in"]
+        + 0.5 * terms["out"]
+        + 2.5 * terms["l1"]
+        + 7 * terms["tv"]
+    )
+    assert loss.item() == pytest.approx(expected, rel=1e-3)
+    for name in ("in", "out"):
+        value = brain.terms[f"l_{name}"][0].item()
+        assert value == pytest.approx(terms[name], rel=1e-2, abs=1e-4)
+
+
+def test_the_two_mask_out_terms_differ(lmac_brain, batch16):
+    losses = {
+        kind: step(lmac_brain(mask_out_loss=kind), batch16)[1].item()
+        for kind in ("published", "saturating")
+    }
+    assert losses["published"] < losses["saturating"]
+
+
+def test_the_decision_is_explained_not_the_label(lmac_brain, batch16):
+    brain = lmac_brain()
+    _, loss = step(brain, batch16)
+    wrong = PaddedBatch(
+        [
+            {"id": i, "sig": sig, "label": (label + 1) % 4}
+            for i, sig, label in zip(
+                batch16.id, batch16.sig.data, batch16.label.data, strict=True
+            )
+        ]
+    )
+    assert step(brain, wrong)[1].item() == pytest.approx(loss.item())
+
+
+@pytest.mark.parametrize(
+    "changes, stfts",
+    [
+        ({"wave_prob": 0}, 1),
+        ({"wave_prob": 1}, 2),
+        (
+            {
+                "finetuning": True,
+                "contamination": TrainingContamination(["white_noise"]),
+            },
+            2,
+        ),
+    ],
+)
+def test_forward_passes_of_a_step(lmac_brain, batch16, changes, stfts):
+    brain = lmac_brain(**changes)
+    brain.on_fit_start()
+    brain.on_stage_start(Stage.TRAIN, 1)
+    modules = brain.modules
+    calls = Calls(
+        stft=modules.frontend.compute_stft,
+        classifier=modules.classifier,
+        decoder=modules.decoder,
+    )
+    brain.fit_batch(batch16)
+    assert calls.counts == {"stft": stfts, "classifier": 3, "decoder": 1}
+
+
+@pytest.mark.parametrize("prob", [0, 0.1, 0.5, 1])
+def test_the_share_of_heard_steps(lmac_brain, prob):
+    brain = lmac_brain(wave_prob=prob)
+    heard = []
+    for brain.optimizer_step in range(500):
+        heard.append(brain.hear_this_step())
+    assert np.mean(heard) == pytest.approx(prob, abs=0.01)
+
+
+def test_mel_masks_are_never_heard(lmac_brain):
+    assert not lmac_brain(wave_prob=1, mask_domain="mel").hear_this_step()
+
+
+def test_heard_features_are_those_of_the_sound(lmac_brain, batch16):
+    brain = lmac_brain(wave_prob=1)
+    prediction, loss = step(brain, batch16)
+    loss.backward()
+    grads = [p.grad for p in brain.modules.decoder.parameters()]
+    assert all(torch.isfinite(g).all() for g in grads)
+    assert any(g.abs().sum() > 0 for g in grads)
+    frontend, spectrum = brain.modules.frontend, prediction.explanation.spectrum
+    gain = torch.expm1(
+        prediction.explanation.mask * spectrum.log_magnitude
+    ) / spectrum.stft.abs().clamp_min(1e-6)
+    wavs = frontend.compute_istft(
+        torch.view_as_real(spectrum.stft * gain), sig_length=LENGTH
+    )
+    features = frontend.mel(frontend(wavs).log_magnitude)
+    torch.testing.assert_close(
+        prediction.logits_in,
+        brain.modules.classifier(features).logits,
+        atol=1e-3,
+        rtol=1e-3,
+    )
+
+
+def test_validation_is_not_heard(lmac_brain, batch16):
+    brain = lmac_brain(wave_prob=1)
+    calls = Calls(stft=brain.modules.frontend.compute_stft)
+    with torch.no_grad():
+        step(brain, batch16, Stage.VALID)
+    assert calls.counts == {"stft": 1}
+
+
+# --- L-MAC: fine-tuning ---
+
+
+def half_is_target(wavs, _generator):
+    """The even clips are clean; of the odd ones a faint tone is the target."""
+    even = (torch.arange(len(wavs)) % 2 == 0)[:, None]
+    time = torch.arange(wavs.shape[1]) / 16000
+    tone = 0.01 * torch.sin(2 * math.pi * 7000 * time).expand_as(wavs)
+    target = torch.where(even, wavs, tone)
+    return Mixture(wavs, target, wavs - target)
+
+
+@pytest.mark.parametrize("guidance", ["binary", "distance"])
+@pytest.mark.parametrize("domain", ["stft", "mel"])
+def test_the_gate_holds_per_clip(lmac_brain, batch16, guidance, domain):
+    brain = lmac_brain(
+        finetuning=True,
+        contamination=half_is_target,
+        guidelosstype=guidance,
+        mask_domain=domain,
+        l_in_w=0,
+        l_out_w=0,
+        sparsity=SparsityWeight(3.0),
+        g_w=2.0,
+    )
+    prediction, loss = step(brain, batch16)
+    explanation = prediction.explanation
+    mask = explanation.mask.detach().double()
+    view = explanation.spectrum.log_magnitude
+    view = (view if domain == "stft" else explanation.features).double()
+    gate, _ = brain.guidance(prediction)
+    # A mask of about one half everywhere correlates with its own clip, and
+    # not with a tone of four bins.
+    assert gate.tolist() == [True, False] * 8
+    if guidance == "distance":
+        values = (mask * view - view).square().mean((1, 2))
+    else:
+        oracle = view >= 0.35 * view.amax((1, 2), keepdim=True)
+        values = -torch.where(oracle, mask, 1 - mask).log().mean((1, 2))
+    l1 = mask.mean((1, 2))
+    expected = (2 * values[::2].sum() + 3 * l1[1::2].sum()) / 16
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
+    assert brain.terms["guided"][0].item() == 0.5
+
+
+@pytest.mark.parametrize("threshold, share", [(-1.0, 1.0), (1.1, 0.0)])
+def test_the_threshold_opens_and_shuts_the_gate(
+    lmac_brain, batch16, threshold, share
+):
+    brain = lmac_brain(
+        finetuning=True, contamination=half_is_target, crosscor_th=threshold
+    )
+    step(brain, batch16)
+    assert brain.terms["guided"][0].item() == share
+    no_sparsity = brain.terms["l1"][0].item() == 0
+    assert no_sparsity == (share == 1)
+
+
+def test_a_silent_target_guides_nothing(lmac_brain, batch16):
+    def all_interferer(wavs, _generator):
+        return Mixture(wavs, torch.zeros_like(wavs), wavs)
+
+    brain = lmac_brain(finetuning=True, contamination=all_interferer)
+    step(brain, batch16)
+    assert brain.terms["guided"][0].item() == 0
+
+
+def test_no_guidance_without_fine_tuning(lmac_brain, batch16):
+    brain = lmac_brain(contamination=half_is_target)
+    prediction, _ = step(brain, batch16)
+    assert prediction.clean is None and "guidance" not in brain.terms
+
+
+def test_the_correlation_is_no_path_for_gradients(lmac_brain, batch16):
+    brain = lmac_brain(finetuning=True, contamination=half_is_target)
+    _, loss = step(brain, batch16)
+    loss.backward()
+    assert all(p.grad is not None for p in brain.modules.decoder.parameters())
+
+
+# --- L-MAC: contamination ---
+
+
+@pytest.fixture
+def contaminated(lmac_brain, batch16):
+    def make(epoch=1, step=1, stage=Stage.TRAIN, seed=1234):
+        brain = lmac_brain(
+            contamination=TrainingContamination(["white_noise"]), seed=seed
+        )
+        brain.hparams.epoch_counter.current = epoch
+        brain.step = step
+        return brain.contaminate(batch16.sig.data, stage)[0]
+
+    return make
+
+
+def test_contamination_follows_from_seed_epoch_and_step(contaminated):
+    first = contaminated()
+    torch.rand(7)  # the global generator has no say
+    assert torch.equal(contaminated(), first)
+    for change in ({"epoch": 2}, {"step": 2}, {"seed": 4}):
+        assert not torch.equal(contaminated(**change), first), change
+
+
+def test_every_validation_hears_the_same(contaminated):
+    first = contaminated(stage=Stage.VALID)
+    assert torch.equal(contaminated(stage=Stage.VALID, epoch=2), first)
+    assert not torch.equal(contaminated(stage=Stage.VALID, step=2), first)
+
+
+def test_the_test_is_clean(contaminated, batch16):
+    assert torch.equal(contaminated(stage=Stage.TEST), batch16.sig.data)
+
+
+# --- L-MAC: what training does ---
+
+
+def test_training_lowers_the_objective(lmac_brain, batch16):
+    """25 steps on 16 clips: less than 60 % of the objective is left."""
+    brain = lmac_brain(lr=0.01)
+    brain.on_fit_start()
+    brain.modules.train()
+    brain.on_stage_start(Stage.TRAIN, 1)
+    with torch.no_grad():
+        before = step(brain, batch16)[1].item()
+    for _ in range(25):
+        assert torch.isfinite(brain.fit_batch(batch16))
+    with torch.no_grad():
+        prediction, after = step(brain, batch16)
+    assert after.item() < 0.6 * before
+    # Not for an empty mask: it keeps most decisions.
+    output = prediction.explanation.output.logits.argmax(1)
+    kept = (prediction.logits_in.argmax(1) == output).float().mean()
+    assert kept >= 0.7 and prediction.explanation.mask.mean() > 0.01
+
+
+def test_the_classifier_stays_bit_by_bit(lmac_brain, data):
+    brain = lmac_brain()
+    classifier, decoder = brain.modules.classifier, brain.modules.decoder
+    frozen, moving = fingerprint(classifier), fingerprint(decoder)
+    buffers = {k: v.clone() for k, v in classifier.named_buffers()}
+    assert any("running_mean" in name for name in buffers)
+    fit(brain, data)
+    brain.evaluate_best(data.test, data.test_loader)
+    assert fingerprint(classifier) == frozen
+    assert all(torch.equal(b, buffers[k]) for k, b in classifier.named_buffers())
+    assert all(p.grad is None for p in classifier.parameters())
+    assert fingerprint(decoder) != moving
+
+
+def test_checkpoints_of_lmac(lmac_brain, data, tmp_path):
+    brain = fit(lmac_brain(), data)
+    for meta in metadata(tmp_path).values():
+        assert all(type(v) in (float, int, bool) for v in meta.values())
+        assert {"quality", "reg_w_l1", "AI", "Fid-In", "MM"} <= meta.keys()
+        expected = quality(meta)
+        assert meta["quality"] == pytest.approx(expected)
+    metrics = brain.evaluate_best(data.test, data.test_loader)
+    best = max(metadata(tmp_path).values(), key=lambda m: m["quality"])
+    assert brain.hparams.epoch_counter.current == best["epoch"]
+    assert all(type(value) is float for value in metrics.values())
+
+
+def test_a_resumed_run_is_the_run(lmac_brain, data, tmp_path):
+    def run(epochs):
+        torch.manual_seed(5)  # initial weights and the order of clips
+        brain = lmac_brain(
+            epochs=2, contamination=TrainingContamination(["white_noise"])
+        )
+        brain.hparams.epoch_counter.limit = epochs
+        fit(brain, data)
+        return [p.clone() for p in brain.modules.decoder.parameters()]
+
+    half = run(1)
+    assert len(metadata(tmp_path)) == 1
+    resumed = run(2)
+    assert any(
+        not torch.equal(a, b) for a, b in zip(half, resumed, strict=True)
+    )
+    assert max(metadata(tmp_path)) == 2
+
+
+# --- the weight of the sparsity ---
+
+
+def test_the_sparsity_weight_moves_towards_the_target():
+    assert SparsityWeight(4.0, 0.1).update(0.12) == pytest.approx(4.8)
+    assert SparsityWeight(4.0, 0.1).update(0.08) == pytest.approx(3.2)
+    assert SparsityWeight(4.0, 0.1).update(0.1) == pytest.approx(4.0)
+    half_rate = SparsityWeight(4.0, 0.1, rate=0.5)
+    assert half_rate.update(0.121) == pytest.approx(4.4)
+
+
+def test_the_sparsity_weight_is_clamped():
+    assert SparsityWeight(4.0, 0.1).update(1.0) == 8.0
+    assert SparsityWeight(4.0, 0.1).update(0.0) == 2.0
+
+
+def test_a_fixed_sparsity_weight():
+    assert SparsityWeight(4).update(0.9) == 4.0
+    assert SparsityWeight(4, 0.1).update(float("nan")) == 4.0
+
+
+@pytest.mark.parametrize("target", [0, 1, -0.1, 15])
+def test_an_impossible_target(target):
+    with pytest.raises(ValueError, match="target_mask_mean"):
+        SparsityWeight(4, target)
+
+
+def test_the_sparsity_weight_survives_a_checkpoint(tmp_path):
+    weight = SparsityWeight(4.0, 0.1)
+    weight.update(0.123)
+    Checkpointer(tmp_path, {"sparsity": weight}).save_checkpoint()
+    fresh = SparsityWeight(4.0, 0.1)
+    Checkpointer(tmp_path, {"sparsity": fresh}).recover_if_possible()
+    assert fresh.weight == weight.weight != 4.0
+
+
+def test_training_adapts_the_weight(lmac_brain, data, tmp_path):
+    weight = SparsityWeight(4.0, target_mask_mean=0.001)
+    fit(lmac_brain(epochs=2, sparsity=weight), data)
+    assert weight.weight == 16.0  # twice the factor 2
+    used = {e: meta["reg_w_l1"] for e, meta in metadata(tmp_path).items()}
+    assert used[2] == 8.0
+
+
+# --- collapse ---
+
+
+@pytest.mark.parametrize(
+    "bias, shape, advice", [(50.0, "ONES", "Raise"), (-50.0, "ZEROS", "Lower")]
+)
+def test_a_collapsed_mask_is_said(
+    lmac_brain, data, caplog, bias, shape, advice
+):
+    brain = lmac_brain(lr=0.0, epochs=1)
+    torch.nn.init.zeros_(brain.modules.decoder.head.weight)
+    torch.nn.init.constant_(brain.modules.decoder.head.bias, bias)
+    fit(brain, data)
+    assert f"COLLAPSED TO ALL {shape}" in caplog.text
+    assert f"{advice} `reg_w_l1`" in caplog.text
+
+
+def test_no_warning_without_a_collapse(lmac_brain, data, caplog):
+    fit(lmac_brain(lr=0.0, epochs=1), data)
+    assert "COLLAPSED" not in caplog.text
+
+
+def test_quality_by_hand():
+    metrics = {"AI": 50.0, "AD": 10.0, "AG": 20.0, "FF": 0.4, "Fid-In": 0.9}
+    assert quality(metrics) == pytest.approx(0.58)
+    ones = {"AI": 0.0, "AD": 0.0, "AG": 0.0, "FF": 0.5, "Fid-In": 1.0}
+    assert quality(ones) == pytest.approx(0.5)

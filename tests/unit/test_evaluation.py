@@ -1,0 +1,466 @@
+"""The evaluator: what a row holds, and what it may not depend on."""
+
+import numpy as np
+import pytest
+import torch
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.audio import read_audio, write_wav
+from speechbrain_lmac.data.conditions import ConditionClip
+from speechbrain_lmac.data.mixtures import mix_clips
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.evaluation import (
+    METHODS,
+    ROUND_TRIP,
+    Evaluator,
+    check_methods,
+    heard_metrics,
+)
+from speechbrain_lmac.frontend import FrontEnd
+
+RATE = 16000
+LABELS = {"dog": 0, "rain": 1, "siren": 2}
+SEPARATION = {"target_kept", "interferer_kept", "SI-SDR_gain"}
+
+
+def sound(kind, seconds, seed=0):
+    """A tone, noise or clicks with a peak of 1."""
+    generator = torch.Generator().manual_seed(seed)
+    n = round(seconds * RATE)
+    time = torch.arange(n) / RATE
+    if kind == "dog":
+        wav = torch.sin(2 * torch.pi * 440 * (1 + seed / 9) * time)
+    elif kind == "rain":
+        wav = torch.randn(n, generator=generator)
+    else:
+        wav = torch.zeros(n)
+        wav[seed :: RATE // 10] = 1.0
+    return wav / wav.abs().max()
+
+
+#: Several clips of one length, so that batches differ; the shortest, a long
+#: and a silent one.
+CLIPS = [
+    ("dog", 1.0),
+    ("rain", 1.0),
+    ("siren", 0.2),
+    ("siren", 1.0),
+    ("dog", 1.0),
+    ("rain", 7.0),
+    ("silence", 1.0),
+    ("siren", 1.0),
+]
+
+
+def make_clips(contaminated, clips=CLIPS):
+    built = []
+    for k, (kind, seconds) in enumerate(clips):
+        if kind == "silence":
+            target, kind = torch.zeros(round(seconds * RATE)), "rain"
+        else:
+            target = sound(kind, seconds, seed=k)
+        other = "dog" if kind == "rain" else "rain"
+        interferer = sound(other, seconds, seed=k + 50)
+        if not contaminated:
+            interferer = torch.zeros_like(target)
+        mixture = mix_clips(target, interferer)
+        built.append(
+            ConditionClip(
+                f"clip{k}",
+                f"clip{k}",
+                kind,
+                other,
+                len(target),
+                lambda made=mixture: made,
+            )
+        )
+    return built
+
+
+@pytest.fixture(scope="module")
+def models():
+    """A random classifier with decided answers, and random decoders."""
+    torch.manual_seed(0)
+    frontend = FrontEnd()
+    classifier = SlimCnn(n_classes=3, channels=(8, 8, 16, 16, 32))
+    wavs = torch.stack([sound(kind, 1.0) for kind in LABELS])
+    classifier.train()
+    with torch.no_grad():
+        for _ in range(30):  # batch-norm statistics
+            classifier(frontend.mel(frontend(wavs).log_magnitude))
+        classifier.linear.weight.mul_(3)
+    classifier.freeze()
+    decoders = {
+        domain: build_decoder(classifier, frontend, domain, (16, 16, 8, 8, 8))
+        for domain in ("stft", "mel")
+    }
+    with torch.no_grad():
+        for decoder in decoders.values():
+            decoder.head.weight.mul_(4)  # masks from nearly 0 to nearly 1
+    return frontend, classifier, decoders
+
+
+@pytest.fixture(scope="module")
+def evaluate(models):
+    """Runs the evaluator; returns the stats and every scored batch."""
+    frontend, classifier, decoders = models
+
+    def run(contaminated=False, clips=None, domain="stft", **options):
+        evaluator = Evaluator(
+            frontend, classifier, decoders[domain], domain, **options
+        )
+        scored = {}
+
+        def keep(method, clip, k, mixture, values):
+            scored[method, clip.id] = (k, mixture, values)
+
+        stats = evaluator.evaluate(
+            clips or make_clips(contaminated),
+            LABELS,
+            contaminated,
+            keep,
+            progressbar=False,
+        )
+        return stats, scored
+
+    return run
+
+
+@pytest.fixture(scope="module", params=["stft", "mel"])
+def mixed(request, evaluate):
+    return evaluate(contaminated=True, domain=request.param)
+
+
+@pytest.fixture(scope="module")
+def clean(evaluate):
+    return evaluate()
+
+
+def table(stats):
+    """Metric values by clip and metric; NaN becomes None."""
+    return {
+        row["id"]: {k: v for k, v in row.items() if k != "id"}
+        for row in stats.rows()
+    }
+
+
+def assert_same_rows(one, other, atol):
+    assert one.keys() == other.keys()
+    for clip, row in one.items():
+        assert row.keys() == other[clip].keys()
+        for name, value in row.items():
+            assert value == pytest.approx(
+                other[clip][name], abs=atol, rel=atol, nan_ok=True
+            ), (clip, name)
+
+
+# --- methods ---
+
+
+def test_every_clip_is_scored_once(mixed):
+    stats, _ = mixed
+    assert list(stats) == list(METHODS)
+    for values in stats.values():
+        assert sorted(values.ids) == sorted(c.id for c in make_clips(True))
+
+
+def test_all_ones_changes_nothing(mixed, models):
+    stats, scored = mixed
+    ones = stats["all_ones"]
+    for name in ("AI", "AD", "AG"):
+        assert (ones.values(name) == 0).all(), name
+        assert (ones.values(f"{name}_wav") == 0).all(), name
+    for name in ("Fid-In", "Fid-In_wav", "MM", "agreement_wav"):
+        assert (ones.values(name) == 1).all(), name
+
+
+def test_all_ones_takes_all_away(evaluate, models):
+    """FF = p - f(silence): nothing is left in the masked-out clip."""
+    _, classifier, _ = models
+    stats, scored = evaluate(methods=["all_ones"])
+    ones = stats["all_ones"]
+    for clip in make_clips(False):
+        k, _, values = scored["all_ones", clip.id]
+        frames = values.mask.shape[1]
+        silence = classifier(torch.zeros(1, frames, 80)).logits.softmax(1)[0]
+        probs = values.probs[k]
+        target = probs.argmax()
+        expected = (probs[target] - silence[target]).item()
+        row = ones.ids.index(clip.id)
+        assert ones.values("FF")[row] == pytest.approx(expected, abs=1e-5)
+        assert ones.values("FF_wav")[row] == pytest.approx(expected, abs=1e-4)
+
+
+def test_random_masks_have_each_clips_mean(clean):
+    """n independent bins of mean m: their mean lies within 5 sigma,
+    sigma = sqrt(m (1 - m) / n); a chance of 6e-7 per clip to fail."""
+    _, scored = clean
+    for clip in make_clips(False):
+        k, _, random = scored["random", clip.id]
+        j, _, lmac = scored["lmac", clip.id]
+        mask, mean = random.mask[k], lmac.mask[j].mean().item()
+        assert ((mask == 0) | (mask == 1)).all()
+        sigma = (mean * (1 - mean) / mask.numel()) ** 0.5
+        assert mask.mean().item() == pytest.approx(mean, abs=5 * sigma)
+
+
+def test_random_masks_depend_on_clip_and_seed_alone(evaluate):
+    def masks(**options):
+        _, scored = evaluate(methods=["random"], **options)
+        return {
+            key: values.mask[k] for key, (k, _, values) in scored.items()
+        }
+
+    one, four = masks(batch_size=1), masks(batch_size=4)
+    reverse = masks(clips=make_clips(False)[::-1])
+    other = masks(seed=7)
+    for key, mask in one.items():
+        for again in (four[key], reverse[key]):
+            # The means of a clip differ by rounding, at most one bin by it.
+            assert (again != mask).sum() <= 1
+        assert (other[key] != mask).float().mean() > 0.1
+    assert (one["random", "clip0"] != one["random", "clip1"]).any()
+
+
+def test_ideal_masks_have_the_targets_magnitudes(evaluate, models):
+    frontend = models[0]
+    _, scored = evaluate(contaminated=True, methods=["ideal"])
+    for k, mixture, values in scored.values():
+        x = frontend(mixture.mixture[None]).log_magnitude[0]
+        s = frontend(mixture.target[None]).log_magnitude[0]
+        torch.testing.assert_close(
+            values.mask[k] * x, torch.minimum(s, x), atol=2e-6, rtol=1e-5
+        )
+
+
+def test_ideal_masks_single_out_the_target(evaluate):
+    stats, _ = evaluate(contaminated=True, methods=["ideal", "all_ones"])
+    defined = [i != "clip6" for i in stats["ideal"].ids]  # silent target
+    ideal, ones = stats["ideal"], stats["all_ones"]
+    kept = ideal.values("target_kept") - ideal.values("interferer_kept")
+    assert (kept[defined] > 0.2).all()
+    assert (ideal.values("SI-SDR_gain")[defined] > 1).all()
+    for name in ("target_kept", "interferer_kept"):
+        values = ones.values(name)[defined]
+        assert values == pytest.approx(np.ones(7), abs=1e-5)
+    assert ones.values("SI-SDR_gain")[defined] == pytest.approx(
+        np.zeros(7), abs=1e-3
+    )
+
+
+def test_an_unknown_method_lists_the_known(models):
+    with pytest.raises(UserError, match="'gradcam'.*lmac, all_ones, random"):
+        check_methods(["lmac", "gradcam"])
+    frontend, classifier, decoders = models
+    with pytest.raises(UserError, match="'gradcam'"):
+        Evaluator(
+            frontend, classifier, decoders["stft"], methods=["gradcam"]
+        )
+
+
+# --- what is computed where ---
+
+
+def test_separation_on_contaminated_conditions_alone(clean, mixed):
+    assert SEPARATION <= set(mixed[0]["lmac"].names)
+    assert not SEPARATION & set(clean[0]["lmac"].names)
+    assert "ideal" not in clean[0] and "ideal" in mixed[0]
+
+
+def test_ranges(mixed):
+    stats, _ = mixed
+    for values in stats.values():
+        for name in ("agreement_wav", "accuracy", "Fid-In", "Fid-In_wav"):
+            assert set(values.values(name)) <= {0.0, 1.0}, name
+        for name in ("AI", "AD", "AG", "AI_wav", "AD_wav", "AG_wav"):
+            column = values.values(name)
+            assert (column >= 0).all() and (column <= 100).all(), name
+        for name in ("target_kept", "interferer_kept"):
+            column = values.values(name)
+            column = column[~np.isnan(column)]
+            assert (column >= 0).all() and (column <= 1 + 1e-6).all(), name
+
+
+def test_lengths_from_a_fifth_of_a_second_to_seven(mixed):
+    _, scored = mixed
+    for clip in make_clips(True):
+        for method in METHODS:
+            k, _, values = scored[method, clip.id]
+            for wavs in (values.masked_in_wavs, values.masked_out_wavs):
+                assert wavs[k].shape == (clip.num_samples,)
+                assert torch.isfinite(wavs[k]).all()
+            assert values.mask.shape[1] == clip.num_samples // 186 + 1
+
+
+def test_a_silent_clip_is_explained_without_nan(clean):
+    stats, scored = clean
+    row = table(stats["lmac"])["clip6"]
+    assert all(np.isfinite(value) for value in row.values())
+    k, _, values = scored["lmac", "clip6"]
+    assert not values.masked_in_wavs[k].any()
+
+
+def test_a_silent_target_has_no_separation(mixed):
+    row = table(mixed[0]["lmac"])["clip6"]
+    assert np.isnan(row["target_kept"]) and np.isnan(row["SI-SDR_gain"])
+    assert np.isfinite(row["interferer_kept"])
+
+
+def test_accuracy_is_that_of_the_decision(clean):
+    stats, scored = clean
+    for clip in make_clips(False):
+        k, _, values = scored["lmac", clip.id]
+        right = values.probs[k].argmax().item() == LABELS[clip.class_string]
+        for method in stats.values():
+            assert method.values("accuracy")[method.ids.index(clip.id)] == right
+
+
+# --- what a score may not depend on ---
+
+
+def test_scores_do_not_depend_on_the_batch_size(evaluate):
+    one, _ = evaluate(contaminated=True, batch_size=1)
+    four, _ = evaluate(contaminated=True, batch_size=4)
+    for method in METHODS:
+        assert_same_rows(table(one[method]), table(four[method]), 1e-3)
+
+
+def test_scores_do_not_depend_on_the_other_methods(mixed, evaluate):
+    stats, scored = mixed
+    bins = next(iter(scored.values()))[2].mask.shape[2]
+    domain = "stft" if bins == 513 else "mel"
+    for method in METHODS:
+        alone, _ = evaluate(contaminated=True, methods=[method], domain=domain)
+        assert list(alone) == [method]
+        assert_same_rows(table(alone[method]), table(stats[method]), 0)
+
+
+def test_the_same_run_gives_the_same_values(evaluate, clean):
+    again, _ = evaluate()
+    for method, stats in clean[0].items():
+        assert table(stats) == table(again[method])
+
+
+# --- a row by hand ---
+
+
+def softmax(logits):
+    shifted = np.exp(logits - logits.max())
+    return shifted / shifted.sum()
+
+
+def gini(values):
+    values = np.sort(values.ravel())
+    n = len(values)
+    index = 2 * np.arange(1, n + 1) - n - 1
+    return (index * values).sum() / (n * values.sum())
+
+
+class Twin:
+    """One clip's row, from the wave by torch.stft and NumPy."""
+
+    n_fft, win, hop = 1024, 372, 186  # 23.2199 ms and 11.6099 ms at 16 kHz
+
+    def __init__(self, frontend, classifier, decoder):
+        self.matrix = frontend.mel_matrix.double().numpy()
+        self.classifier, self.decoder = classifier, decoder
+        self.window = torch.hamming_window(self.win)
+
+    def stft(self, wav):
+        found = torch.stft(
+            wav,
+            self.n_fft,
+            self.hop,
+            self.win,
+            self.window,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        return found.numpy().astype(np.complex128).T
+
+    def istft(self, stft, samples):
+        return torch.istft(
+            torch.from_numpy(stft.T.astype(np.complex64)),
+            self.n_fft,
+            self.hop,
+            self.win,
+            self.window,
+            length=samples,
+        )
+
+    def mel(self, log_magnitude):
+        return np.log1p(np.expm1(log_magnitude) @ self.matrix)
+
+    def output(self, mel):
+        return self.classifier(torch.from_numpy(mel).float()[None])
+
+    def probs(self, mel):
+        return softmax(self.output(mel).logits[0].double().numpy())
+
+    def changes(self, p, o, q):
+        c = p.argmax()
+        return {
+            "AI": 100.0 * (o[c] > p[c]),
+            "AD": 100 * max(p[c] - o[c], 0) / p[c],
+            "AG": 100 * max(o[c] - p[c], 0) / (1 - p[c]),
+            "FF": p[c] - q[c],
+            "Fid-In": float(o.argmax() == c),
+        }
+
+    @torch.no_grad()
+    def row(self, wav):
+        stft = self.stft(wav)
+        x = np.log1p(np.abs(stft))
+        output = self.output(self.mel(x))
+        logits = self.decoder(output.hidden, len(x))[0].double().numpy()
+        mask = 1 / (1 + np.exp(-logits))
+        p = self.probs(self.mel(x))
+        row = self.changes(
+            p, self.probs(self.mel(mask * x)), self.probs(self.mel(x - mask * x))
+        )
+        heard = []
+        for m in (mask, 1 - mask):
+            sound = self.istft(
+                np.expm1(m * x) * np.exp(1j * np.angle(stft)), len(wav)
+            )
+            heard.append(
+                self.probs(self.mel(np.log1p(np.abs(self.stft(sound)))))
+            )
+        row |= {f"{k}_wav": v for k, v in self.changes(p, *heard).items()}
+        share = mask / mask.sum()
+        row |= {
+            "SPS": gini(mask),
+            "COMP": -(share * np.log(share)).sum(),
+            "MM": mask.mean(),
+        }
+        return row
+
+
+@pytest.mark.parametrize("kind, seconds", [("dog", 0.7), ("rain", 1.3)])
+def test_a_row_by_hand(models, evaluate, tmp_path, kind, seconds):
+    frontend, classifier, decoders = models
+    file = tmp_path / "clip.wav"
+    write_wav(file, 0.3 * sound(kind, seconds, 3), RATE)
+    wav = read_audio(file)
+    mixture = mix_clips(wav, torch.zeros_like(wav))
+    clip = ConditionClip("a", "a", kind, "none", len(wav), lambda: mixture)
+    stats, _ = evaluate(clips=[clip], methods=["lmac"])
+    found = table(stats["lmac"])["a"]
+    expected = Twin(frontend, classifier, decoders["stft"]).row(wav)
+    assert expected.keys() <= found.keys()
+    for name, value in expected.items():
+        # Percentages to 0.05 points, the others to four digits.
+        percent = name.startswith(("AI", "AD", "AG"))
+        assert found[name] == pytest.approx(
+            value, abs=0.05 if percent else 2e-4, rel=1e-3
+        ), name
+
+
+def test_small_changes_are_none_as_heard():
+    p = torch.tensor([[0.7, 0.3]])
+    near = p + torch.tensor([[0.4, -0.4]]) * ROUND_TRIP
+    far = p + torch.tensor([[4.0, -4.0]]) * ROUND_TRIP
+    target = torch.tensor([0])
+    assert heard_metrics(p, near, p, target)["AI_wav"] == 0
+    assert heard_metrics(p, far, p, target)["AI_wav"] == 100

@@ -1,0 +1,219 @@
+"""The folder of a trained interpreter: found, checked, loaded anywhere."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.interpreters import (
+    INFO_FILE,
+    best_decoder_file,
+    check_belongs,
+    load_decoder,
+    load_interpreter,
+    read_info,
+)
+from speechbrain_lmac.masking import explain
+
+
+@pytest.fixture
+def folder(trained_run, tmp_path):
+    """A copy of the interpreter, elsewhere, to be mistreated."""
+    return shutil.copytree(trained_run.interpreter, tmp_path / "moved")
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty working directory."""
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+def mask(interpreter):
+    torch.manual_seed(0)
+    return explain(
+        torch.rand(1, 16000),
+        interpreter.frontend,
+        interpreter.classifier,
+        interpreter.decoder,
+    ).mask
+
+
+def fresh_decoder(classifier):
+    return build_decoder(
+        classifier, FrontEnd(), channels=[96, 64, 48, 32, 16]
+    )
+
+
+def test_what_training_leaves(trained_run):
+    info = json.loads((trained_run.interpreter / INFO_FILE).read_text())
+    assert info["mask_domain"] == "stft"
+    assert (info["ckpt_metric"], info["ckpt_mode"]) == ("quality", "max")
+    assert set(info["classifier"]) == {"classifier"}
+
+
+def test_loaded_from_another_working_directory(trained_run, elsewhere):
+    interpreter = load_interpreter(trained_run.interpreter)
+    info = read_info(trained_run.interpreter, "interpreter")
+    assert fingerprint(interpreter.classifier) == info["classifier"]["classifier"]
+    assert interpreter.classifier.frozen
+    assert not interpreter.decoder.training
+    assert not any(p.requires_grad for p in interpreter.decoder.parameters())
+    assert interpreter.label_file.is_file()
+    assert mask(interpreter).shape == (1, 87, 513)
+
+
+def test_loading_writes_nothing(trained_run, elsewhere):
+    def tree():
+        return sorted(trained_run.cwd.rglob("*"))
+
+    before = tree()
+    load_interpreter(trained_run.interpreter)
+    assert list(elsewhere.iterdir()) == []
+    assert tree() == before
+
+
+def test_a_moved_folder_works_and_leaves_the_old_place_alone(
+    folder, trained_run, elsewhere
+):
+    expected = mask(load_interpreter(trained_run.interpreter))
+    hidden = trained_run.cwd.with_name("gone")
+    trained_run.cwd.rename(hidden)
+    try:
+        interpreter = load_interpreter(folder)
+        assert not trained_run.cwd.exists()
+    finally:
+        shutil.rmtree(trained_run.cwd, ignore_errors=True)
+        hidden.rename(trained_run.cwd)
+    assert torch.equal(mask(interpreter), expected)
+    assert interpreter.label_file.is_relative_to(folder)
+
+
+def test_noises_of_the_training_need_not_be_there(folder, elsewhere):
+    file = folder / "hyperparams.yaml"
+    text = file.read_text()
+    changed = text.replace("white_noise]", "noise_folder]")
+    changed = changed.replace("noise_folder:\n", "noise_folder: /gone/wham\n")
+    assert changed.count("noise_folder]") == changed.count("/gone/wham") == 1
+    file.write_text(changed)
+    assert load_interpreter(folder).mask_domain == "stft"
+
+
+def test_the_best_checkpoint_is_chosen(folder):
+    saved = sorted((folder / "save").glob("CKPT*"))
+    quality = {}
+    for checkpoint in saved:
+        lines = (checkpoint / "CKPT.yaml").read_text().splitlines()
+        pairs = [line.split(": ") for line in lines if ": " in line]
+        quality[checkpoint] = float(dict(pairs)["quality"])
+    best = best_decoder_file(folder)
+    assert best.name == "decoder.ckpt"
+    assert best.parent == max(quality, key=quality.get)
+
+
+def test_a_folder_that_is_none(tmp_path):
+    with pytest.raises(UserError, match=f"`interpreter`.*{INFO_FILE}"):
+        load_interpreter(tmp_path / "absent")
+    with pytest.raises(UserError, match="`my_key`"):
+        load_interpreter(tmp_path, key="my_key")
+
+
+def test_a_damaged_info_file(folder):
+    (folder / INFO_FILE).write_text("{")
+    with pytest.raises(UserError, match=INFO_FILE):
+        load_interpreter(folder)
+
+
+@pytest.mark.parametrize(
+    "missing, named",
+    [
+        (INFO_FILE, INFO_FILE),
+        ("hyperparams.yaml", "hyperparams.yaml"),
+        ("classifier/classifier.ckpt", "classifier.ckpt"),
+        ("classifier", "classifier"),
+        ("save", "save"),
+    ],
+)
+def test_missing_files_are_named(folder, missing, named):
+    path = folder / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(UserError) as error:
+        load_interpreter(folder)
+    assert named in str(error.value)
+
+
+def test_a_checkpoint_without_a_decoder(folder):
+    for file in (folder / "save").glob("CKPT*/decoder.ckpt"):
+        file.unlink()
+    with pytest.raises(UserError, match="no trained interpreter"):
+        load_interpreter(folder)
+
+
+def test_a_decoder_of_another_size(folder):
+    file = best_decoder_file(folder)
+    torch.save(torch.nn.Linear(2, 2).state_dict(), file)
+    with pytest.raises(UserError, match="weights of another model"):
+        load_interpreter(folder)
+
+
+def test_a_changed_classifier_is_refused(folder):
+    file = folder / "classifier" / "classifier.ckpt"
+    state = torch.load(file)
+    state["linear.bias"][0] += 1e-3
+    torch.save(state, file)
+    with pytest.raises(UserError, match="belongs to another classifier"):
+        load_interpreter(folder)
+
+
+def test_a_changed_batch_norm_is_another_classifier(trained_run):
+    interpreter = load_interpreter(trained_run.interpreter)
+    parts = interpreter.classifier.parts()
+    check_belongs(trained_run.interpreter, parts, "interpreter")
+    interpreter.classifier.norm0.running_mean[0] += 1e-3
+    with pytest.raises(UserError, match="belongs to another classifier"):
+        check_belongs(trained_run.interpreter, parts, "interpreter")
+
+
+# --- pretrained_interpreter ---
+
+
+def test_a_pretrained_decoder_from_a_folder(trained_run):
+    trained = load_interpreter(trained_run.interpreter)
+    decoder = fresh_decoder(trained.classifier)
+    load_decoder(
+        decoder, str(trained_run.interpreter), trained.classifier.parts()
+    )
+    assert fingerprint(decoder) == fingerprint(trained.decoder)
+
+
+def test_a_pretrained_decoder_from_a_file(trained_run):
+    trained = load_interpreter(trained_run.interpreter)
+    decoder = fresh_decoder(trained.classifier)
+    # A file names no classifier, so none is compared.
+    file = best_decoder_file(trained_run.interpreter)
+    load_decoder(decoder, str(file), SlimCnn(n_classes=10).parts())
+    assert fingerprint(decoder) == fingerprint(trained.decoder)
+
+
+def test_a_pretrained_decoder_of_another_classifier(trained_run):
+    other = SlimCnn(n_classes=10)
+    with pytest.raises(UserError, match="`pretrained_interpreter`.*another"):
+        load_decoder(
+            fresh_decoder(other), str(trained_run.interpreter), other.parts()
+        )
+
+
+def test_a_pretrained_decoder_that_is_missing(tmp_path):
+    other = SlimCnn(n_classes=10)
+    with pytest.raises(UserError, match="`pretrained_interpreter`.*absent"):
+        load_decoder(
+            fresh_decoder(other), str(tmp_path / "absent"), other.parts()
+        )

@@ -1,0 +1,277 @@
+"""Whole jobs: tables, values per clip, sounds that say what they should."""
+
+import csv
+import json
+import shutil
+
+import pytest
+import soundfile as sf
+import torch
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.data.audio import AudioCache, write_wav
+from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.interpreters import load_interpreter
+from speechbrain_lmac.runs import (
+    class_names,
+    evaluate_interpreter,
+    manifest_clips,
+)
+
+METHODS = ["lmac", "all_ones", "random", "ideal"]
+CONDITIONS = ["clean", "mixtures"]
+
+
+@pytest.fixture(scope="module")
+def interpreter(trained_run):
+    return load_interpreter(trained_run.interpreter)
+
+
+@pytest.fixture(scope="module")
+def test_folder(synthetic_folder, tmp_path_factory):
+    """The data set with test clips of lengths of their own."""
+    folder = tmp_path_factory.mktemp("data") / "set"
+    shutil.copytree(synthetic_folder, folder)
+    for k, path in enumerate(sorted((folder / "audio").glob("5-*"))):
+        wav, rate = sf.read(path, dtype="float32")
+        samples = (len(wav), 3333, 24000)[k % 3]
+        write_wav(path, torch.from_numpy(wav[:samples]), rate)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(test_folder, tmp_path_factory):
+    """The clips of the test fold."""
+    manifests = prepare_esc50(
+        test_folder,
+        tmp_path_factory.mktemp("manifests"),
+        train_fold_nums=None,
+        valid_fold_nums=None,
+    )
+    return manifest_clips(manifests.test, test_folder)
+
+
+@pytest.fixture(scope="module")
+def run(interpreter, clips):
+    """Evaluates into a folder."""
+
+    def call(folder, chosen=None, **changes):
+        options = {
+            "conditions": CONDITIONS,
+            "methods": METHODS,
+            "n_examples": 3,
+            "n_mixtures": 1,
+            "device": "cpu",
+            "progressbar": False,
+            **changes,
+        }
+        return evaluate_interpreter(
+            interpreter,
+            chosen or clips[:12],
+            folder,
+            audio=AudioCache(),
+            **options,
+        )
+
+    return call
+
+
+def snapshot(folder):
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.fixture(scope="module")
+def first(run, test_folder, tmp_path_factory):
+    """An evaluation: rows, output folder, data folder before and after."""
+    folder = tmp_path_factory.mktemp("out") / "evaluation"
+    before = snapshot(test_folder)
+    rows = run(folder)
+    return rows, folder, before, snapshot(test_folder)
+
+
+def read_csv(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_clips_of_a_manifest(clips, test_folder):
+    assert len(clips) == 20
+    for clip in clips:
+        assert clip["wav"] == f"{test_folder}/audio/{clip['id']}.wav"
+        assert sf.info(clip["wav"]).frames == clip["num_samples"]
+
+
+def test_a_row_for_each_method_and_condition(first):
+    rows, folder, *_ = first
+    found = [(row["condition"], row["method"]) for row in rows]
+    expected = [(c, m) for c in CONDITIONS for m in METHODS]
+    expected.remove(("clean", "ideal"))  # without contamination: the clip
+    assert found == expected
+    table = read_csv(folder / "results.csv")
+    assert [(row["condition"], row["method"]) for row in table] == expected
+    assert all(row["n_clips"] == "12" for row in table)
+
+
+def test_a_markdown_table(first):
+    text = (first[1] / "results.md").read_text(encoding="utf-8")
+    for word in ("ESC-50", "clean", "mixtures", "lmac", "Fid-In"):
+        assert word in text
+
+
+def test_values_of_each_clip(first, clips):
+    rows, folder, *_ = first
+    for row in rows:
+        name = f"per_clip_{row['condition']}_{row['method']}.csv"
+        values = read_csv(folder / name)
+        assert len(values) == 12
+        ids = {value["id"].partition("+")[0] for value in values}
+        assert ids == {clip["id"] for clip in clips[:12]}
+        column = [float(value["FF"]) for value in values]
+        assert row["FF"] == pytest.approx(sum(column) / 12, abs=1e-6)
+
+
+def examples(folder):
+    return sorted((folder / "examples").glob("*/*"))
+
+
+def test_sounds_have_the_clips_own_length(first, clips):
+    lengths = {clip["id"]: clip["num_samples"] for clip in clips}
+    folders = examples(first[1])
+    assert len(folders) == 2 * 3
+    assert [f.parent.name for f in folders] == ["clean"] * 3 + ["mixtures"] * 3
+    seen = set()
+    for folder in folders:
+        expected = lengths[folder.name.partition("+")[0]]
+        seen.add(expected)
+        for name in ("original", "explanation", "masked_out"):
+            info = sf.info(folder / f"{name}.wav")
+            assert (info.frames, info.samplerate) == (expected, 16000)
+            assert info.channels == 1
+    assert len(seen) > 1
+
+
+def test_examples_are_of_different_classes(first):
+    classes = {folder.name[-1] for folder in examples(first[1])[:3]}
+    assert len(classes) == 3
+
+
+def test_each_example_has_a_figure_and_facts(first, interpreter):
+    names = class_names(interpreter, [])
+    for folder in examples(first[1]):
+        png = (folder / "explanation.png").read_bytes()
+        assert png.startswith(b"\x89PNG") and len(png) > 5000
+        facts = json.loads((folder / "explanation.json").read_text())
+        assert facts["label"] in names
+        assert set(facts["probabilities"]) == {
+            "input",
+            "masked_in",
+            "masked_out",
+        }
+
+
+def test_a_page(first):
+    page = (first[1] / "report.html").read_text(encoding="utf-8")
+    assert page.count("<audio") >= 3 * 6
+    for folder in examples(first[1]):
+        assert folder.name in page
+
+
+def test_nothing_is_written_in_the_data_folder(first):
+    _, _, before, after = first
+    assert before == after
+
+
+def test_results_are_reproducible(first, run, tmp_path):
+    run(tmp_path, n_examples=0)
+    for name in ("results.csv", "results.md"):
+        again = (tmp_path / name).read_bytes()
+        assert again == (first[1] / name).read_bytes(), name
+    assert not (tmp_path / "examples").exists()
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_batches_change_no_result(first, run, tmp_path):
+    run(tmp_path, n_examples=0, batch_size=1)
+    pairs = zip(
+        read_csv(tmp_path / "results.csv"),
+        read_csv(first[1] / "results.csv"),
+        strict=True,
+    )
+    for one, other in pairs:
+        for name, value in one.items():
+            try:
+                expected = float(other[name])
+            except ValueError:
+                assert value == other[name], name
+            else:
+                assert float(value) == pytest.approx(
+                    expected, rel=1e-3, abs=1e-3, nan_ok=True
+                ), name
+
+
+def test_all_clips_as_examples(run, clips, tmp_path):
+    run(
+        tmp_path,
+        clips[:4],
+        conditions=["clean"],
+        methods=["lmac"],
+        n_examples=-1,
+    )
+    assert {f.name for f in examples(tmp_path)} == {c["id"] for c in clips[:4]}
+
+
+def classify(interpreter, wav):
+    features = interpreter.frontend.mel(
+        interpreter.frontend(wav[None]).log_magnitude
+    )
+    with torch.no_grad():
+        return interpreter.classifier(features).logits.softmax(1)[0]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_listening_with_the_classifier(
+    first, interpreter, condition, run, clips, tmp_path
+):
+    """What the classifier says of explanation.wav is what the table says.
+
+    A file has 16 bits, so a decision may only differ in a near tie.
+    """
+    values = {
+        row["id"]: row
+        for row in read_csv(first[1] / f"per_clip_{condition}_lmac.csv")
+    }
+    names = class_names(interpreter, [])
+    for folder in (first[1] / "examples" / condition).iterdir():
+        facts = json.loads((folder / "explanation.json").read_text())
+        wav, _ = sf.read(folder / "explanation.wav", dtype="float32")
+        gain = facts["gains"]["explanation"]
+        probs = classify(interpreter, torch.from_numpy(wav) / gain)
+        top = probs.topk(2).values
+        if top[0] - top[1] < 1e-3:
+            continue
+        kept = names[int(probs.argmax())] == facts["label"]
+        row = values[folder.name]
+        assert float(row["Fid-In_wav"]) == kept
+        target = names.index(facts["label"])
+        drop = 100 * max(
+            1 - probs[target].item() / facts["probabilities"]["input"], 0
+        )
+        assert float(row["AD_wav"]) == pytest.approx(drop, abs=1.0)
+
+
+def test_unknown_classes_are_named(run, clips, tmp_path):
+    strange = [{**clips[0], "class_string": "yodel"}, *clips[1:4]]
+    with pytest.raises(UserError, match="does not know: yodel.*rain"):
+        run(tmp_path, strange)
+
+
+def test_mistakes_are_found_before_any_work(run, tmp_path):
+    folder = tmp_path / "out"
+    with pytest.raises(UserError, match="unknown method 'gradcam'"):
+        run(folder, methods=["gradcam"])
+    with pytest.raises(UserError, match="speech"):
+        run(folder, conditions=["speech"])
+    assert not folder.exists()
