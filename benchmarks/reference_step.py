@@ -163,7 +163,7 @@ def recipe_brain(classifier, device="cpu"):
 
 
 def package_brain(recipe, classifier, batch_size, device="cpu", decoder=None):
-    """This package's step, from a hyperparameter file of its recipes.
+    """Our step, from a hyperparameter file of its recipes.
 
     Arguments
     ---------
@@ -304,7 +304,8 @@ def compare_objectives(
         classifier = build_classifier(shrink)
         batch = make_batch(batch_size, num_samples)
         reference = recipe_brain(classifier)
-        decoder = ReferenceDecoder(dim=2048 // shrink)
+        with torch.device("meta"):
+            decoder = ReferenceDecoder(dim=2048 // shrink)
         decoder.psi = reference.modules.psi  # the same weights
         ours = package_brain(REFERENCE, classifier, batch_size, decoder=decoder)
         (theirs, their_grads, their_mask), (loss, grads, mask) = (

@@ -44,8 +44,9 @@ PARTS = (
     "backward",
     "optimiser",
 )
-#: Relative errors that --check allows: loss, gradient.
-TOLERANCES = {torch.float32: (1e-4, 1e-3), torch.float64: (1e-10, 1e-9)}
+#: Relative errors that --check allows: loss, gradient. In float32 rounding
+#: moves some ReLU over its kink, so the gradient's bound is a wide one.
+TOLERANCES = {torch.float32: (1e-4, 5e-3), torch.float64: (1e-10, 1e-9)}
 
 
 def build(name, classifier, batch_size, device):
@@ -251,26 +252,37 @@ def report(results, device):
 
 def check(batch_size):
     """Compare the objectives; print, and tell whether they agree."""
-    full, narrow = steps.clip_samples(13), steps.clip_samples(3)
     agreed = True
-    for title, samples, shrink, dtype in (
-        ("CNN14, float32", full, 1, torch.float32),
-        ("CNN14 / 32, float64", narrow, 32, torch.float64),
-    ):
+    for dtype, size in ((torch.float32, batch_size), (torch.float64, 1)):
         torch.manual_seed(SEED)
-        result = steps.compare_objectives(samples, shrink, batch_size, dtype)
-        loss_tolerance, grad_tolerance = TOLERANCES[dtype]
-        agreed &= result.loss_error <= loss_tolerance
-        agreed &= result.grad_error <= grad_tolerance
-        print(
-            f"{title}: {result.frames[0]} and {result.frames[1]} frames, "
-            f"losses {result.losses[0]:.8g} and {result.losses[1]:.8g}\n"
-            f"  loss differs by {result.loss_error:.1e} (allowed "
-            f"{loss_tolerance:.0e}), gradient by {result.grad_error:.1e} "
-            f"(allowed {grad_tolerance:.0e})"
+        result = steps.compare_objectives(
+            steps.clip_samples(13), batch_size=size, dtype=dtype
         )
+        agreed &= result.loss_error <= TOLERANCES[dtype][0]
+        agreed &= result.grad_error <= TOLERANCES[dtype][1]
+        tell(f"{size} clips, {dtype}", result, TOLERANCES[dtype])
+        gc.collect()
     print("agreed" if agreed else "DISAGREED")
+    torch.manual_seed(SEED)
+    result = steps.compare_objectives(
+        CLIP_SECONDS * steps.SAMPLE_RATE, batch_size=1
+    )
+    tell(f"not held to it: a clip of {CLIP_SECONDS} s", result)
     return agreed
+
+
+def tell(title, result, tolerances=None):
+    """Print a comparison."""
+    loss, grad = (
+        f" (allowed {t:.0e})" if t else "" for t in tolerances or (0, 0)
+    )
+    print(
+        f"{title}: SpeechBrain {result.frames[0]} frames, objective "
+        f"{result.losses[0]:.8g}; ours {result.frames[1]} frames, "
+        f"{result.losses[1]:.8g}\n  relative difference {result.loss_error:.1e}"
+        f"{loss}, of the gradients {result.grad_error:.1e}{grad}",
+        flush=True,
+    )
 
 
 def machine(device):

@@ -68,8 +68,9 @@ def synthetic_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def recipe():
+def recipe(tmp_path_factory):
     """Starts a script of recipes/ESC50 as a user does, in a folder."""
+    temporary = tmp_path_factory.mktemp("tmp")
 
     def run(script, hparams, *options, cwd):
         scripts = ROOT / "recipes" / "ESC50"
@@ -89,7 +90,7 @@ def recipe():
                 **os.environ,
                 **quiet,
                 "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-                "TMPDIR": str(cwd),
+                "TMPDIR": str(temporary),
             },
             capture_output=True,
             text=True,

@@ -162,5 +162,4 @@ def integrated_gradients(
             n_steps=n_steps,
             internal_batch_size=max(internal_batch_size, len(inputs)),
         )
-    # Captum computes a few weights of the quadrature in float64.
-    return attribution.detach().to(inputs.dtype)
+    return attribution.detach()

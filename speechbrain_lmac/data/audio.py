@@ -104,6 +104,23 @@ def expected_num_samples(info, sample_rate=16000):
     return int(torch.ceil(torch.as_tensor(new * info.num_frames / old)))
 
 
+def _resample(waveform, rate, sample_rate):
+    """Resample; odd pairs of rates through the Fourier transform."""
+    size = rate * sample_rate / math.gcd(rate, sample_rate) ** 2
+    if size <= MAX_FILTER_VALUES:
+        return AF.resample(waveform, rate, sample_rate)
+    from scipy.signal import resample
+
+    # The transform is circular: silence keeps the two ends apart, and a
+    # whole number of output samples keeps the time axis straight.
+    total = math.ceil((len(waveform) + rate // 10) / rate) * rate
+    padded = np.pad(waveform.numpy(), (0, total - len(waveform)))
+    info = AudioInfo(None, rate, len(waveform), 1, None)
+    kept = expected_num_samples(info, sample_rate)
+    resampled = resample(padded, total // rate * sample_rate)
+    return torch.from_numpy(resampled[:kept].astype(np.float32))
+
+
 def read_audio(path, sample_rate=16000, normalize=True):
     """Read an audio file as a mono waveform.
 
@@ -141,15 +158,7 @@ def read_audio(path, sample_rate=16000, normalize=True):
     samples, rate = decode(path)
     waveform = torch.from_numpy(samples.mean(axis=1))
     if rate != sample_rate:
-        if rate * sample_rate / math.gcd(rate, sample_rate) ** 2 > (
-            MAX_FILTER_VALUES
-        ):
-            raise AudioError(
-                path,
-                f"cannot be resampled from {rate} to {sample_rate} Hz in "
-                "memory; convert it to a usual rate such as 44100 Hz",
-            )
-        waveform = AF.resample(waveform, rate, sample_rate)
+        waveform = _resample(waveform, rate, sample_rate)
     peak = waveform.abs().max()
     if normalize and peak > 0:
         waveform = waveform / peak

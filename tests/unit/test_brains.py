@@ -69,9 +69,7 @@ def trained_state(data, batch16):
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(40):
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(
-            model(features).logits, target
-        )
+        loss = torch.nn.functional.cross_entropy(model(features).logits, target)
         loss.backward()
         optimizer.step()
     with torch.no_grad():
@@ -701,7 +699,9 @@ def test_the_classifier_stays_bit_by_bit(lmac_brain, data):
     fit(brain, data)
     brain.evaluate_best(data.test, data.test_loader)
     assert fingerprint(classifier) == frozen
-    assert all(torch.equal(b, buffers[k]) for k, b in classifier.named_buffers())
+    assert all(
+        torch.equal(b, buffers[k]) for k, b in classifier.named_buffers()
+    )
     assert all(p.grad is None for p in classifier.parameters())
     assert fingerprint(decoder) != moving
 

@@ -208,9 +208,7 @@ def test_random_masks_have_each_clips_mean(clean):
 def test_random_masks_depend_on_clip_and_seed_alone(evaluate):
     def masks(**options):
         _, scored = evaluate(methods=["random"], **options)
-        return {
-            key: values.mask[k] for key, (k, _, values) in scored.items()
-        }
+        return {key: values.mask[k] for key, (k, _, values) in scored.items()}
 
     one, four = masks(batch_size=1), masks(batch_size=4)
     reverse = masks(clips=make_clips(False)[::-1])
@@ -254,9 +252,7 @@ def test_an_unknown_method_lists_the_known(models):
         check_methods(["lmac", "gradcam"])
     frontend, classifier, decoders = models
     with pytest.raises(UserError, match="'gradcam'"):
-        Evaluator(
-            frontend, classifier, decoders["stft"], methods=["gradcam"]
-        )
+        Evaluator(frontend, classifier, decoders["stft"], methods=["gradcam"])
 
 
 # --- what is computed where ---
@@ -417,7 +413,9 @@ class Twin:
         mask = 1 / (1 + np.exp(-logits))
         p = self.probs(self.mel(x))
         row = self.changes(
-            p, self.probs(self.mel(mask * x)), self.probs(self.mel(x - mask * x))
+            p,
+            self.probs(self.mel(mask * x)),
+            self.probs(self.mel(x - mask * x)),
         )
         heard = []
         for m in (mask, 1 - mask):

@@ -48,9 +48,7 @@ def mask(interpreter):
 
 
 def fresh_decoder(classifier):
-    return build_decoder(
-        classifier, FrontEnd(), channels=[96, 64, 48, 32, 16]
-    )
+    return build_decoder(classifier, FrontEnd(), channels=[96, 64, 48, 32, 16])
 
 
 def test_what_training_leaves(trained_run):
@@ -63,7 +61,9 @@ def test_what_training_leaves(trained_run):
 def test_loaded_from_another_working_directory(trained_run, elsewhere):
     interpreter = load_interpreter(trained_run.interpreter)
     info = read_info(trained_run.interpreter, "interpreter")
-    assert fingerprint(interpreter.classifier) == info["classifier"]["classifier"]
+    assert (
+        fingerprint(interpreter.classifier) == info["classifier"]["classifier"]
+    )
     assert interpreter.classifier.frozen
     assert not interpreter.decoder.training
     assert not any(p.requires_grad for p in interpreter.decoder.parameters())
@@ -82,17 +82,14 @@ def test_loading_writes_nothing(trained_run, elsewhere):
 
 
 def test_a_moved_folder_works_and_leaves_the_old_place_alone(
-    folder, trained_run, elsewhere
+    folder, trained_run, elsewhere, tmp_path
 ):
     expected = mask(load_interpreter(trained_run.interpreter))
-    hidden = trained_run.cwd.with_name("gone")
-    trained_run.cwd.rename(hidden)
-    try:
-        interpreter = load_interpreter(folder)
-        assert not trained_run.cwd.exists()
-    finally:
-        shutil.rmtree(trained_run.cwd, ignore_errors=True)
-        hidden.rename(trained_run.cwd)
+    file, old = folder / "hyperparams.yaml", tmp_path / "old"
+    # As after a training with absolute paths, whose place is gone.
+    file.write_text(file.read_text().replace(" results/", f" {old}/results/"))
+    interpreter = load_interpreter(folder)
+    assert not old.exists()
     assert torch.equal(mask(interpreter), expected)
     assert interpreter.label_file.is_relative_to(folder)
 
@@ -101,8 +98,8 @@ def test_noises_of_the_training_need_not_be_there(folder, elsewhere):
     file = folder / "hyperparams.yaml"
     text = file.read_text()
     changed = text.replace("white_noise]", "noise_folder]")
-    changed = changed.replace("noise_folder:\n", "noise_folder: /gone/wham\n")
-    assert changed.count("noise_folder]") == changed.count("/gone/wham") == 1
+    changed = changed.replace("noise_folder:\n", "noise_folder: /gone\n")
+    assert changed.count("noise_folder]") == changed.count("/gone") == 1
     file.write_text(changed)
     assert load_interpreter(folder).mask_domain == "stft"
 

@@ -1,0 +1,79 @@
+"""What the READMEs show works: commands, overrides, Python, links."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from speechbrain_lmac.experiment import parse
+from speechbrain_lmac.hparams import _check_known, _read_overrides, _read_tree
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md"))]
+COMMAND = re.compile(r"^\s*python (\w+\.py) (hparams/\S+\.yaml)(.*)$", re.M)
+
+
+def commands():
+    for readme in READMES:
+        text = readme.read_text(encoding="utf-8")
+        recipe = readme.parent if readme.parent != ROOT else None
+        for match in COMMAND.finditer(text):
+            line = f"{match[1]} {match[2]}"
+            yield pytest.param(
+                recipe or ROOT / "recipes" / "ESC50",
+                shlex.split(match[0].split("#")[0])[1:],
+                id=f"{readme.parent.name}:{line}:{match.start()}",
+            )
+
+
+@pytest.mark.parametrize("recipe, command", list(commands()))
+def test_commands_name_what_exists(recipe, command, monkeypatch):
+    monkeypatch.chdir(recipe)
+    script, hparams_file, *options = command
+    assert (recipe / script).is_file()
+    _, run_opts, overrides = parse([hparams_file, *options])
+    tree = _read_tree(recipe / hparams_file)
+    for key in _read_overrides(overrides):
+        _check_known(hparams_file, tree, key)
+    given = set(_read_overrides(overrides))
+    left = [k for k, v in tree.items() if "PLACEHOLDER" in str(tag(v))]
+    assert given.issuperset(left), f"the command leaves {left} open"
+
+
+def tag(node):
+    return getattr(getattr(node, "tag", None), "value", "")
+
+
+def test_python_blocks_run():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda p: p.parent.name)
+def test_relative_links_exist(readme):
+    text = readme.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    for link in links:
+        if not link.startswith(("http", "#")):
+            assert (readme.parent / link).exists(), link
+
+
+def test_the_demo_goes_from_nothing_to_a_page(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "tools/demo.py", "--quick", "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    evaluation = tmp_path / "lmac_small" / "evaluation"
+    assert "report.html" in done.stdout
+    for name in ("report.html", "results.csv", "results.md"):
+        assert (evaluation / name).stat().st_size > 0
+    assert len(list(evaluation.glob("examples/*/*/explanation.wav"))) == 24

@@ -1,0 +1,195 @@
+"""Attribution: masks from maps, draws per clip, the registry and its errors."""
+
+import math
+
+import pytest
+import torch
+
+from speechbrain_lmac.attribution import (
+    ATTRIBUTIONS,
+    LABELS,
+    build_attribution,
+    normalize_map,
+)
+from speechbrain_lmac.attribution.base import (
+    add_noise,
+    check_call,
+    clip_generators,
+    input_gradient,
+    sample_counts,
+)
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import ClassifierOutput
+
+
+def test_normalize_map_by_hand():
+    raw = torch.tensor([[[-4.0, 0.0], [1.0, 2.0]], [[5.0, -3.0], [4.0, 3.0]]])
+    expected = torch.tensor(
+        [[[1.0, 0.0], [0.25, 0.5]], [[1.0, 0.0], [0.5, 0.0]]]
+    )
+    assert torch.equal(normalize_map(raw), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-38, 1e-12, 1.0, 1e12, 3e38])
+def test_normalize_map_reaches_both_ends_at_any_scale(scale):
+    raw = scale * torch.tensor([[[0.0, -0.5, 1.0]]])
+    expected = torch.tensor([[[0.0, 0.5, 1.0]]])
+    torch.testing.assert_close(normalize_map(raw), expected)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -3.0])
+def test_a_flat_map_becomes_zeros(value):
+    assert torch.equal(
+        normalize_map(torch.full((1, 2, 3), value)), torch.zeros(1, 2, 3)
+    )
+    # Equal in absolute value is flat, too.
+    assert torch.equal(
+        normalize_map(torch.tensor([[[2.0, -2.0]]])), torch.zeros(1, 1, 2)
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_an_undefined_map_is_nan_and_alone(bad):
+    raw = torch.tensor([[[1.0, bad]], [[0.0, 2.0]]])
+    mask = normalize_map(raw)
+    assert mask[0].isnan().all()
+    assert torch.equal(mask[1], torch.tensor([[0.0, 1.0]]))
+
+
+def test_unknown_rule_lists_the_known():
+    with pytest.raises(UserError, match="'zscore'.*abs_minmax"):
+        normalize_map(torch.ones(1, 1, 1), rule="zscore")
+
+
+def test_every_method_has_a_label():
+    assert list(ATTRIBUTIONS) == list(LABELS)
+    assert list(ATTRIBUTIONS) == [
+        "saliency",
+        "smoothgrad",
+        "ig",
+        "gradcam",
+        "gradcampp",
+        "guided_gradcam",
+        "guided_backprop",
+        "shap",
+    ]
+    assert LABELS["shap"] == "GradientSHAP"
+
+
+def test_build_refuses_what_it_does_not_know():
+    with pytest.raises(UserError, match="'lime'.*saliency, .*shap"):
+        build_attribution("lime")
+    with pytest.raises(UserError, match="'ig'.*'steps'; expected n_steps, int"):
+        build_attribution("ig", steps=10)
+    with pytest.raises(UserError, match="'saliency'.*'layer'; expected none"):
+        build_attribution("saliency", layer=1)
+
+
+def test_build_hands_geometry_to_methods_on_hidden_maps_only():
+    strides, spread = (32, 16), torch.eye(2)
+    for name in ATTRIBUTIONS:
+        given = build_attribution(name, strides, spread).keywords
+        uses = name in ("gradcam", "gradcampp", "guided_gradcam")
+        assert given == (
+            {"hidden_strides": strides, "spread": spread} if uses else {}
+        )
+    method = build_attribution("gradcam", strides, layer=1)
+    assert method.keywords["layer"] == 1
+
+
+@pytest.mark.parametrize(
+    "inputs, target, words",
+    [
+        (torch.ones(2, 3), torch.tensor([0, 0]), r"frames, bins\) but got"),
+        (torch.ones(1, 2, 3).long(), torch.tensor([0]), "torch.int64"),
+        (torch.ones(2, 2, 3), torch.tensor([0]), r"shape \(2,\).*got \(1,\)"),
+        (torch.ones(1, 2, 3), torch.tensor([0.0]), "int64 but got.*float32"),
+    ],
+)
+def test_wrong_shapes_are_refused(inputs, target, words):
+    with pytest.raises(ValueError, match=words):
+        check_call(inputs, target)
+
+
+@pytest.mark.parametrize("name", list(ATTRIBUTIONS))
+def test_every_method_checks_its_inputs(name):
+    with pytest.raises(ValueError, match="Expected `inputs`"):
+        ATTRIBUTIONS[name](None, torch.ones(2, 3), torch.tensor([0, 0]))
+
+
+def test_a_forward_without_gradient_is_named():
+    @torch.no_grad()
+    def forward(x):
+        return ClassifierOutput(x.sum(2), None, (x.unsqueeze(1),))
+
+    with pytest.raises(ValueError, match="differentiable `forward`"):
+        input_gradient(forward, torch.ones(1, 2, 3), torch.tensor([0]))
+
+
+def test_seeds_are_per_clip():
+    def draws(generator, batch):
+        made = clip_generators(generator, batch)
+        return [torch.rand(1, generator=g).item() for g in made]
+
+    assert draws([5, 6], 2) == [draws([5], 1)[0], draws([6], 1)[0]]
+    assert draws([5, 6], 2) != draws([6, 5], 2)
+    assert draws(None, 2) == draws([0, 0], 2)
+    # One generator: a batch draws the seeds that single clips would.
+    batch = draws(torch.Generator().manual_seed(1), 2)
+    one = torch.Generator().manual_seed(1)
+    assert batch == [*draws(one, 1), *draws(one, 1)]
+    assert batch[0] != batch[1]
+    with pytest.raises(ValueError, match="one seed per clip, 3, but got 2"):
+        clip_generators([1, 2], 3)
+
+
+def test_the_global_generator_is_left_alone():
+    before = torch.get_rng_state()
+    add_noise(torch.rand(1, 1, 1).detach() * 0, 1.0, clip_generators(None, 1))
+    torch.set_rng_state(before)
+    add_noise(torch.zeros(1, 2, 2), 1.0, clip_generators([3], 1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_noise_has_the_asked_for_scale_in_each_clip():
+    # Far above zero, so that the floor cuts nothing.
+    inputs = 100 + torch.rand(2, 200, 200) * torch.tensor([1.0, 5.0]).view(
+        2, 1, 1
+    )
+    noise = add_noise(inputs, 0.2, clip_generators([1, 2], 2)) - inputs
+    extent = inputs.amax((1, 2)) - inputs.amin((1, 2))
+    # 40000 draws: the standard error of a standard deviation is 0.35 %.
+    torch.testing.assert_close(
+        noise.std((1, 2)), 0.2 * extent, rtol=0.02, atol=0
+    )
+    assert noise.mean((1, 2)).abs().max() < 0.02
+
+
+def test_noise_leads_no_magnitude_below_zero():
+    inputs = torch.tensor([[[0.0, 1.0, -0.5]]])
+    draws = torch.cat(
+        [add_noise(inputs, 1.0, clip_generators([s], 1)) for s in range(50)]
+    )
+    assert draws[..., :2].min() == 0.0
+    # An input that is below zero itself is not moved without noise.
+    assert draws[..., 2].min() == -0.5
+    assert torch.equal(add_noise(inputs, 0.0, clip_generators([1], 1)), inputs)
+
+
+@pytest.mark.parametrize(
+    "arguments, counts",
+    [
+        ((25, 16, 16), [1] * 25),
+        ((5, 40, 16), [1] * 5),
+        ((25, 1, 16), [16, 9]),
+        ((4, 2, 8), [4]),
+        ((3, 0, 8), [3]),
+    ],
+)
+def test_sample_counts(arguments, counts):
+    assert sample_counts(*arguments) == counts
+
+
+def test_no_sample_is_no_map():
+    with pytest.raises(ValueError, match="at least one sample but got 0"):
+        sample_counts(0, 1, 16)
