@@ -9,17 +9,16 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import hashlib
 from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.decoders import mel_to_linear
 from speechbrain_lmac.masking import explain, mask_features
+from speechbrain_lmac.methods import ClipBatch, build_methods
 from speechbrain_lmac.metrics.functional import (
     average_drop,
     average_gain,
@@ -30,33 +29,6 @@ from speechbrain_lmac.metrics.functional import (
 )
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
 from speechbrain_lmac.metrics.stats import ClipStats
-
-
-class ClipBatch(NamedTuple):
-    """What a method may look at to make masks for a batch of clips.
-
-    Attributes
-    ----------
-    ids : list of str
-        The clips.
-    explanation : Explanation
-        The trained decoder's: spectrum, features, classifier output, mask.
-    sources : tuple of Spectrum or None
-        Target and interferer; None where nothing was added to the clip.
-    target_features : torch.Tensor or None
-        The target in the mask's domain, (batch, frames, bins), or None.
-    input_features : torch.Tensor
-        The clip in the mask's domain, same shape.
-    seed : int
-        For methods that draw.
-    """
-
-    ids: list
-    explanation: tuple
-    sources: tuple | None
-    target_features: torch.Tensor | None
-    input_features: torch.Tensor
-    seed: int
 
 
 class Scored(NamedTuple):
@@ -83,64 +55,6 @@ class Scored(NamedTuple):
     masked_out_probs: torch.Tensor
 
 
-def lmac(clips):
-    """The trained decoder's mask."""
-    return clips.explanation.mask
-
-
-def all_ones(clips):
-    """The mask that keeps everything: AI, AD and AG are 0, Fid-In is 1."""
-    return torch.ones_like(clips.explanation.mask)
-
-
-def random_mask(clips):
-    """Random zeros and ones with each clip's L-MAC mask mean."""
-    masks = []
-    for clip_id, mask in zip(clips.ids, clips.explanation.mask, strict=True):
-        digest = hashlib.sha256(f"{clips.seed}|{clip_id}".encode()).digest()
-        seed = int.from_bytes(digest[:8], "little") >> 1
-        generator = torch.Generator().manual_seed(seed)
-        draw = torch.rand(mask.shape, generator=generator)
-        masks.append((draw < mask.mean().cpu()).to(mask))
-    return torch.stack(masks)
-
-
-def ideal(clips):
-    """The known source's ratio mask, in the domain where masks act.
-
-    ``log1p|S| / log1p|X|``, at most 1: under it the explanation has the
-    source's own magnitudes. None for clips without contamination.
-    """
-    if clips.target_features is None:
-        return None
-    ratio = clips.target_features / clips.input_features.clamp_min(1e-6)
-    return ratio.clamp(0.0, 1.0)
-
-
-#: Name of a method -> function of a :class:`ClipBatch` that returns masks.
-METHODS = {
-    "lmac": lmac,
-    "all_ones": all_ones,
-    "random": random_mask,
-    "ideal": ideal,
-}
-
-
-def check_methods(names):
-    """Refuse unknown methods, and name the known.
-
-    Example
-    -------
-    >>> check_methods(["lmac", "random"])
-    """
-    for name in names:
-        if name not in METHODS:
-            raise UserError(
-                f"`methods`: unknown method {name!r}; expected some of "
-                f"{', '.join(METHODS)}."
-            )
-
-
 class Evaluator:
     """Scores methods on the clips of a condition.
 
@@ -155,7 +69,7 @@ class Evaluator:
     mask_domain : str
         ``stft`` or ``mel``.
     methods : sequence of str
-        Keys of ``METHODS``.
+        Some of :data:`speechbrain_lmac.methods.METHODS`.
     batch_size : int
         Clips of equal length are explained together; no score depends on it.
     seed : int
@@ -175,12 +89,13 @@ class Evaluator:
         seed=1234,
         device="cpu",
     ):
-        check_methods(methods)
         self.frontend = frontend.to(device)
         self.classifier = classifier.to(device)
         self.decoder = decoder.to(device).eval()
         self.mask_domain = mask_domain
-        self.methods = list(methods)
+        self.methods = build_methods(
+            methods, self.classifier, self.frontend, mask_domain
+        )
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
@@ -230,8 +145,8 @@ class Evaluator:
                 device=self.device,
             )
             batch = self._prepare(chosen, mixture, contaminated)
-            for name in self.methods:
-                mask = METHODS[name](batch)
+            for name, method in self.methods.items():
+                mask = method(batch)
                 if mask is None:
                     continue
                 scored = self._score(mask, batch, mixture, truth)
@@ -260,7 +175,14 @@ class Evaluator:
             None if sources is None else self._in_domain(sources[0]),
             self._in_domain(explanation.spectrum),
             self.seed,
+            self._classify,
         )
+
+    def _classify(self, inputs):
+        """Features in the mask's domain to the classifier's output."""
+        if self.mask_domain == "stft":
+            inputs = self.frontend.mel(inputs)
+        return self.classifier(inputs)
 
     def _in_domain(self, spectrum):
         """A spectrum in the domain where the mask acts."""

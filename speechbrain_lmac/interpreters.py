@@ -213,6 +213,11 @@ def load_interpreter(folder, key="interpreter", **overrides):
         {
             "output_folder": str(folder),
             "classifier_source": str(source),
+            # Only training needs them: explaining writes no folder and asks
+            # for no noise.
+            "checkpointer": None,
+            "contamination": None,
+            "audio": {"folder": None},
             **overrides,
         },
     )

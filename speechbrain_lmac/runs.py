@@ -16,8 +16,9 @@ from speechbrain_lmac.data.conditions import (
     check_conditions,
 )
 from speechbrain_lmac.data.datasets import read_label_encoder
-from speechbrain_lmac.evaluation import Evaluator, check_methods
+from speechbrain_lmac.evaluation import Evaluator
 from speechbrain_lmac.interpreters import load_interpreter
+from speechbrain_lmac.methods import check_methods
 from speechbrain_lmac.report.figures import save_explanation_figure
 from speechbrain_lmac.report.page import Example, write_page
 from speechbrain_lmac.report.sounds import safe_name, save_explanation

@@ -15,8 +15,8 @@ from speechbrain.utils.importutils import LazyModule
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 1234
 
-# Under pytest-xdist each process gets one core; more only get in the way.
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
+# Two processes share two cores: more threads only get in each other's way.
+torch.set_num_threads(1)
 
 # Hypothesis asks every loaded module for its file. SpeechBrain's lazy modules
 # answer by importing optional packages, and fail where those are missing.

@@ -14,9 +14,9 @@ import sys
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.conditions import check_conditions
 from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.evaluation import check_methods
 from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
 from speechbrain_lmac.interpreters import load_interpreter
+from speechbrain_lmac.methods import check_methods
 from speechbrain_lmac.runs import evaluate_interpreter, manifest_clips
 
 

@@ -104,7 +104,8 @@ def main(argv):
         valid_loader_kwargs=data.valid_loader,
     )
     brain.evaluate_best(data.test, data.test_loader)
-    if sb.utils.distributed.if_main_process():
+    # In debug mode the checkpoints are gone with their temporary folder.
+    if sb.utils.distributed.if_main_process() and not brain.debug:
         save_examples(hparams, manifests, hparams["save_interpretations"])
 
 

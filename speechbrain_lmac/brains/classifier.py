@@ -68,9 +68,9 @@ class ClassifierBrain(RecipeBrain):
     Hyperparameters: ``augment`` (an ``Augmenter`` or None), ``ema_decay``.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.modules.average.requires_grad_(False)
+    def __init__(self, modules, *args, **kwargs):
+        modules["average"].requires_grad_(False)
+        super().__init__(modules, *args, **kwargs)
 
     def on_fit_start(self):
         """Recover; a fresh start averages from the initial weights."""

@@ -233,7 +233,9 @@ class LMACBrain(RecipeBrain):
         guidance = losses.guidance_loss(
             mask, log_magnitude, clean, hparams.guidelosstype, hparams.bin_th
         )
-        return correlation >= hparams.crosscor_th, guidance
+        # Silence is flat, so it correlates with anything: it guides nothing.
+        heard = clean.amax((-2, -1)) > 1e-6
+        return heard & (correlation >= hparams.crosscor_th), guidance
 
     def note_metrics(self, predictions, target, batch, stage):
         """Per-clip metrics; in training the cheap ones alone."""

@@ -161,15 +161,16 @@ def test_an_event_is_found_where_it_is(frames):
     for frame in (0, frames // 2, frames - 1):
         inputs = torch.zeros(1, frames, 80)
         pooled = frames if frames < 32 else frames // stride * stride
-        inputs[0, min(frame, pooled - 1), 40:48] = 1.0
+        event = min(frame, pooled - 1)
+        inputs[0, event, 40:48] = 1.0
         found = gradcam(
             forward, inputs, torch.tensor([0]), hidden_strides=(stride,)
         )
         assert found.shape == inputs.shape
         found = found[0] / found.max()
-        # A cell's edge has, at a corner, 9/16 of its middle's value.
-        assert found[frame, 40:48].min() > 0.5
-        far = (torch.arange(frames) - frame).abs() > 2 * stride
+        # Away from a cell's middle, interpolation takes up to 7/16 per axis.
+        assert found[frame, 40:48].min() > 0.31
+        far = (torch.arange(frames) - event).abs() > 2 * stride
         assert not found[far].any()
         assert not found[:, :32].any() and not found[:, 56:].any()
 

@@ -146,7 +146,7 @@ def test_another_class_is_another_map(name, frontend):
     classifier = SlimCnn(CLASSES, channels=(4, 8, 8, 16, 16)).freeze()
     # Every class hears every channel, each to another degree: no CAM is zero.
     classifier.linear.weight.uniform_(0.1, 1)
-    forward, inputs, _, spread = task(classifier, frontend, "stft", 60)
+    forward, inputs, _, spread = task(classifier, frontend, "stft", 200)
     method = build(name, classifier, spread)
     maps = [method(forward, inputs, torch.tensor([k]), [1]) for k in range(2)]
     masks = [normalize_map(m) for m in maps]

@@ -66,7 +66,7 @@ class Net(torch.nn.Module):
         return ClassifierOutput(self.head(c.mean((2, 3))), None, (c, b, a))
 
     def forward(self, x):
-        return self.compute(x).logits
+        return self.compute(x.squeeze(1)).logits
 
 
 def build(relu):
@@ -112,10 +112,15 @@ def test_captum_does_not_see_functional_relus(inputs):
 def test_guided_gradcam_agrees_with_captum(inputs):
     net = build(torch.nn.ReLU())
     # Captum's map of the second ReLU, hidden[1], bilinearly upsampled.
-    expected = GuidedGradCam(net, net.relus[1]).attribute(
-        inputs.clone().requires_grad_(),
-        target=TARGET,
-        interpolate_mode="bilinear",
+    # For that it wants a channel axis.
+    expected = (
+        GuidedGradCam(net, net.relus[1])
+        .attribute(
+            inputs.unsqueeze(1).requires_grad_(),
+            target=TARGET,
+            interpolate_mode="bilinear",
+        )
+        .squeeze(1)
     )
     assert expected.abs().max() > 0
     found = guided_gradcam(net.compute, inputs, TARGET, layer=1)

@@ -10,14 +10,10 @@ from speechbrain_lmac.data.audio import read_audio, write_wav
 from speechbrain_lmac.data.conditions import ConditionClip
 from speechbrain_lmac.data.mixtures import mix_clips
 from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.evaluation import (
-    METHODS,
-    ROUND_TRIP,
-    Evaluator,
-    check_methods,
-    heard_metrics,
-)
+from speechbrain_lmac.evaluation import ROUND_TRIP, Evaluator, heard_metrics
 from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.methods import SIMPLE_METHODS as METHODS
+from speechbrain_lmac.methods import check_methods
 
 RATE = 16000
 LABELS = {"dog": 0, "rain": 1, "siren": 2}

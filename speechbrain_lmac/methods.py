@@ -1,0 +1,186 @@
+"""Methods that make a mask for a clip: L-MAC's decoder and its baselines.
+
+A method is a function of a :class:`ClipBatch`; ``METHODS`` names a builder for
+each. The gradient methods attribute the explained logit to the input in the
+domain where masks act, and all go through one rule from map to mask.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+
+from speechbrain_lmac.attribution import (
+    ATTRIBUTIONS,
+    build_attribution,
+    normalize_map,
+)
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.decoders import mel_to_linear
+
+
+class ClipBatch(NamedTuple):
+    """What a method may look at to make masks for a batch of clips.
+
+    Attributes
+    ----------
+    ids : list of str
+        The clips.
+    explanation : Explanation
+        The trained decoder's: spectrum, features, classifier output, mask.
+    sources : tuple of Spectrum or None
+        Target and interferer; None where nothing was added to the clip.
+    target_features : torch.Tensor or None
+        The target in the mask's domain, (batch, frames, bins), or None.
+    input_features : torch.Tensor
+        The clip in the mask's domain, same shape.
+    seed : int
+        For methods that draw.
+    forward : callable
+        From features in the mask's domain to a ``ClassifierOutput``, with
+        gradients.
+    """
+
+    ids: list
+    explanation: tuple
+    sources: tuple | None
+    target_features: torch.Tensor | None
+    input_features: torch.Tensor
+    seed: int
+    forward: object
+
+    def clip_seeds(self):
+        """One seed per clip, from the evaluation's seed and the clip's id."""
+        texts = (f"{self.seed}|{clip_id}" for clip_id in self.ids)
+        digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+        return [int.from_bytes(d[:8], "little") >> 1 for d in digests]
+
+
+def lmac(clips):
+    """The trained decoder's mask."""
+    return clips.explanation.mask
+
+
+def all_ones(clips):
+    """The mask that keeps everything: AI, AD and AG are 0, Fid-In is 1."""
+    return torch.ones_like(clips.explanation.mask)
+
+
+def random_mask(clips):
+    """Random zeros and ones with each clip's L-MAC mask mean."""
+    masks = []
+    for seed, mask in zip(
+        clips.clip_seeds(), clips.explanation.mask, strict=True
+    ):
+        generator = torch.Generator().manual_seed(seed)
+        draw = torch.rand(mask.shape, generator=generator)
+        masks.append((draw < mask.mean().cpu()).to(mask))
+    return torch.stack(masks)
+
+
+def ideal(clips):
+    """The known source's ratio mask, in the domain where masks act.
+
+    ``log1p|S| / log1p|X|``, at most 1: under it the explanation has the
+    source's own magnitudes. None for clips without contamination.
+    """
+    if clips.target_features is None:
+        return None
+    ratio = clips.target_features / clips.input_features.clamp_min(1e-6)
+    return ratio.clamp(0.0, 1.0)
+
+
+def attribution_method(name, classifier, frontend, mask_domain):
+    """A gradient or activation method as a function of a :class:`ClipBatch`.
+
+    Arguments
+    ---------
+    name : str
+        Key of ``ATTRIBUTIONS``.
+    classifier : AudioClassifier
+        Tells the strides of its hidden maps.
+    frontend : FrontEnd
+        Tells how bands spread over bins.
+    mask_domain : str
+        ``stft`` or ``mel``.
+
+    Returns
+    -------
+    callable
+    """
+    spread = None
+    if mask_domain == "stft":
+        spread = mel_to_linear(frontend.mel_matrix)
+    attribute = build_attribution(name, classifier.hidden_strides, spread)
+
+    def method(clips):
+        target = clips.explanation.output.logits.argmax(1)
+        maps = attribute(
+            clips.forward, clips.input_features, target, clips.clip_seeds()
+        )
+        return normalize_map(maps)
+
+    return method
+
+
+#: Name of a method -> function of a :class:`ClipBatch` that returns masks,
+#: for those that need nothing but the batch.
+SIMPLE_METHODS = {
+    "lmac": lmac,
+    "all_ones": all_ones,
+    "random": random_mask,
+    "ideal": ideal,
+}
+
+#: Every method that can be evaluated.
+METHODS = (*SIMPLE_METHODS, *ATTRIBUTIONS)
+
+
+def build_methods(names, classifier, frontend, mask_domain):
+    """The methods of the given names, ready for a classifier.
+
+    Arguments
+    ---------
+    names : sequence of str
+        Some of ``METHODS``.
+    classifier : AudioClassifier
+        The frozen classifier.
+    frontend : FrontEnd
+        Its front end.
+    mask_domain : str
+        ``stft`` or ``mel``.
+
+    Returns
+    -------
+    dict of str to callable
+
+    Raises
+    ------
+    UserError
+        If a name is unknown.
+    """
+    check_methods(names)
+    return {
+        name: SIMPLE_METHODS[name]
+        if name in SIMPLE_METHODS
+        else attribution_method(name, classifier, frontend, mask_domain)
+        for name in names
+    }
+
+
+def check_methods(names):
+    """Refuse unknown methods, and name the known.
+
+    Example
+    -------
+    >>> check_methods(["lmac", "random"])
+    """
+    for name in names:
+        if name not in METHODS:
+            raise UserError(
+                f"`methods`: unknown method {name!r}; expected some of "
+                f"{', '.join(METHODS)}."
+            )
