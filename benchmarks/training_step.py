@@ -242,10 +242,15 @@ def report(results, device):
             print(f"{seconds:15.2f} ({seconds / totals[name]:5.1%})", end="")
         print()
     ratio = totals[OURS] / totals[RECIPE]
+    rounds = [
+        a.seconds / b.seconds
+        for a, b in zip(results[OURS][0], results[RECIPE][0], strict=True)
+    ]
     verdict = "met" if ratio <= BAR else "MISSED"
     print(
         f"\nours / SpeechBrain's: {ratio:.3f}; bar {BAR} {verdict}, goal {GOAL}"
         f" {'met' if ratio <= GOAL else 'missed'}"
+        f" (round by round {min(rounds):.3f} to {max(rounds):.3f})"
     )
     return ratio <= BAR
 
@@ -260,7 +265,7 @@ def check(batch_size):
         )
         agreed &= result.loss_error <= TOLERANCES[dtype][0]
         agreed &= result.grad_error <= TOLERANCES[dtype][1]
-        tell(f"{size} clips, {dtype}", result, TOLERANCES[dtype])
+        tell(f"batch of {size}, {dtype}", result, TOLERANCES[dtype])
         gc.collect()
     print("agreed" if agreed else "DISAGREED")
     torch.manual_seed(SEED)
