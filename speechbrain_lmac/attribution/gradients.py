@@ -49,10 +49,10 @@ def saliency(forward, inputs, target, generator=None):
     from captum.attr import Saliency
 
     check_call(inputs, target)
-    with torch.enable_grad():
-        method = Saliency(lambda x: forward(x).logits)
-        inputs = inputs.detach().requires_grad_()
-        return method.attribute(inputs, target=target).detach()
+    # Captum turns gradients on itself, under a caller's no_grad, too.
+    method = Saliency(lambda x: forward(x).logits)
+    inputs = inputs.detach().requires_grad_()
+    return method.attribute(inputs, target=target).detach()
 
 
 def smoothgrad(
@@ -154,12 +154,11 @@ def integrated_gradients(
     from captum.attr import IntegratedGradients
 
     check_call(inputs, target)
-    with torch.enable_grad():
-        method = IntegratedGradients(lambda x: forward(x).logits)
-        attribution = method.attribute(
-            inputs.detach(),
-            target=target,
-            n_steps=n_steps,
-            internal_batch_size=max(internal_batch_size, len(inputs)),
-        )
+    method = IntegratedGradients(lambda x: forward(x).logits)
+    attribution = method.attribute(
+        inputs.detach(),
+        target=target,
+        n_steps=n_steps,
+        internal_batch_size=max(internal_batch_size, len(inputs)),
+    )
     return attribution.detach()

@@ -270,8 +270,8 @@ def test_unknown_classes_are_named(run, clips, tmp_path):
 
 def test_mistakes_are_found_before_any_work(run, tmp_path):
     folder = tmp_path / "out"
-    with pytest.raises(UserError, match="unknown method 'gradcam'"):
-        run(folder, methods=["gradcam"])
+    with pytest.raises(UserError, match="unknown method 'lime'"):
+        run(folder, methods=["lime"])
     with pytest.raises(UserError, match="speech"):
         run(folder, conditions=["speech"])
     assert not folder.exists()
