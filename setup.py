@@ -34,6 +34,7 @@ setup(
         "torch>=2.7.1,<2.12",
         "torchaudio>=2.7.1,<2.12",
         "speechbrain>=1.1,<2",
+        "captum>=0.7",
         "hyperpyyaml>=1.2.2",
         "ruamel.yaml>=0.17.28",
         "matplotlib>=3.7",
