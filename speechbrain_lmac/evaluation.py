@@ -17,8 +17,17 @@ from tqdm import tqdm
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.decoders import mel_to_linear
-from speechbrain_lmac.masking import explain, mask_features
-from speechbrain_lmac.methods import ClipBatch, build_methods
+from speechbrain_lmac.masking import (
+    explain,
+    mask_features,
+    restore_loudness,
+)
+from speechbrain_lmac.methods import (
+    ClipBatch,
+    build_methods,
+    check_protocols,
+    under_protocol,
+)
 from speechbrain_lmac.metrics.functional import (
     average_drop,
     average_gain,
@@ -70,6 +79,9 @@ class Evaluator:
         ``stft`` or ``mel``.
     methods : sequence of str
         Some of :data:`speechbrain_lmac.methods.METHODS`.
+    protocols : sequence of str
+        Some of :data:`speechbrain_lmac.methods.PROTOCOLS`; a method's mask is
+        computed once for all.
     batch_size : int
         Clips of equal length are explained together; no score depends on it.
     seed : int
@@ -85,6 +97,7 @@ class Evaluator:
         decoder,
         mask_domain="stft",
         methods=("lmac", "all_ones", "random", "ideal"),
+        protocols=("published",),
         batch_size=16,
         seed=1234,
         device="cpu",
@@ -96,6 +109,8 @@ class Evaluator:
         self.methods = build_methods(
             methods, self.classifier, self.frontend, mask_domain
         )
+        check_protocols(protocols)
+        self.protocols = list(protocols)
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
@@ -124,7 +139,8 @@ class Evaluator:
         Returns
         -------
         dict of str to ClipStats
-            Per method; methods that are not defined here are left out.
+            Per method, and ``method@protocol`` for other protocols than the
+            published; methods that are not defined here are left out.
         """
         stats = {}
         lengths = [clip.num_samples for clip in clips]
@@ -149,12 +165,14 @@ class Evaluator:
                 mask = method(batch)
                 if mask is None:
                     continue
-                scored = self._score(mask, batch, mixture, truth)
-                stats.setdefault(name, ClipStats()).append(
-                    batch.ids, scored.values
-                )
-                for k, clip in enumerate(chosen if on_scored else []):
-                    on_scored(name, clip, k, made[k], scored)
+                for protocol in self.protocols:
+                    scored = self._score(mask, batch, mixture, truth, protocol)
+                    key = row_key(name, protocol)
+                    stats.setdefault(key, ClipStats()).append(
+                        batch.ids, scored.values
+                    )
+                    for k, clip in enumerate(chosen if on_scored else []):
+                        on_scored(key, clip, k, made[k], scored)
         return stats
 
     def _prepare(self, chosen, mixture, contaminated):
@@ -193,8 +211,9 @@ class Evaluator:
     def _probs(self, features):
         return self.classifier(features).logits.float().softmax(1)
 
-    def _score(self, mask, batch, mixture, truth):
+    def _score(self, mask, batch, mixture, truth, protocol):
         """All metrics of a method's masks for a batch."""
+        mask = under_protocol(mask, protocol, batch)
         spectrum = batch.explanation.spectrum
         probs = batch.explanation.output.logits.float().softmax(1)
         target = probs.argmax(1)
@@ -205,9 +224,13 @@ class Evaluator:
             self.mask_domain,
             batch.explanation.features,
         )
-        masked_in = self._probs(masked.masked_in)
-        masked_out = self._probs(masked.masked_out)
         gain, wavs_in, wavs_out = self._resynthesize(mask, spectrum, mixture)
+        kept = masked.masked_in
+        if protocol == "loudness":
+            kept = restore_loudness(kept, batch.explanation.features)
+            wavs_in = restore_level(wavs_in, mixture.mixture)
+        masked_in = self._probs(kept)
+        masked_out = self._probs(masked.masked_out)
         heard_in, heard_out = (
             self._probs(self.frontend.mel(self.frontend(w).log_magnitude))
             for w in (wavs_in, wavs_out)
@@ -251,6 +274,30 @@ class Evaluator:
             self.frontend.resynthesize(stft, gain, num_samples),
             self.frontend.resynthesize(stft, rest, num_samples),
         )
+
+
+def row_key(method, protocol):
+    """Name of a method under a protocol: the method alone if published.
+
+    Example
+    -------
+    >>> row_key("ig", "published"), row_key("ig", "equal_mean")
+    ('ig', 'ig@equal_mean')
+    """
+    return method if protocol == "published" else f"{method}@{protocol}"
+
+
+def restore_level(wavs, reference):
+    """Amplify waveforms to the energy of others; silence stays silent.
+
+    Example
+    -------
+    >>> restore_level(torch.tensor([[0.0, 1.0]]), torch.tensor([[2.0, 0.0]]))
+    tensor([[0., 2.]])
+    """
+    norm = wavs.norm(dim=1, keepdim=True)
+    gain = reference.norm(dim=1, keepdim=True) / norm.clamp_min(1e-6)
+    return torch.where(norm > 1e-6, wavs * gain, wavs)
 
 
 #: Probabilities that differ by less are equal as heard: the way through the

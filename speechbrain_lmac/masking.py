@@ -137,3 +137,78 @@ def mask_features(mask, log_magnitude, frontend, domain="stft", features=None):
     return MaskedFeatures(
         frontend.mel(masked_in), frontend.mel(log_magnitude - masked_in)
     )
+
+
+def match_mean(mask, target_mean, iterations=40):
+    """Raise each mask to the power that gives it a wanted mean.
+
+    ``M ** g`` keeps the order of the bins and the values 0 and 1; its mean
+    falls with ``g``, so that bisection finds the one power per clip. Methods
+    can then be compared at equal mask mean: what differs is *where* they
+    look, not how much they let through.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        Shape (batch, frames, bins), in [0, 1].
+    target_mean : torch.Tensor
+        Wanted means, shape (batch,), in (0, 1).
+    iterations : int
+        Bisections of ``log g`` in [-12, 12].
+
+    Returns
+    -------
+    torch.Tensor
+        Same shape. Where no power reaches the mean (a mask of zeros and ones
+        keeps its own) the nearest is returned; NaN stays NaN.
+
+    Example
+    -------
+    >>> mask = match_mean(torch.tensor([[[0.2, 0.8]]]), torch.tensor([0.25]))
+    >>> round(mask.mean().item(), 4)
+    0.25
+    """
+    log_mask = mask.flatten(1).clamp_min(0).log()
+    low = torch.full_like(target_mean, -12.0)
+    high = -low
+    for _ in range(iterations):
+        middle = (low + high) / 2
+        mean = torch.exp(log_mask * middle.exp()[:, None]).mean(1)
+        too_open = mean > target_mean
+        low = torch.where(too_open, middle, low)
+        high = torch.where(too_open, high, middle)
+    power = ((low + high) / 2).exp()[:, None]
+    return torch.exp(log_mask * power).view_as(mask)
+
+
+def restore_loudness(masked, features):
+    """Amplify masked features until they hold the clip's energy again.
+
+    log1p features are not scale-invariant: a mask that merely attenuates
+    changes the classifier's answer. What is left of the difference between
+    two methods after this is not loudness.
+
+    Arguments
+    ---------
+    masked, features : torch.Tensor
+        log1p mel magnitudes of the explanation and of the clip, shape
+        (batch, frames, bands).
+
+    Returns
+    -------
+    torch.Tensor
+        Masked features of the clip's energy (sum of squared mel magnitudes);
+        unchanged where nothing is left to be amplified.
+
+    Example
+    -------
+    >>> x = torch.rand(1, 4, 3)
+    >>> quiet = torch.log1p(0.1 * torch.expm1(x))
+    >>> torch.allclose(restore_loudness(quiet, x), x, atol=1e-5)
+    True
+    """
+    linear = masked.expm1()
+    left = linear.square().sum((1, 2), keepdim=True)
+    energy = features.expm1().square().sum((1, 2), keepdim=True)
+    gain = (energy / left.clamp_min(1e-12)).sqrt()
+    return torch.where(left > 1e-12, (linear * gain).log1p(), masked)

@@ -20,6 +20,7 @@ from speechbrain_lmac.attribution import (
 )
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.decoders import mel_to_linear
+from speechbrain_lmac.masking import match_mean
 
 
 class ClipBatch(NamedTuple):
@@ -169,6 +170,49 @@ def build_methods(names, classifier, frontend, mask_domain):
         else attribution_method(name, classifier, frontend, mask_domain)
         for name in names
     }
+
+
+#: How a method's masks are scored. ``published``: as they are.
+#: ``equal_mean``: each raised to the power that gives it L-MAC's mask mean.
+#: ``loudness``: the explanation amplified to the clip's energy.
+PROTOCOLS = ("published", "equal_mean", "loudness")
+
+
+def under_protocol(mask, protocol, clips):
+    """The mask that a protocol scores.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        A method's, shape (batch, frames, bins).
+    protocol : str
+        One of ``PROTOCOLS``.
+    clips : ClipBatch
+        Holds L-MAC's mask.
+
+    Returns
+    -------
+    torch.Tensor
+        Same shape.
+    """
+    if protocol != "equal_mean":
+        return mask
+    return match_mean(mask, clips.explanation.mask.mean((1, 2)))
+
+
+def check_protocols(names):
+    """Refuse unknown protocols, and name the known.
+
+    Example
+    -------
+    >>> check_protocols(["published", "equal_mean"])
+    """
+    for name in names:
+        if name not in PROTOCOLS:
+            raise UserError(
+                f"`protocols`: unknown protocol {name!r}; expected some of "
+                f"{', '.join(PROTOCOLS)}."
+            )
 
 
 def check_methods(names):

@@ -6,6 +6,7 @@ Authors
 
 from pathlib import Path
 
+import pandas
 from speechbrain.dataio.dataio import load_data_json
 from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import get_logger
@@ -18,7 +19,8 @@ from speechbrain_lmac.data.conditions import (
 from speechbrain_lmac.data.datasets import read_label_encoder
 from speechbrain_lmac.evaluation import Evaluator
 from speechbrain_lmac.interpreters import load_interpreter
-from speechbrain_lmac.methods import check_methods
+from speechbrain_lmac.methods import check_methods, check_protocols
+from speechbrain_lmac.metrics.comparison import compare, holm
 from speechbrain_lmac.report.figures import save_explanation_figure
 from speechbrain_lmac.report.page import Example, write_page
 from speechbrain_lmac.report.sounds import safe_name, save_explanation
@@ -30,6 +32,9 @@ from speechbrain_lmac.report.tables import (
 )
 
 logger = get_logger(__name__)
+
+#: Metrics on which L-MAC is compared with the other methods.
+COMPARED = ("AI", "AD", "AG", "FF", "Fid-In")
 
 
 def manifest_clips(manifest, data_folder):
@@ -173,6 +178,7 @@ def evaluate_interpreter(
     load=None,
     conditions=("clean",),
     methods=("lmac",),
+    protocols=("published",),
     dataset="ESC-50",
     n_examples=0,
     batch_size=16,
@@ -185,8 +191,9 @@ def evaluate_interpreter(
 ):
     """Evaluate methods under conditions; write table, values and sounds.
 
-    Writes ``results.csv``, ``results.md``, ``per_clip_<condition>_<method>
-    .csv``, ``examples/`` and ``report.html`` into the output folder.
+    Writes ``results.csv``, ``results.md``, ``comparisons.csv`` (paired tests
+    of L-MAC against each method), ``per_clip_<condition>_<method>.csv``,
+    ``examples/`` and ``report.html`` into the output folder.
 
     Arguments
     ---------
@@ -200,7 +207,7 @@ def evaluate_interpreter(
         Path -> waveform, an ``AudioCache``.
     load : callable or None
         How a clip's path is loaded, if not by ``audio``.
-    conditions, methods : sequence of str
+    conditions, methods, protocols : sequence of str
         What to evaluate.
     dataset : str
         Name for the table.
@@ -219,6 +226,7 @@ def evaluate_interpreter(
         The rows of the table.
     """
     check_methods(methods)
+    check_protocols(protocols)
     check_conditions(conditions, speech_folder, wham_folder)
     output_folder = Path(output_folder)
     output_folder.mkdir(parents=True, exist_ok=True)
@@ -229,6 +237,7 @@ def evaluate_interpreter(
         interpreter.decoder,
         interpreter.mask_domain,
         methods,
+        protocols,
         batch_size,
         seed,
         device or infer_device(),
@@ -236,7 +245,7 @@ def evaluate_interpreter(
     writer = ExampleWriter(
         output_folder / "examples", interpreter, names, n_examples
     )
-    rows = []
+    rows, compared = [], []
     for condition in conditions:
         items = build_condition(
             condition,
@@ -265,6 +274,10 @@ def evaluate_interpreter(
             "n_clips": len(items),
         }
         rows += _rows(meta, stats, output_folder)
+        compared += compare_with_lmac(meta, stats)
+    if compared:
+        path = output_folder / "comparisons.csv"
+        pandas.DataFrame(compared).to_csv(path, index=False)
     _write(rows, writer.examples, output_folder, dataset)
     return rows
 
@@ -283,6 +296,49 @@ def class_names(interpreter, clips):
     return names
 
 
+def compare_with_lmac(meta, stats):
+    """Paired tests of L-MAC against every other method.
+
+    Holm's correction counts the methods and metrics of a condition and
+    protocol as one family; ``all_ones`` and ``ideal`` are yardsticks and not
+    compared.
+
+    Arguments
+    ---------
+    meta : dict
+        Columns that the rows begin with.
+    stats : dict of str to ClipStats
+        Of :meth:`Evaluator.evaluate`.
+
+    Returns
+    -------
+    list of dict
+        protocol, method, metric, difference (positive: L-MAC is better), low,
+        high, p, n, p_holm.
+    """
+    families = {}
+    for key, other in stats.items():
+        method, _, protocol = key.partition("@")
+        ours = stats.get(f"lmac@{protocol}" if protocol else "lmac")
+        if ours is None or method in ("lmac", "all_ones", "ideal"):
+            continue
+        for metric in COMPARED:
+            result = compare(ours.values(metric), other.values(metric), metric)
+            row = {
+                **meta,
+                "protocol": protocol or "published",
+                "method": method,
+                "metric": metric,
+                **result._asdict(),
+            }
+            families.setdefault(row["protocol"], []).append(row)
+    for family in families.values():
+        adjusted = holm([row["p"] for row in family])
+        for row, p_holm in zip(family, adjusted, strict=True):
+            row["p_holm"] = float(p_holm)
+    return [row for family in families.values() for row in family]
+
+
 def _rows(meta, stats, output_folder):
     rows = []
     for method, clip_stats in stats.items():
@@ -291,11 +347,14 @@ def _rows(meta, stats, output_folder):
         )
         summaries = clip_stats.summaries()
         accuracy = summaries.pop("accuracy").mean
-        rows.append(
-            row_from_summaries(
-                {**meta, "method": method, "accuracy": accuracy}, summaries
-            )
-        )
+        method, _, protocol = method.partition("@")
+        facts = {
+            **meta,
+            "method": method,
+            "protocol": protocol or "published",
+            "accuracy": accuracy,
+        }
+        rows.append(row_from_summaries(facts, summaries))
     return rows
 
 

@@ -37,6 +37,7 @@ ROOMS = {
     "metrics.functional": ("metrics.masks",),
     "metrics.separation": (),
     "metrics.stats": (),
+    "metrics.comparison": ("metrics.stats",),
     "metrics": STAGES,
     # What assembles the stages. `brains` and `inference` stay apart.
     "interpreters": (*STAGES, "hparams", "experiment"),

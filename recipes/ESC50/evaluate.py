@@ -16,7 +16,7 @@ from speechbrain_lmac.data.conditions import check_conditions
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
 from speechbrain_lmac.interpreters import load_interpreter
-from speechbrain_lmac.methods import check_methods
+from speechbrain_lmac.methods import check_methods, check_protocols
 from speechbrain_lmac.runs import evaluate_interpreter, manifest_clips
 
 
@@ -25,6 +25,7 @@ def main(argv):
     hparams_file, run_opts, overrides = parse(argv)
     hparams = load_hparams(hparams_file, overrides)
     check_methods(hparams["methods"])
+    check_protocols(hparams["protocols"])
     check_conditions(
         hparams["conditions"],
         hparams["speech_folder"],
@@ -55,6 +56,7 @@ def main(argv):
         audio=audio,
         conditions=hparams["conditions"],
         methods=hparams["methods"],
+        protocols=hparams["protocols"],
         dataset=hparams["dataset"],
         n_examples=hparams["n_examples"],
         batch_size=hparams["batch_size"],

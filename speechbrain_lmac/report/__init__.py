@@ -121,7 +121,7 @@ BOLD_LEGEND = (
 
 
 def group_rows(rows):
-    """Split rows by data set, condition and mask domain, in their order.
+    """Split rows by data set, condition, mask domain and protocol, in order.
 
     Arguments
     ---------
@@ -134,7 +134,8 @@ def group_rows(rows):
     """
     groups = {}
     for row in rows:
-        key = tuple(row.get(k) for k in ("dataset", "condition", "mask_domain"))
+        names = ("dataset", "condition", "mask_domain", "protocol")
+        key = tuple(row.get(name) for name in names)
         groups.setdefault(key, []).append(row)
     return list(groups.values())
 
@@ -250,7 +251,9 @@ def group_title(group):
     """
     row = group[0]
     dataset, condition = row.get("dataset", ""), row.get("condition", "")
-    return f"{dataset}, {condition}, {row.get('mask_domain', '')} mask"
+    title = f"{dataset}, {condition}, {row.get('mask_domain', '')} mask"
+    protocol = row.get("protocol") or "published"
+    return title if protocol == "published" else f"{title}, {protocol}"
 
 
 def group_facts(group):

@@ -458,3 +458,39 @@ def test_small_changes_are_none_as_heard():
     target = torch.tensor([0])
     assert heard_metrics(p, near, p, target)["AI_wav"] == 0
     assert heard_metrics(p, far, p, target)["AI_wav"] == 100
+
+
+# --- protocols ---
+
+
+def test_equal_mean_compares_masks_of_one_mean(evaluate):
+    stats, _ = evaluate(methods=["lmac", "saliency"], protocols=["equal_mean"])
+    ours = stats["lmac@equal_mean"].values("MM")
+    theirs = stats["saliency@equal_mean"].values("MM")
+    heard = theirs > 0  # the gradient of silence is flat: an empty mask
+    assert heard.sum() >= 6
+    np.testing.assert_allclose(ours[heard], theirs[heard], rtol=0.02)
+
+
+def test_loudness_leaves_mask_and_rest_alone(evaluate):
+    stats, _ = evaluate(
+        contaminated=True,
+        methods=["lmac"],
+        protocols=["published", "loudness"],
+    )
+    plain, loud = stats["lmac"], stats["lmac@loudness"]
+    for name in ("MM", "SPS", "COMP", "FF", "SI-SDR_gain"):
+        np.testing.assert_allclose(
+            plain.values(name), loud.values(name), atol=1e-3
+        )
+    changed = ("AI", "AD", "AG", "AI_wav", "AD_wav", "AG_wav")
+    assert any(
+        not np.allclose(plain.values(name), loud.values(name))
+        for name in changed
+    )
+
+
+def test_unknown_protocol_lists_the_known(models):
+    frontend, classifier, decoders = models
+    with pytest.raises(UserError, match="'quiet'.*equal_mean"):
+        Evaluator(frontend, classifier, decoders["stft"], protocols=["quiet"])

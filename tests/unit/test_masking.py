@@ -6,7 +6,12 @@ import torch
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.decoders import build_decoder
 from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.masking import explain, mask_features
+from speechbrain_lmac.masking import (
+    explain,
+    mask_features,
+    match_mean,
+    restore_loudness,
+)
 
 FRONTEND = FrontEnd()
 
@@ -69,3 +74,38 @@ def test_a_clip_shorter_than_the_classifier_needs():
 def test_unknown_domain(log_magnitude):
     with pytest.raises(ValueError, match="mask domain.*'wave'"):
         mask_features(log_magnitude, log_magnitude, FRONTEND, "wave")
+
+
+def test_match_mean_meets_the_mean_and_keeps_the_order():
+    mask = torch.rand(4, 20, 30)
+    wanted = torch.tensor([0.05, 0.2, 0.5, 0.9])
+    matched = match_mean(mask, wanted)
+    torch.testing.assert_close(
+        matched.mean((1, 2)), wanted, atol=1e-4, rtol=1e-3
+    )
+    order = mask.flatten(1).argsort(1)
+    assert (matched.flatten(1).gather(1, order).diff(dim=1) >= 0).all()
+
+
+def test_match_mean_of_what_no_power_moves():
+    hard = torch.tensor([[[0.0, 1.0, 1.0, 1.0]]])
+    torch.testing.assert_close(match_mean(hard, torch.tensor([0.1])), hard)
+    nothing = torch.full((1, 2, 2), torch.nan)
+    assert match_mean(nothing, torch.tensor([0.1])).isnan().all()
+
+
+def test_restored_loudness_is_the_clips():
+    features = 3 * torch.rand(3, 5, 6)
+    masked = features * torch.rand(3, 5, 6)
+    restored = restore_loudness(masked, features)
+    torch.testing.assert_close(
+        restored.expm1().square().sum((1, 2)),
+        features.expm1().square().sum((1, 2)),
+    )
+    # Its shape is the masked one's: one gain for the whole clip.
+    ratio = restored.expm1() / masked.expm1()
+    torch.testing.assert_close(
+        ratio, ratio[:, :1, :1].expand_as(ratio), atol=1e-3, rtol=1e-3
+    )
+    silent = torch.zeros(1, 5, 6)
+    assert torch.equal(restore_loudness(silent, features[:1]), silent)

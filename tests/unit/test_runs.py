@@ -12,8 +12,11 @@ from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.interpreters import load_interpreter
+from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.runs import (
+    COMPARED,
     class_names,
+    compare_with_lmac,
     evaluate_interpreter,
     manifest_clips,
 )
@@ -275,3 +278,30 @@ def test_mistakes_are_found_before_any_work(run, tmp_path):
     with pytest.raises(UserError, match="speech"):
         run(folder, conditions=["speech"])
     assert not folder.exists()
+
+
+def test_comparisons_are_paired_corrected_and_signed(tmp_path):
+    better, worse = ClipStats(), ClipStats()
+    ids = [f"c{i}" for i in range(30)]
+    noise = torch.rand(30) / 100
+    for stats, level in ((better, 0.8), (worse, 0.5)):
+        stats.append(ids, {m: level + noise for m in COMPARED})
+    rows = compare_with_lmac(
+        {"condition": "clean"},
+        {
+            "lmac": better,
+            "random": worse,
+            "lmac@loudness": worse,
+            "random@loudness": worse,
+            "all_ones": better,
+        },
+    )
+    assert len(rows) == 2 * len(COMPARED)
+    for row in rows:
+        assert row["method"] == "random" and row["p_holm"] >= row["p"]
+        if row["protocol"] == "loudness":
+            assert row["difference"] == 0 and row["p_holm"] == 1
+        else:
+            sign = -1 if row["metric"] == "AD" else 1
+            assert row["difference"] == pytest.approx(0.3 * sign, abs=1e-6)
+            assert row["p_holm"] < 0.01

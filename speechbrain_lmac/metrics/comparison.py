@@ -1,0 +1,112 @@
+"""Paired comparisons of two methods, clip by clip.
+
+Wilcoxon's signed-rank test on the paired differences, Holm's correction for
+the number of comparisons, and a bootstrap interval of the mean difference.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import wilcoxon
+
+from speechbrain_lmac.metrics.stats import DIRECTIONS, summarize
+
+
+class Comparison(NamedTuple):
+    """A paired comparison of two methods on one metric.
+
+    Attributes
+    ----------
+    difference, low, high : float
+        Mean of the differences, signed so that positive is better for the
+        first method, and its 95 % interval.
+    p : float
+        Two-sided p-value; 1 if the methods agree on every clip.
+    n : int
+        Clips where both are defined.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def compare(first, second, metric, seed=0):
+    """Compare two methods on the same clips.
+
+    Arguments
+    ---------
+    first, second : array_like
+        Per-clip values in the same order, shape (clips,); NaN where the
+        metric is undefined.
+    metric : str
+        Key of ``DIRECTIONS``: decides which sign is better.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ValueError
+        If the numbers of clips differ, or the metric has no direction.
+
+    Example
+    -------
+    >>> better = np.linspace(0.5, 0.9, 20)
+    >>> result = compare(better, better - 0.1, "FF")
+    >>> round(result.difference, 2), result.p < 0.001, result.n
+    (0.1, True, 20)
+    """
+    sign = {"higher": 1.0, "lower": -1.0}.get(DIRECTIONS.get(metric))
+    if sign is None:
+        raise ValueError(
+            f"Expected a metric with a better direction, but got {metric!r}"
+        )
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape:
+        raise ValueError(
+            "Expected the values of the same clips, but got shapes "
+            f"{first.shape} and {second.shape}"
+        )
+    differences = sign * (first - second)
+    differences = differences[~np.isnan(differences)]
+    mean, low, high, n, _ = summarize(differences, seed=seed)
+    p = 1.0
+    if n and np.any(differences):
+        p = float(wilcoxon(differences).pvalue)
+    return Comparison(mean, low, high, p, n)
+
+
+def holm(p_values):
+    """Holm's step-down correction (Holm 1979).
+
+    Arguments
+    ---------
+    p_values : sequence of float
+        Of one family of comparisons.
+
+    Returns
+    -------
+    np.ndarray
+        Adjusted p-values in the same order, at most 1.
+
+    Example
+    -------
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p_values = np.asarray(p_values, float)
+    order = np.argsort(p_values)
+    factors = len(p_values) - np.arange(len(p_values))
+    stepped = np.maximum.accumulate(p_values[order] * factors)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

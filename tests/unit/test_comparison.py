@@ -1,0 +1,67 @@
+"""Paired comparisons: hand-worked corrections, signs, undefined values."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from speechbrain_lmac.metrics.comparison import compare, holm
+
+
+def test_holm_by_hand():
+    # sorted .005 .01 .03 .04 -> x4 x3 x2 x1 = .02 .03 .06 .04 -> monotone
+    adjusted = holm([0.04, 0.01, 0.03, 0.005])
+    np.testing.assert_allclose(adjusted, [0.06, 0.03, 0.06, 0.02])
+
+
+def test_holm_never_exceeds_one_and_keeps_the_order():
+    p = np.random.default_rng(0).random(50)
+    adjusted = holm(p)
+    assert (adjusted >= p).all() and adjusted.max() <= 1
+    assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
+
+
+def test_positive_means_better_whatever_the_direction():
+    worse, better = np.full(12, 0.2), np.full(12, 0.4)
+    assert compare(better, worse, "FF").difference == pytest.approx(0.2)
+    assert compare(better, worse, "AD").difference == pytest.approx(-0.2)
+
+
+def test_binary_values_give_nearly_the_sign_test():
+    first = np.array([1.0] * 40 + [0.0] * 20)
+    second = np.array([1.0] * 25 + [0.0] * 35)
+    p = compare(first, second, "Fid-In").p
+    # 15 wins, no loss: the exact sign test says 2 * 0.5 ** 15
+    assert p < 1e-3 and binomtest(15, 15).pvalue < 1e-3
+
+
+def test_equal_methods_are_not_different():
+    values = np.random.default_rng(0).random(30)
+    result = compare(values, values, "AI")
+    assert result.p == 1.0 and result.difference == 0.0
+
+
+def test_the_null_is_rejected_about_as_often_as_promised():
+    rng = np.random.default_rng(0)
+    rejected = np.mean(
+        [
+            compare(rng.normal(size=40), rng.normal(size=40), "FF").p < 0.05
+            for _ in range(300)
+        ]
+    )
+    # 0.05 +- 4 standard errors of a proportion over 300 draws
+    assert 0.0 <= rejected <= 0.1
+
+
+def test_undefined_clips_are_left_out():
+    first = np.array([0.5, np.nan, 0.7, 0.8])
+    second = np.array([0.4, 0.1, np.nan, 0.6])
+    result = compare(first, second, "FF")
+    assert result.n == 2
+    assert result.difference == pytest.approx(0.15)
+
+
+def test_mistakes():
+    with pytest.raises(ValueError, match="direction.*'MM'"):
+        compare([1.0], [2.0], "MM")
+    with pytest.raises(ValueError, match="same clips"):
+        compare([1.0], [2.0, 3.0], "FF")
