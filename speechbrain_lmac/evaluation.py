@@ -28,6 +28,7 @@ from speechbrain_lmac.methods import (
     check_protocols,
     under_protocol,
 )
+from speechbrain_lmac.metrics.curves import area, insertion_deletion
 from speechbrain_lmac.metrics.functional import (
     average_drop,
     average_gain,
@@ -82,6 +83,9 @@ class Evaluator:
     protocols : sequence of str
         Some of :data:`speechbrain_lmac.methods.PROTOCOLS`; a method's mask is
         computed once for all.
+    curve_steps : int
+        Steps of the insertion and deletion curves, whose areas are then
+        scored, too (under the published protocol); 0 leaves them out.
     batch_size : int
         Clips of equal length are explained together; no score depends on it.
     seed : int
@@ -98,6 +102,7 @@ class Evaluator:
         mask_domain="stft",
         methods=("lmac", "all_ones", "random", "ideal"),
         protocols=("published",),
+        curve_steps=0,
         batch_size=16,
         seed=1234,
         device="cpu",
@@ -111,6 +116,7 @@ class Evaluator:
         )
         check_protocols(protocols)
         self.protocols = list(protocols)
+        self.curve_steps = curve_steps
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
@@ -165,9 +171,12 @@ class Evaluator:
                 mask = method(batch)
                 if mask is None:
                     continue
+                curves = self._curves(mask, batch)
                 for protocol in self.protocols:
                     scored = self._score(mask, batch, mixture, truth, protocol)
                     key = row_key(name, protocol)
+                    if protocol == "published":
+                        scored.values.update(curves)
                     stats.setdefault(key, ClipStats()).append(
                         batch.ids, scored.values
                     )
@@ -195,6 +204,23 @@ class Evaluator:
             self.seed,
             self._classify,
         )
+
+    def _curves(self, mask, batch):
+        """Areas under the insertion and deletion curves, if asked for."""
+        if not self.curve_steps:
+            return {}
+        curves = insertion_deletion(
+            mask,
+            batch.input_features,
+            lambda x: self._classify(x).logits.float().softmax(1),
+            batch.explanation.output.logits.argmax(1),
+            self.curve_steps,
+            batch.clip_seeds(),
+        )
+        return {
+            "insertion_auc": area(curves.insertion),
+            "deletion_auc": area(curves.deletion),
+        }
 
     def _classify(self, inputs):
         """Features in the mask's domain to the classifier's output."""

@@ -179,6 +179,7 @@ def evaluate_interpreter(
     conditions=("clean",),
     methods=("lmac",),
     protocols=("published",),
+    curve_steps=0,
     dataset="ESC-50",
     n_examples=0,
     batch_size=16,
@@ -213,7 +214,7 @@ def evaluate_interpreter(
         Name for the table.
     n_examples : int
         Clips per condition with sounds and figures; -1 for all.
-    batch_size, seed, n_mixtures, speech_folder, wham_folder
+    curve_steps, batch_size, seed, n_mixtures, speech_folder, wham_folder
         As in ``evaluate.yaml``.
     device : str or None
         Where to compute.
@@ -238,6 +239,7 @@ def evaluate_interpreter(
         interpreter.mask_domain,
         methods,
         protocols,
+        curve_steps,
         batch_size,
         seed,
         device or infer_device(),

@@ -38,6 +38,7 @@ ROOMS = {
     "metrics.separation": (),
     "metrics.stats": (),
     "metrics.comparison": ("metrics.stats",),
+    "metrics.curves": (),
     "metrics": STAGES,
     # What assembles the stages. `brains` and `inference` stay apart.
     "interpreters": (*STAGES, "hparams", "experiment"),

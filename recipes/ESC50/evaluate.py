@@ -57,6 +57,7 @@ def main(argv):
         conditions=hparams["conditions"],
         methods=hparams["methods"],
         protocols=hparams["protocols"],
+        curve_steps=hparams["curve_steps"],
         dataset=hparams["dataset"],
         n_examples=hparams["n_examples"],
         batch_size=hparams["batch_size"],

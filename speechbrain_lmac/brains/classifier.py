@@ -116,6 +116,40 @@ class ClassifierBrain(RecipeBrain):
             self.stats.append(batch.id, accuracy=correct, confidence=confidence)
         return loss
 
+    def stage_summary(self, stage_loss):
+        """As the base's; validation and test also hear sounds of no class.
+
+        ``silence`` and ``white_noise`` are the largest probability of any
+        class on them: an explanation by masking needs a classifier that is
+        sure of nothing where nothing is left.
+        """
+        summary = super().stage_summary(stage_loss)
+        if "confidence" in summary:
+            summary |= self.unknown_confidence()
+        return summary
+
+    @torch.no_grad()
+    def unknown_confidence(self):
+        """Largest class probability on silence, and on white noise.
+
+        Returns
+        -------
+        dict of str to float
+            ``silence`` and ``white_noise`` (at eight levels from -40 to -10
+            dB), in [1 / classes, 1].
+        """
+        frontend = self.modules.frontend
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(8, 5 * frontend.sample_rate, generator=generator)
+        wavs = noise * torch.logspace(-2, -0.5, 8)[:, None]
+        wavs = torch.cat([torch.zeros_like(wavs[:1]), wavs]).to(self.device)
+        features = frontend.mel(frontend(wavs).log_magnitude)
+        top = self.modules.average(features).logits.softmax(1).amax(1)
+        return {
+            "silence": float(top[0]),
+            "white_noise": float(top[1:].max()),
+        }
+
     def on_fit_batch_end(self, batch, outputs, loss, should_step):
         """Average the weights after each optimiser step."""
         if should_step:

@@ -809,3 +809,21 @@ def test_quality_by_hand():
     assert quality(metrics) == pytest.approx(0.58)
     ones = {"AI": 0.0, "AD": 0.0, "AG": 0.0, "FF": 0.5, "Fid-In": 1.0}
     assert quality(ones) == pytest.approx(0.5)
+
+
+# --- sounds of no class ---
+
+
+def test_confidence_on_silence_and_noise(classifier_brain):
+    brain = classifier_brain()
+    average = brain.modules.average.eval()
+    with torch.no_grad():
+        average.linear.weight.zero_()
+        average.linear.bias.zero_()
+    assert brain.unknown_confidence() == {
+        "silence": pytest.approx(0.25),
+        "white_noise": pytest.approx(0.25),
+    }
+    with torch.no_grad():
+        average.linear.bias[0] = 100.0
+    assert brain.unknown_confidence()["silence"] == pytest.approx(1.0)

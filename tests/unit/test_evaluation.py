@@ -494,3 +494,16 @@ def test_unknown_protocol_lists_the_known(models):
     frontend, classifier, decoders = models
     with pytest.raises(UserError, match="'quiet'.*equal_mean"):
         Evaluator(frontend, classifier, decoders["stft"], protocols=["quiet"])
+
+
+def test_curves_are_scored_on_request(evaluate):
+    stats, _ = evaluate(
+        methods=["lmac", "random"],
+        protocols=["published", "loudness"],
+        curve_steps=4,
+    )
+    for name in ("lmac", "random"):
+        for column in ("insertion_auc", "deletion_auc"):
+            values = stats[name].values(column)
+            assert ((values >= 0) & (values <= 1)).all()
+    assert "insertion_auc" not in stats["lmac@loudness"].names
