@@ -74,7 +74,7 @@ def mel_to_linear(mel_matrix):
     heard = mel_matrix.sum(1) > 0
     if not heard.any():
         raise ValueError("Expected a mel matrix with a non-zero filter")
-    bins = torch.arange(len(mel_matrix))
+    bins = torch.arange(len(mel_matrix), device=mel_matrix.device)
     distance = (bins[:, None] - bins[heard][None]).abs()
     nearest = bins[heard][distance.argmin(1)]
     weights = mel_matrix[nearest]

@@ -111,6 +111,7 @@ class Evaluator:
         self.classifier = classifier.to(device)
         self.decoder = decoder.to(device).eval()
         self.mask_domain = mask_domain
+        self.spread = mel_to_linear(self.frontend.mel_matrix)
         self.methods = build_methods(
             methods, self.classifier, self.frontend, mask_domain
         )
@@ -290,7 +291,7 @@ class Evaluator:
     def _resynthesize(self, mask, spectrum, mixture):
         """Gain of the mask, and the sounds of masked-in and masked-out."""
         if self.mask_domain == "mel":
-            mask = mask @ mel_to_linear(self.frontend.mel_matrix)
+            mask = mask @ self.spread
         num_samples = mixture.mixture.shape[1]
         log_magnitude, stft = spectrum.log_magnitude, spectrum.stft
         gain = self.frontend.gain(log_magnitude, mask)
