@@ -1,12 +1,12 @@
 """Metrics of explanations: per-clip values, separation and statistics."""
 
+from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.metrics.functional import (
     average_drop,
     average_drop_speechbrain,
     average_gain,
     average_increase,
     complexity,
-    explanation_metrics,
     faithfulness,
     input_fidelity,
     mask_mean,
@@ -14,6 +14,7 @@ from speechbrain_lmac.metrics.functional import (
 )
 from speechbrain_lmac.metrics.separation import (
     energy_kept,
+    mask_auc,
     si_sdr,
     si_sdr_gain,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "explanation_metrics",
     "faithfulness",
     "input_fidelity",
+    "mask_auc",
     "mask_mean",
     "si_sdr",
     "si_sdr_gain",

@@ -14,6 +14,9 @@ from scipy.stats import wilcoxon
 
 from speechbrain_lmac.metrics.stats import DIRECTIONS, summarize
 
+#: Metrics on which L-MAC is compared with the other methods.
+COMPARED = ("AI", "AD", "AG", "FF", "Fid-In")
+
 
 class Comparison(NamedTuple):
     """A paired comparison of two methods on one metric.
@@ -110,3 +113,48 @@ def holm(p_values):
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
+
+
+def compare_with_lmac(meta, stats, trained="lmac"):
+    """Paired tests of L-MAC against every other method.
+
+    Holm's correction counts the methods and metrics of a condition and
+    protocol as one family; ``all_ones`` and ``ideal`` are yardsticks and not
+    compared.
+
+    Arguments
+    ---------
+    meta : dict
+        Columns that the rows begin with.
+    stats : dict of str to ClipStats
+        Of :meth:`Evaluator.evaluate`.
+    trained : str
+        The method that is L-MAC, or L-MAC's kin: ``lmac_zs``.
+
+    Returns
+    -------
+    list of dict
+        protocol, method, metric, difference (positive: L-MAC is better), low,
+        high, p, n, p_holm.
+    """
+    families = {}
+    for key, other in stats.items():
+        method, _, protocol = key.partition("@")
+        ours = stats.get(f"{trained}@{protocol}" if protocol else trained)
+        if ours is None or method in (trained, "all_ones", "ideal"):
+            continue
+        for metric in COMPARED:
+            result = compare(ours.values(metric), other.values(metric), metric)
+            row = {
+                **meta,
+                "protocol": protocol or "published",
+                "method": method,
+                "metric": metric,
+                **result._asdict(),
+            }
+            families.setdefault(row["protocol"], []).append(row)
+    for family in families.values():
+        adjusted = holm([row["p"] for row in family])
+        for row, p_holm in zip(family, adjusted, strict=True):
+            row["p_holm"] = float(p_holm)
+    return [row for family in families.values() for row in family]

@@ -20,12 +20,7 @@ classifiers", ICML 2024, https://arxiv.org/abs/2403.13086, section 4.
 
 import torch
 
-from speechbrain_lmac.checks import (
-    UserError,
-    check_mask,
-    check_probs,
-    check_same_shape,
-)
+from speechbrain_lmac.checks import check_probs, check_same_shape
 from speechbrain_lmac.metrics.masks import complexity, mask_mean, sparseness
 
 __all__ = [
@@ -34,14 +29,11 @@ __all__ = [
     "average_gain",
     "average_increase",
     "complexity",
-    "explanation_metrics",
     "faithfulness",
     "input_fidelity",
     "mask_mean",
     "sparseness",
 ]
-
-AD_VARIANTS = ("definition", "speechbrain")
 
 
 def average_increase(probs, masked_probs, target):
@@ -279,81 +271,6 @@ def input_fidelity(masked_probs, target):
     undefined = masked_probs.isnan().any(dim=1)
     kept = torch.where(undefined, torch.nan, kept)
     return kept.to(_result_dtype(masked_probs))
-
-
-def explanation_metrics(
-    probs,
-    masked_in_probs,
-    masked_out_probs,
-    mask,
-    target,
-    ad_variant="definition",
-):
-    """Compute every metric of a batch of explanations.
-
-    Arguments
-    ---------
-    probs : torch.Tensor
-        Class probabilities on the input, (batch, classes).
-    masked_in_probs : torch.Tensor
-        Class probabilities on the masked-in input, (batch, classes).
-    masked_out_probs : torch.Tensor
-        Class probabilities on the masked-out input, (batch, classes).
-    mask : torch.Tensor
-        The masks, (batch, ...), values in [0, 1] (NaN makes SPS, COMP and MM
-        of that clip NaN).
-    target : torch.Tensor
-        The explained class of each clip, integers (batch,).
-    ad_variant : str
-        "definition" (:func:`average_drop`) or "speechbrain"
-        (:func:`average_drop_speechbrain`).
-
-    Returns
-    -------
-    dict
-        "AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP" and "MM", each a
-        tensor (batch,).
-
-    Raises
-    ------
-    UserError
-        If the rows are no probabilities, the mask leaves [0, 1] or
-        `ad_variant` is unknown.
-    ValueError
-        If shapes or targets do not fit.
-
-    Example
-    -------
-    >>> p = torch.tensor([[0.8, 0.2]])
-    >>> q = torch.tensor([[0.5, 0.5]])
-    >>> m = torch.ones(1, 3, 4)
-    >>> values = explanation_metrics(p, p, q, m, torch.tensor([0]))
-    >>> values["Fid-In"], values["MM"]
-    (tensor([1.]), tensor([1.]))
-    """
-    if ad_variant not in AD_VARIANTS:
-        raise UserError(
-            f"`ad_variant` must be one of {', '.join(AD_VARIANTS)}, "
-            f"got {ad_variant!r}."
-        )
-    check_mask(mask, allow_nan=True)
-    if mask.shape[0] != probs.shape[0]:
-        raise ValueError(
-            f"Expected `mask` with {probs.shape[0]} clips as `probs` but got "
-            f"{mask.shape[0]}."
-        )
-    by_definition = ad_variant == "definition"
-    drop = average_drop if by_definition else average_drop_speechbrain
-    return {
-        "AI": average_increase(probs, masked_in_probs, target),
-        "AD": drop(probs, masked_in_probs, target),
-        "AG": average_gain(probs, masked_in_probs, target),
-        "FF": faithfulness(probs, masked_out_probs, target),
-        "Fid-In": input_fidelity(masked_in_probs, target),
-        "SPS": sparseness(mask),
-        "COMP": complexity(mask),
-        "MM": mask_mean(mask),
-    }
 
 
 def _target_probs(probs, other_probs, target, other_name):

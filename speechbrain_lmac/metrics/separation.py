@@ -8,6 +8,7 @@ comes to the source (:func:`si_sdr`, :func:`si_sdr_gain`). An undefined value
 in double precision and returned in float32 (float64 for float64 inputs).
 """
 
+import numpy as np
 import torch
 
 from speechbrain_lmac.checks import check_mask, check_same_shape
@@ -61,6 +62,60 @@ def energy_kept(gain, power):
     kept = (gain.double().flatten(1).square() * weights).sum(dim=1)
     # A silent source is 0 / 0: NaN, as intended.
     return (kept / weights.sum(dim=1)).to(_result_dtype(gain))
+
+
+def mask_auc(mask, target_dominates):
+    """Area under the ROC of a mask against the ideal binary mask; in [0, 1].
+
+    The probability that a bin which the target dominates has a larger mask
+    value than one which it does not, ties counting half (the Mann-Whitney
+    statistic). 0.5 is chance; no monotone transform of the mask changes it.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        (batch, frames, bins), any real values.
+    target_dominates : torch.Tensor
+        The ideal binary mask: bool, same shape; True where the target has
+        more power than the interferer.
+
+    Returns
+    -------
+    torch.Tensor
+        (batch,), higher is better; NaN where one source dominates everywhere
+        or the mask has a NaN.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Example
+    -------
+    >>> mask = torch.tensor([[[0.9, 0.2, 0.2]]])
+    >>> mask_auc(mask, torch.tensor([[[True, True, False]]]))
+    tensor([0.7500])
+    """
+    check_same_shape(mask, target_dominates, ("mask", "target_dominates"))
+    values = [
+        _auc(scores.cpu().numpy(), positive.cpu().numpy())
+        for scores, positive in zip(
+            mask.detach().float().flatten(1),
+            target_dominates.flatten(1),
+            strict=True,
+        )
+    ]
+    return torch.tensor(values, dtype=_result_dtype(mask), device=mask.device)
+
+
+def _auc(scores, positive):
+    """Mann-Whitney statistic of one clip, from two sorted halves."""
+    if np.isnan(scores).any() or positive.all() or not positive.any():
+        return float("nan")
+    high, low = np.sort(scores[positive]), np.sort(scores[~positive])
+    below = np.searchsorted(low, high, "left").sum(dtype=np.float64)
+    at_most = np.searchsorted(low, high, "right").sum(dtype=np.float64)
+    return (below + at_most) / (2 * len(high) * len(low))
 
 
 def si_sdr(estimate, reference, zero_mean=False):

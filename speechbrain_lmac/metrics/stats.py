@@ -23,6 +23,9 @@ DIRECTIONS = {
     "SPS": "higher",
     "COMP": "lower",
     "MM": "report",
+    "mask_auc": "higher",
+    "insertion_auc": "higher",
+    "deletion_auc": "lower",
 }
 
 # Values drawn at a time: bounds the temporary memory to about 64 MB.
@@ -131,6 +134,9 @@ class ClipStats:
 
     def __len__(self):
         return len(self.ids)
+
+    def __contains__(self, clip):
+        return clip in self._known
 
     @property
     def names(self):

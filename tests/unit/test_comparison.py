@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binomtest
 
-from speechbrain_lmac.metrics.comparison import compare, holm
+from speechbrain_lmac.metrics.comparison import (
+    COMPARED,
+    compare,
+    compare_with_lmac,
+    holm,
+)
+from speechbrain_lmac.metrics.stats import ClipStats
 
 
 def test_holm_by_hand():
@@ -65,3 +72,30 @@ def test_mistakes():
         compare([1.0], [2.0], "MM")
     with pytest.raises(ValueError, match="same clips"):
         compare([1.0], [2.0, 3.0], "FF")
+
+
+def test_comparisons_are_paired_corrected_and_signed():
+    better, worse = ClipStats(), ClipStats()
+    ids = [f"c{i}" for i in range(30)]
+    noise = torch.rand(30) / 100
+    for stats, level in ((better, 0.8), (worse, 0.5)):
+        stats.append(ids, {m: level + noise for m in COMPARED})
+    rows = compare_with_lmac(
+        {"condition": "clean"},
+        {
+            "lmac": better,
+            "random": worse,
+            "lmac@loudness": worse,
+            "random@loudness": worse,
+            "all_ones": better,
+        },
+    )
+    assert len(rows) == 2 * len(COMPARED)
+    for row in rows:
+        assert row["method"] == "random" and row["p_holm"] >= row["p"]
+        if row["protocol"] == "loudness":
+            assert row["difference"] == 0 and row["p_holm"] == 1
+        else:
+            sign = -1 if row["metric"] == "AD" else 1
+            assert row["difference"] == pytest.approx(0.3 * sign, abs=1e-6)
+            assert row["p_holm"] < 0.01

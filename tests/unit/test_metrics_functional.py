@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.metrics import masks
+from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.metrics.functional import (
     average_drop,
     average_drop_speechbrain,
     average_gain,
     average_increase,
     complexity,
-    explanation_metrics,
     faithfulness,
     input_fidelity,
     mask_mean,

@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.metrics.separation import (
     energy_kept,
+    mask_auc,
     si_sdr,
     si_sdr_gain,
 )
@@ -196,3 +198,43 @@ def test_si_sdr_errors():
         si_sdr_gain(torch.ones(8), torch.ones(9), torch.ones(8))
     with pytest.raises(ValueError, match="samples > 0"):
         si_sdr(torch.ones(2, 0), torch.ones(2, 0))
+
+
+# --- AUC of the mask ---
+
+
+def test_auc_agrees_with_scikit_learn():
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(4, 20, 30, generator=generator)
+    mask[1] = mask[1].round(decimals=1)  # ties
+    truth = torch.rand(4, 20, 30, generator=generator) < 0.3
+    found = mask_auc(mask, truth)
+    for k in range(4):
+        expected = roc_auc_score(truth[k].flatten(), mask[k].flatten())
+        assert found[k].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_auc_by_hand():
+    truth = torch.tensor([[[True, True, False, False]]])
+    for values, expected in (
+        ([0.9, 0.8, 0.2, 0.1], 1.0),
+        ([0.1, 0.2, 0.8, 0.9], 0.0),
+        ([0.5, 0.5, 0.5, 0.5], 0.5),
+        ([0.9, 0.1, 0.5, 0.0], 0.75),
+    ):
+        assert mask_auc(torch.tensor([[values]]), truth).item() == expected
+
+
+def test_auc_ignores_monotone_transforms():
+    mask = torch.rand(2, 5, 6)
+    truth = torch.rand(2, 5, 6) < 0.4
+    torch.testing.assert_close(mask_auc(mask, truth), mask_auc(mask**3, truth))
+
+
+def test_auc_is_undefined_without_both_sources_or_with_nan():
+    mask = torch.rand(3, 2, 2)
+    mask[2, 0, 0] = torch.nan
+    truth = torch.ones(3, 2, 2, dtype=torch.bool)
+    truth[1] = False
+    truth[2, 0] = False
+    assert mask_auc(mask, truth).isnan().all()

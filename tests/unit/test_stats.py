@@ -8,7 +8,7 @@ import torch
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.metrics import stats as stats_module
-from speechbrain_lmac.metrics.functional import explanation_metrics
+from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.metrics.stats import (
     DIRECTIONS,
     ClipStats,
@@ -219,13 +219,14 @@ def test_directions_know_every_metric():
     values = explanation_metrics(
         p, p, p, torch.ones(1, 2, 2), torch.tensor([0])
     )
-    assert list(DIRECTIONS) == list(values)
+    others = ["mask_auc", "insertion_auc", "deletion_auc"]
+    assert list(DIRECTIONS) == [*values, *others]
     assert set(DIRECTIONS.values()) == {"higher", "lower", "report"}
     lower = [name for name, side in DIRECTIONS.items() if side == "lower"]
-    assert lower == ["AD", "COMP"]
+    assert lower == ["AD", "COMP", "deletion_auc"]
     stats = ClipStats()
     stats.append(["a"], values)
-    assert stats.names == list(DIRECTIONS)
+    assert stats.names == list(values)
 
 
 def test_a_clip_counts_once():
