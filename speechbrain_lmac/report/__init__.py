@@ -3,6 +3,9 @@
 The modules of this room read statistics, arrays and files; they run no model.
 
  * :mod:`speechbrain_lmac.report.tables`: CSV, Markdown and terminal tables;
+ * :mod:`speechbrain_lmac.report.significance`: the marks of paired tests;
+ * :mod:`speechbrain_lmac.report.latex`: tables for a paper;
+ * :mod:`speechbrain_lmac.report.plots`: the figures of an evaluation;
  * :mod:`speechbrain_lmac.report.figures`: one picture per explanation;
  * :mod:`speechbrain_lmac.report.sounds`: the sound files of one explanation;
  * :mod:`speechbrain_lmac.report.page`: a self-contained HTML page.
@@ -59,6 +62,8 @@ SPECTRA = (
            "explanation alone makes the classifier surer of its decision"),
     Metric("AD", "AD", -1, 1, "average drop: % of the decision's probability "
            "that is lost on the explanation alone"),
+    Metric("AD_speechbrain", "AD-SB", -1, 1, "AD as SpeechBrain computes it, "
+           "with a second softmax"),
     Metric("AG", "AG", 1, 1, "average gain: % of the missing probability that "
            "is gained on the explanation alone"),
     Metric("FF", "FF", 1, 2, "faithfulness: probability that the decision "
@@ -77,7 +82,8 @@ SPECTRA = (
 HEARD = tuple(
     Metric(f"{metric.name}_wav", metric.short, metric.direction,
            metric.digits, f"{metric.name} on the resynthesised sound")
-    for metric in SPECTRA[:5]
+    for metric in SPECTRA
+    if metric.name in ("AI", "AD", "AG", "FF", "Fid-In")
 ) + (
     Metric("agreement_wav", "agree", 1, 2, "share of the clips with the same "
            "decision on the masked spectrogram and on the sound, 0 to 1"),
@@ -91,13 +97,26 @@ SOURCES = (
     Metric("SI-SDR_gain", "SI-SDR", 1, 2, "scale-invariant signal-to-"
            "distortion ratio of the explanation against the target, less that "
            "of the input, in dB"),
+    Metric("mask_auc", "AUC", 1, 2, "area under the ROC of the mask against "
+           "the ideal binary mask (bins where the target is the louder "
+           "source), 0 to 1; 0.5 is chance"),
 )  # fmt: skip
 
-METRICS = SPECTRA + HEARD + SOURCES
+CURVES = (
+    Metric("insertion_auc", "ins", 1, 2, "area under the decision's "
+           "probability while the mask's bins are put in, the largest first, "
+           "0 to 1"),
+    Metric("deletion_auc", "del", -1, 2, "area under the decision's "
+           "probability while the mask's bins are taken out, the largest "
+           "first, 0 to 1"),
+)  # fmt: skip
+
+METRICS = SPECTRA + HEARD + SOURCES + CURVES
 TABLES = (
     ("On the masked spectrogram", SPECTRA),
     ("On the sound that people hear", HEARD),
     ("The sources of the mixture", SOURCES),
+    ("Insertion and deletion curves", CURVES),
 )
 META = (
     "dataset",
@@ -113,11 +132,77 @@ SUFFIXES = ("", "_low", "_high", "_undefined")
 # methods: the first is best on AD, FF and Fid-In without explaining anything.
 NOT_RANKED = frozenset({"all_ones", "ideal"})
 
+# What readable tables and figures call a method; in the order of L-MAC's
+# tables, which end with the methods that are new.
+METHOD_LABELS = {
+    "saliency": "Saliency",
+    "smoothgrad": "SmoothGrad",
+    "ig": "Integrated Gradients",
+    "gradcam": "GradCAM",
+    "gradcampp": "GradCAM++",
+    "guided_gradcam": "Guided GradCAM",
+    "guided_backprop": "Guided Backprop",
+    "l2i": "L2I",
+    "shap": "GradientSHAP",
+    "lmac": "L-MAC",
+    "lmac_ft": "L-MAC fine-tuned",
+    "lmac_zs": "LMAC-ZS",
+    "all_ones": "All ones",
+    "random": "Random",
+    "ideal": "Ideal ratio mask",
+}
+OURS = ("lmac", "lmac_ft", "lmac_zs")
+YARDSTICKS = ("all_ones", "random", "ideal")
+CONDITION_LABELS = {
+    "clean": "Clean",
+    "mixtures": "Mixtures",
+    "white_noise": "White noise",
+    "speech": "Speech",
+    "wham": "WHAM! noise",
+}
+PROTOCOL_LABELS = {
+    "published": "masks as each method makes them",
+    "equal_mean": "masks brought to the mean of L-MAC's",
+    "loudness": "explanations brought to the clip's energy",
+}
+
 BOLD_LEGEND = (
     "Cells: mean over clips [95 % interval]. Bold: the best mean of the "
-    "column; all_ones and ideal are yardsticks and never bold. Where intervals "
-    "overlap, the order of two methods may be chance."
+    "column; all ones and the ideal ratio mask are yardsticks and never bold. "
+    "Where intervals overlap, the order of two methods may be chance."
 )
+
+
+def method_label(name):
+    """What readable tables and figures call a method.
+
+    Arguments
+    ---------
+    name : str
+        As in the column ``method``.
+
+    Returns
+    -------
+    label : str
+        The name itself if it is not known.
+
+    Example
+    -------
+    >>> method_label("gradcampp"), method_label("mine")
+    ('GradCAM++', 'mine')
+    """
+    return METHOD_LABELS.get(str(name), str(name))
+
+
+def condition_label(name):
+    """What figures and tables for papers call a condition.
+
+    Example
+    -------
+    >>> condition_label("white_noise"), condition_label("rain")
+    ('White noise', 'rain')
+    """
+    return CONDITION_LABELS.get(str(name), str(name))
 
 
 def group_rows(rows):
@@ -267,11 +352,20 @@ def group_facts(group):
     Returns
     -------
     facts : str
-        One value if all methods share it, else one value per method.
+        One value if all methods share it, else one value per method; and
+        the masks that explain nothing, counted for each method.
     """
     clips = _shared(group, "n_clips", lambda value: str(value))
     accuracy = _shared(group, "accuracy", lambda v: f"{_number(v):.3f}")
-    return f"{clips} clips; classifier accuracy {accuracy}"
+    facts = f"{clips} clips; classifier accuracy {accuracy}"
+    for row in group:
+        for name, what in (("n_empty_masks", "zeros"), ("n_nan_masks", "NaN")):
+            if row.get(name):
+                facts += (
+                    f"; {row.get('method', '')}: {row[name]} masks of all "
+                    f"{what}"
+                )
+    return facts
 
 
 def _shared(group, key, show):

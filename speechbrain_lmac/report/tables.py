@@ -10,6 +10,7 @@ from pathlib import Path
 from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report import (
     BOLD_LEGEND,
+    CURVES,
     HEARD,
     META,
     METRICS,
@@ -22,7 +23,14 @@ from speechbrain_lmac.report import (
     group_facts,
     group_rows,
     group_title,
+    method_label,
     present_metrics,
+)
+from speechbrain_lmac.report.significance import (
+    MARK_TEST,
+    MARKS,
+    mark_of,
+    significance_marks,
 )
 
 SCREEN_WIDTH = 100
@@ -111,11 +119,13 @@ def write_csv(rows, path):
     write_text(path, buffer.getvalue())
 
 
-def write_markdown(rows, path, title="Results", notes=()):
+def write_markdown(rows, path, title="Results", notes=(), comparisons=()):
     """Write a readable table per condition, with a legend.
 
     Cells read "mean [low, high]". The best mean of each column, at the
-    printed precision, is bold; ``all_ones`` and ``ideal`` are not ranked.
+    printed precision, is bold; ``all_ones`` and ``ideal`` are not ranked. A
+    "*" or "+" beside a mean says that L-MAC is significantly better or worse
+    than the method of the row.
 
     Arguments
     ---------
@@ -128,7 +138,11 @@ def write_markdown(rows, path, title="Results", notes=()):
     notes : str or list of str
         Facts that belong to the numbers (models, seed, variant of AD), one
         list item each.
+    comparisons : list of dict
+        Rows of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`,
+        for the marks.
     """
+    marks = significance_marks(comparisons)
     lines = [f"# {_markdown(title)}", ""]
     lines += [f"- {_markdown(note)}" for note in note_list(notes)]
     for group in group_rows(rows):
@@ -138,8 +152,9 @@ def write_markdown(rows, path, title="Results", notes=()):
             columns = present_metrics(group, metrics)
             if columns:
                 lines += ["", f"### {caption}", ""]
-                lines += _markdown_table(group, columns)
+                lines += _markdown_table(group, columns, marks)
     lines += ["", "## Legend", "", f"- {BOLD_LEGEND}"]
+    lines += _markdown_legend(rows, comparisons)
     lines += [f"- {m.title}: {m.meaning}." for m in present_metrics(rows)]
     write_text(path, "\n".join(lines) + "\n")
 
@@ -176,14 +191,19 @@ def format_screen(rows):
     for group in group_rows(rows):
         lines += [_cut(group_title(group), SCREEN_WIDTH)]
         lines += [_cut(group_facts(group), SCREEN_WIDTH)]
-        blocks = (("on spectra", SPECTRA), ("as heard", HEARD + SOURCES))
+        blocks = (
+            ("on spectra", SPECTRA),
+            ("as heard", HEARD + SOURCES[:3]),
+            ("by rank", SOURCES[3:] + CURVES),
+        )
         for caption, metrics in blocks:
             columns = present_metrics(group, metrics)
             if columns:
                 lines += _screen_block(group, columns, caption, marks)
         lines.append("")
-    lines += ["higher is better, except AD, COMP, interf (lower) and MM "
-              "(neither)"]  # fmt: skip
+    deletion = "del, " if present_metrics(rows, CURVES[1:]) else ""
+    lines += [f"higher is better, except AD, COMP, {deletion}interf (lower) "
+              "and MM (neither)"]  # fmt: skip
     if "*" in marks:
         lines += ["* best of its column (all_ones and ideal are not ranked)"]
     if "u" in marks:
@@ -233,16 +253,36 @@ def _markdown(text):
     return text
 
 
-def _markdown_table(group, columns):
+def _markdown_legend(rows, comparisons):
+    """Explain the marks, and what the CSV files call the methods."""
+    lines = []
+    if comparisons:
+        meanings = "; ".join(
+            f"{_markdown(mark)} {meaning}" for mark, meaning in MARKS.items()
+        )
+        lines += [f"- {meanings}: {MARK_TEST}."]
+    names = dict.fromkeys(str(row.get("method", "")) for row in rows)
+    labels = [
+        f"{_markdown(method_label(name))} is {_markdown(name)}"
+        for name in names
+        if method_label(name) != name
+    ]
+    if labels:
+        lines += [f"- Names in the CSV files: {', '.join(labels)}."]
+    return lines
+
+
+def _markdown_table(group, columns, marks):
     titles = ["method"] + [_markdown(metric.title) for metric in columns]
     lines = ["| " + " | ".join(titles) + " |"]
     lines += ["|---" + "|---:" * len(columns) + "|"]
     best = [best_rows(group, metric) for metric in columns]
     for position, row in enumerate(group):
-        texts = [_markdown(row.get("method", ""))]
+        texts = [_markdown(method_label(row.get("method", "")))]
         for metric, winners in zip(columns, best, strict=True):
             mean, interval, undefined = cell(row, metric)
             mean = f"**{mean}**" if position in winners else mean
+            mean += _markdown(mark_of(row, metric, marks)) if mean else ""
             count = f"({undefined})" if undefined else ""
             texts += [" ".join(filter(None, (mean, interval, count)))]
         lines += ["| " + " | ".join(texts) + " |"]

@@ -6,7 +6,14 @@ import pandas as pd
 import pytest
 
 from speechbrain_lmac.metrics.stats import DIRECTIONS, Summary
-from speechbrain_lmac.report import METRICS, best_rows, cell
+from speechbrain_lmac.report import (
+    METHOD_LABELS,
+    METRICS,
+    best_rows,
+    cell,
+    method_label,
+)
+from speechbrain_lmac.report.significance import mark_of, significance_marks
 from speechbrain_lmac.report.tables import (
     format_screen,
     row_from_summaries,
@@ -42,9 +49,10 @@ def test_row_holds_every_column_as_plain_values():
     assert (row["AI"], row["AI_low"], row["AI_high"]) == (50.0, 49.0, 51.0)
     assert row["AI_undefined"] == 0
     assert row["SI-SDR_gain"] is None and row["SI-SDR_gain_undefined"] is None
-    assert len(row) == 6 + 4 * 17
-    wanted = "AI AD AG FF Fid-In SPS COMP MM AI_wav AD_wav AG_wav FF_wav "
-    wanted += "Fid-In_wav agreement_wav target_kept interferer_kept SI-SDR_gain"
+    assert len(row) == 6 + 4 * 21
+    wanted = "AI AD AD_speechbrain AG FF Fid-In SPS COMP MM "
+    wanted += "AI_wav AD_wav AG_wav FF_wav Fid-In_wav agreement_wav target_kept interferer_kept "
+    wanted += "SI-SDR_gain mask_auc insertion_auc deletion_auc"
     assert [metric.name for metric in METRICS] == wanted.split()
 
 
@@ -139,9 +147,9 @@ GOLDEN = """\
 
 | method | AD ↓ | SPS ↑ | MM |
 |---|---:|---:|---:|
-| lmac | **2.0** [1.0, 3.0] | 0.50 [-0.50, 1.50] (2 undefined) | 0.25 [-0.75, 1.25] |
+| L-MAC | **2.0** [1.0, 3.0] | 0.50 [-0.50, 1.50] (2 undefined) | 0.25 [-0.75, 1.25] |
 | a\\|b | 4.0 [3.0, 5.0] | undefined (8 clips) |  |
-| all_ones | 0.0 [-1.0, 1.0] |  |  |
+| All ones | 0.0 [-1.0, 1.0] |  |  |
 
 ## ESC-10, noise, stft mask
 
@@ -151,7 +159,7 @@ GOLDEN = """\
 
 | method | FF_wav ↑ |
 |---|---:|
-| lmac | 0.10 [-0.90, 1.10] |
+| L-MAC | 0.10 [-0.90, 1.10] |
 
 ## Legend
 """  # noqa: E501
@@ -175,8 +183,108 @@ def test_markdown_golden(tmp_path):
     assert text.startswith(GOLDEN)
     legend = text[len(GOLDEN) :].strip().splitlines()
     assert [line.split(":")[0] for line in legend] == [
-        *("- Cells", "- AD ↓", "- SPS ↑", "- MM", "- FF_wav ↑"),
+        *("- Cells", "- Names in the CSV files"),
+        *("- AD ↓", "- SPS ↑", "- MM", "- FF_wav ↑"),
     ]
+    names = "L-MAC is lmac, All ones is all_ones."
+    assert legend[1] == f"- Names in the CSV files: {names}"
+
+
+def make_test(method, metric, difference, p_holm, **changes):
+    """Make a row of a paired comparison that belongs to `make_row`."""
+    return {
+        "dataset": "ESC-10",
+        "condition": "clean",
+        "mask_domain": "stft",
+        "protocol": "published",
+        "method": method,
+        "metric": metric,
+        "difference": difference,
+        "p": p_holm / 5,
+        "p_holm": p_holm,
+    } | changes
+
+
+def marked_rows():
+    """Rows of methods; two of their tests are significant."""
+    rows = [
+        make_row(method, AI=mean, AD=10 - mean, FF=mean / 10)
+        for method, mean in {"lmac": 5, "ig": 3, "shap": 8}.items()
+    ]
+    tests = [
+        make_test("ig", "AI", 2.0, 0.049),
+        make_test("ig", "AD", 2.0, 0.05),
+        make_test("ig", "FF", 0.2, NAN),
+        make_test("shap", "AI", -3.0, 0.001),
+        make_test("shap", "AD", -3.0, 0.2),
+        # Other conditions, domains, protocols and data sets: not these rows.
+        make_test("shap", "FF", 0.1, 0.001, condition="noise"),
+        make_test("shap", "FF", 0.1, 0.001, mask_domain="mel"),
+        make_test("shap", "FF", 0.1, 0.001, protocol="loudness"),
+        make_test("shap", "FF", 0.1, 0.001, dataset="ESC-50"),
+    ]
+    return rows, tests
+
+
+def test_marks_need_a_corrected_p_below_a_twentieth():
+    rows, tests = marked_rows()
+    marks = significance_marks(tests)
+    found = {
+        (row["method"], name): mark_of(row, BY_NAME[name], marks)
+        for row in rows
+        for name in ("AI", "AD", "FF")
+    }
+    expected = {("ig", "AI"): "*", ("shap", "AI"): "+"}
+    assert {key: mark for key, mark in found.items() if mark} == expected
+    # Rows of another protocol than the published name it.
+    loud = rows[2] | {"protocol": "loudness"}
+    assert mark_of(loud, BY_NAME["FF"], marks) == "*"
+    assert mark_of(loud, BY_NAME["AI"], marks) == ""
+
+
+def test_marks_are_the_same_from_csv():
+    _, tests = marked_rows()
+    texts = [{k: str(v) for k, v in test.items()} for test in tests]
+    assert significance_marks(texts) == significance_marks(tests) != {}
+    tie = make_test("ig", "AI", 0.0, 0.001)
+    blank = make_test("ig", "AD", "", 0.001)
+    assert significance_marks([tie, blank]) == {}
+
+
+def test_markdown_marks(tmp_path):
+    rows, tests = marked_rows()
+    write_markdown(rows, tmp_path / "t.md", comparisons=tests)
+    text = (tmp_path / "t.md").read_text("utf-8")
+    assert "| L-MAC | 5.0 [4.0, 6.0] |" in text
+    assert "| Integrated Gradients | 3.0\\* [2.0, 4.0] | 7.0 [" in text
+    assert "| GradientSHAP | **8.0**+ [7.0, 9.0] | **2.0** [" in text
+    table, legend = text.split("## Legend")
+    assert table.count("\\*") == 1 and table.count("+") == 1
+    assert "\\* L-MAC is significantly better" in legend
+    assert "Wilcoxon" in legend and "Holm" in legend
+    write_markdown(rows, tmp_path / "t.md")
+    text = (tmp_path / "t.md").read_text("utf-8")
+    assert "\\*" not in text and "+" not in text and "Wilcoxon" not in text
+
+
+def test_methods_have_labels_of_their_own():
+    labels = list(METHOD_LABELS.values())
+    assert len(set(labels)) == len(labels)
+    assert method_label("lmac_ft") == "L-MAC fine-tuned"
+    assert method_label("my_method") == "my_method"
+
+
+def test_curves_have_a_table_of_their_own(tmp_path):
+    rows = [make_row("lmac", insertion_auc=0.7, deletion_auc=0.2)]
+    rows += [make_row("ig", insertion_auc=0.5, deletion_auc=0.3)]
+    write_markdown(rows, tmp_path / "t.md")
+    text = (tmp_path / "t.md").read_text("utf-8")
+    assert "### Insertion and deletion curves" in text
+    assert "| method | insertion_auc ↑ | deletion_auc ↓ |" in text
+    assert "| L-MAC | **0.70** [-0.30, 1.70] | **0.20** [-0.80, 1.20] |" in text
+    lines = format_screen(rows).splitlines()
+    assert lines[2:4] == ["  by rank    ins    del", "  lmac     0.70*  0.20*"]
+    assert "except AD, COMP, del, interf (lower)" in lines[-2]
 
 
 def test_screen_golden():
@@ -229,7 +337,7 @@ def test_no_rows(tmp_path):
 
 def test_directions_agree_with_the_statistics():
     signs = {"higher": 1, "lower": -1, "report": 0}
-    shared = [name for name in DIRECTIONS if name in BY_NAME]
-    assert {"AI", "AD", "COMP", "MM"} <= set(shared)
-    for name in shared:
+    assert set(DIRECTIONS) <= set(BY_NAME)
+    assert {"AI", "MM", "mask_auc", "deletion_auc"} <= set(DIRECTIONS)
+    for name in DIRECTIONS:
         assert BY_NAME[name].direction == signs[DIRECTIONS[name]], name

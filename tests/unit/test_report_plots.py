@@ -1,0 +1,359 @@
+"""The figures of an evaluation: what is drawn equals what was measured."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_report_tables import make_row
+
+from speechbrain_lmac.metrics.stats import summarize
+from speechbrain_lmac.report import METHOD_LABELS
+from speechbrain_lmac.report.plots import (
+    build_bars_figure,
+    build_curves_figure,
+    build_randomization_figure,
+    build_roar_figure,
+    save_bars_figure,
+    save_curves_figure,
+    save_randomization_figure,
+    save_roar_figure,
+)
+from speechbrain_lmac.report.style import STYLES, in_order, style_of
+
+pytest.importorskip("matplotlib")
+from matplotlib.colors import to_hex  # noqa: E402
+
+NAN = float("nan")
+METHODS = list(METHOD_LABELS)
+NAMES = ("AI", "AD", "AG", "FF", "Fid-In")
+
+
+def many_rows(methods=METHODS, conditions=("clean", "white_noise", "speech")):
+    """Distinct means for all methods, conditions and metrics."""
+    return [
+        make_row(
+            method, condition,
+            AI=50 + i + j, AD=30 - i, AG=j + i, FF=i / 50 - 0.1, Fid_In=i / 20,
+        )
+        for j, condition in enumerate(conditions)
+        for i, method in enumerate(methods)
+        if (method, condition) != ("ideal", "clean")
+    ]  # fmt: skip
+
+
+def label_texts(axes):
+    return [text.get_text() for text in axes.get_yticklabels()]
+
+
+def overlaps(texts):
+    """Pairs of texts of a drawn figure whose boxes touch."""
+    texts = [t for t in texts if t.get_visible() and t.get_text()]
+    boxes = [text.get_window_extent() for text in texts]
+    return [
+        (a.get_text(), b.get_text())
+        for (a, box), (b, other) in itertools.combinations(
+            zip(texts, boxes, strict=True), 2
+        )
+        if box.overlaps(other)
+    ]
+
+
+def all_texts(figure):
+    """Titles, labels, ticks and notes of a figure."""
+    figure.canvas.draw()  # settles the ticks
+    texts = [*figure.texts]  # with the title of all panels
+    for axes in figure.axes:
+        texts += [axes.title, axes._left_title, axes.xaxis.label]
+        texts += [axes.yaxis.label, *axes.texts]
+        for axis in (axes.xaxis, axes.yaxis):
+            texts += [
+                tick.label1
+                for tick in axis.get_major_ticks()
+                if tick.label1.get_visible()
+                and axis.get_view_interval()[0] <= tick.get_loc()
+                and tick.get_loc() <= axis.get_view_interval()[1]
+            ]
+    for legend in figure.legends:
+        texts += [legend.get_title(), *legend.get_texts()]
+    return texts
+
+
+def test_bars_are_as_long_as_the_means():
+    rows = many_rows()
+    figure = build_bars_figure(rows)
+    assert len(figure.axes) == 3 * len(NAMES)
+    panels = iter(figure.axes)
+    for condition in ("clean", "white_noise", "speech"):
+        group = {r["method"]: r for r in rows if r["condition"] == condition}
+        order = [m for m in in_order(METHODS) if m in group]
+        for name in NAMES:
+            axes = next(panels)
+            widths = [bar.get_width() for bar in axes.patches]
+            assert widths == [group[m][name] for m in order]
+            colors = [to_hex(bar.get_facecolor()) for bar in axes.patches]
+            assert colors == [STYLES[m][0] for m in order]
+            # make_row's intervals are the mean - 1 and + 1; each is drawn
+            # twice, for its edge.
+            lines = {tuple(line.get_xdata()) for line in axes.lines[:-1]}
+            ends = {(group[m][name] - 1, group[m][name] + 1) for m in order}
+            assert lines == ends
+
+
+def test_bars_stand_beside_their_labels():
+    axes = build_bars_figure(many_rows(["random", "ig", "lmac"])).axes[0]
+    assert label_texts(axes) == ["L-MAC", "Integrated Gradients", "Random"]
+    centers = [bar.get_y() + bar.get_height() / 2 for bar in axes.patches]
+    assert centers == pytest.approx(list(axes.get_yticks()))
+    # The first label is at the top.
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]
+    bold = [text.get_fontweight() for text in axes.get_yticklabels()]
+    assert bold == ["bold", "normal", "normal"]
+
+
+def test_panels_name_metrics_conditions_and_protocol():
+    rows = [row | {"protocol": "equal_mean"} for row in many_rows()]
+    figure = build_bars_figure(rows, ["AD", "FF"])
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["AD ↓", "FF ↑"]
+    notes = [axes.texts[-1].get_text() for axes in figure.axes[1::2]]
+    assert notes == [
+        *("Clean\n8 clips", "White noise\n8 clips", "Speech\n8 clips"),
+    ]
+    assert "mean of L-MAC's" in figure._suptitle.get_text()
+
+
+def test_undefined_and_absent_means_have_no_bar():
+    rows = [make_row("lmac", SPS=0.5), make_row("ig", SPS=NAN)]
+    rows += [make_row("shap", AI=5)]
+    rows[1]["SPS_undefined"] = 8
+    axes = build_bars_figure(rows, ["SPS"]).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [0.5]
+    assert label_texts(axes)[1:] == ["Integrated Gradients", "GradientSHAP"]
+    notes = {text.xy[1]: text.get_text() for text in axes.texts[:-1]}
+    assert notes == {1: "undefined", 2: "–"}
+
+
+def test_nothing_overlaps_with_all_methods_and_conditions():
+    conditions = ("clean", "mixtures", "white_noise", "speech")
+    figure = build_bars_figure(many_rows(conditions=conditions))
+    assert overlaps(all_texts(figure)) == []
+    assert figure.get_size_inches()[1] < 9.5  # a page
+
+
+def test_bars_of_several_protocols_are_several_files(tmp_path):
+    rows = many_rows(["lmac", "ig"], ["clean"])
+    loud = [row | {"protocol": "loudness"} for row in rows]
+    assert save_bars_figure(tmp_path / "new" / "a.png", rows) == [
+        tmp_path / "new" / "a.png"
+    ]
+    paths = save_bars_figure(tmp_path / "b.svg", rows + loud, ["AI"])
+    names = ["b_published.svg", "b_loudness.svg"]
+    assert [path.name for path in paths] == names
+    other = [row | {"mask_domain": "mel"} for row in rows]
+    paths = save_bars_figure(tmp_path / "c.pdf", rows + other, ["AI"])
+    assert [path.name for path in paths] == ["c_stft.pdf", "c_mel.pdf"]
+    assert all(path.read_bytes()[:4] == b"%PDF" for path in paths)
+    # No half files, no others.
+    assert len(list(tmp_path.rglob("*.*"))) == 5
+
+
+def test_bars_of_wrong_rows():
+    rows = many_rows(["lmac"], ["clean"])
+    with pytest.raises(ValueError, match=r"but got \['XY'\]"):
+        build_bars_figure(rows, ["AI", "XY"])
+    with pytest.raises(ValueError, match="one data set, mask domain"):
+        build_bars_figure(rows + [rows[0] | {"protocol": "loudness"}])
+    with pytest.raises(ValueError, match="one data set, mask domain"):
+        build_bars_figure([])
+    with pytest.raises(ValueError, match="each method once"):
+        build_bars_figure(rows + rows)
+
+
+@pytest.fixture
+def curves():
+    """Curves of 30 clips at 5 points; one clip of IG has none."""
+    rng = np.random.default_rng(0)
+    values = {
+        method: {way: rng.random((30, 5)) for way in ("insertion", "deletion")}
+        for method in ("ig", "lmac")
+    }
+    values["ig"]["insertion"][3] = NAN
+    return values
+
+
+def test_curves_are_the_means_with_their_intervals(curves):
+    figure = build_curves_figure(curves)
+    for axes, way in zip(figure.axes, ("insertion", "deletion"), strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        for method, name in (("lmac", "L-MAC"), ("ig", "Integrated Gradients")):
+            line = lines[name]
+            means = np.nanmean(curves[method][way], 0)
+            np.testing.assert_allclose(line.get_ydata(), means, rtol=1e-12)
+            np.testing.assert_allclose(line.get_xdata(), [0, 25, 50, 75, 100])
+            assert line.get_color() == STYLES[method][0]
+        # L-MAC is drawn last: its band, too.
+        outline = axes.collections[-1].get_paths()[0].vertices[:, 1]
+        points = [summarize(column) for column in curves["lmac"][way].T]
+        for point in points:
+            assert np.isclose(outline, point.low, rtol=1e-12).any()
+            assert np.isclose(outline, point.high, rtol=1e-12).any()
+        assert lines["L-MAC"].get_linewidth() > line.get_linewidth()
+
+
+def test_the_legend_gives_the_areas(curves):
+    curves["lmac"] = {
+        "insertion": np.array([[0.0, 0.5, 1.0], [0.0, 0.7, 1.0]]),
+        "deletion": np.array([[1.0, 0.2, 0.0]]),
+    }
+    del curves["ig"]["deletion"]
+    figure = build_curves_figure(curves)
+    first, second = [t.get_text() for t in figure.legends[0].get_texts()]
+    # (0 + 0.6) / 4 + (0.6 + 1) / 4 = 0.55; (1 + 0.2 + 0.2 + 0) / 4 = 0.35
+    assert first == "L-MAC  0.55 / 0.35"
+    assert second.startswith("Integrated Gradients  0.")
+    assert second.endswith(" / –")
+
+
+def test_randomization_begins_with_the_original():
+    ssim = {
+        "lmac": [("linear", 0.5, 0.4, 0.7), ("conv5", 0.1, -0.1, 0.2)],
+        "ig": [("original", 1.0, 1.0, 1.0), ("linear", 0.9, 0.8, 1.0)],
+    }
+    [axes] = build_randomization_figure(ssim).axes
+    ticks = [text.get_text() for text in axes.get_xticklabels()]
+    assert ticks == ["original", "linear", "conv5"]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["L-MAC"].get_ydata().tolist() == [1.0, 0.5, 0.1]
+    # Beside the ticks, so that intervals do not hide one another.
+    x = lines["L-MAC"].get_xdata()
+    assert x.round().tolist() == [0, 1, 2]
+    assert x[1] != lines["Integrated Gradients"].get_xdata()[1]
+    ends = [
+        sorted(path.vertices[:, 1])
+        for collection in axes.collections
+        for path in collection.get_paths()
+    ]
+    assert [0.4, 0.7] in ends and [-0.1, 0.2] in ends and [0.8, 1.0] in ends
+    assert axes.get_ylim()[0] < -0.1
+
+
+def test_roar_is_drawn_in_percent():
+    points = [(0.0, 0.9, 0.85, 0.95), (0.5, 0.6, 0.5, 0.7), (0.9, 0.1, 0, 0.2)]
+    [axes] = build_roar_figure({"lmac": points, "random": points[:2]}).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["L-MAC"].get_xdata(), [0, 50, 90])
+    np.testing.assert_allclose(lines["L-MAC"].get_ydata(), [90, 60, 10])
+    assert len(lines["Random"].get_xdata()) == 2
+    assert axes.get_ylim()[0] == 0
+    with pytest.raises(ValueError, match="from 0 to 1 but got .*50"):
+        build_roar_figure({"lmac": [(50, 0.9, 0.8, 1.0)]})
+
+
+def line_figures():
+    """The three figures with lines, with all methods."""
+    rng = np.random.default_rng(0)
+    clips = {
+        m: {"insertion": rng.random((4, 3)), "deletion": rng.random((4, 3))}
+        for m in METHODS
+    }
+    blocks = ["linear", *(f"convolution_block_{i}" for i in range(10))]
+    ssim = {m: [(b, 0.5, 0.4, 0.6) for b in blocks] for m in METHODS}
+    roar = {m: [(s, 0.5, 0.4, 0.6) for s in (0.1, 0.5)] for m in METHODS}
+    return [
+        (build_curves_figure, save_curves_figure, clips),
+        (build_randomization_figure, save_randomization_figure, ssim),
+        (build_roar_figure, save_roar_figure, roar),
+    ]
+
+
+@pytest.mark.parametrize("build, save, values", line_figures())
+def test_line_figures_with_all_methods(build, save, values, tmp_path):
+    figure = build(values)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[0].startswith("L-MAC")
+    assert len(names) == len(METHODS)
+    # Turned labels have boxes that overlap where their letters do not.
+    texts = [t for t in all_texts(figure) if t.get_rotation() != 30]
+    assert overlaps(texts) == []
+    path = save(tmp_path / "new" / "a.png", values)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("build, save, values", line_figures())
+def test_wrong_arguments(build, save, values, tmp_path):
+    with pytest.raises(ValueError, match="at least one method"):
+        build({})
+    with pytest.raises(ValueError, match="ends with .png, .pdf, .svg"):
+        save(tmp_path / "a.gif", values)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_curves_of_a_wrong_shape(curves):
+    curves["ig"]["deletion"] = np.zeros(5)
+    with pytest.raises(ValueError, match=r"of `ig` of shape \(clips, steps"):
+        build_curves_figure(curves)
+
+
+def test_each_method_has_its_own_look():
+    assert set(STYLES) == set(METHODS)
+    assert len({style[0] for style in STYLES.values()}) == len(STYLES)
+    assert len({style[2] for style in STYLES.values()}) == len(STYLES)
+    unknown = ["x", "lmac", "y", "z"]
+    looks = {style_of(method, unknown) for method in unknown}
+    assert len(looks) == 4 and style_of("y", ["x", "y"]) in looks
+
+
+# Machado, Oliveira, Fernandes (2009), severity 1, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanope": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranope": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+}
+
+
+def lab(color, vision):
+    """CIELAB coordinates of a colour as an eye sees it."""
+    rgb = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    rgb = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    to_xyz = [
+        [0.4124, 0.3576, 0.1805],
+        [0.2126, 0.7152, 0.0722],
+        [0.0193, 0.1192, 0.9505],
+    ]
+    xyz = to_xyz @ np.clip(VISION[vision] @ rgb, 0, 1) / [0.9505, 1.0, 1.089]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_the_colour_blind_tell_methods_apart(vision):
+    seen = {method: lab(style[0], vision) for method, style in STYLES.items()}
+    distances = {
+        (a, b): np.linalg.norm(seen[a] - seen[b])
+        for a, b in itertools.combinations(seen, 2)
+    }
+    # 2 is just noticeable side by side.
+    assert min(distances.values()) > 11
+    ours = [d for pair, d in distances.items() if "lmac" in pair]
+    assert min(ours) > 18
+
+
+def test_matplotlib_loads_on_first_use_and_without_pyplot():
+    code = (
+        "import sys\n"
+        "from speechbrain_lmac.report.plots import *\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "build_roar_figure({'lmac': [(0, 0.5, 0.4, 0.6)]})\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
