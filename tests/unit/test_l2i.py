@@ -1,0 +1,441 @@
+"""L2I: masks by hand, a dictionary found again, what trains and what not."""
+
+from functools import partial
+
+import pytest
+import torch
+from speechbrain import Stage
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.train_logger import FileTrainLogger
+
+from speechbrain_lmac.attribution.l2i import l2i_mask, relevance
+from speechbrain_lmac.brains.l2i import L2IBrain
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.datasets import make_datasets
+from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.mixtures import TrainingContamination
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.l2i import (
+    Theta,
+    build_l2i,
+    fit_dictionary,
+    sample_frames,
+)
+
+FRONTEND = FrontEnd()
+CHANNELS = (16, 16, 8, 8, 8)
+
+
+def slim(n_classes=4):
+    model = SlimCnn(n_classes, channels=(8, 8, 16, 16, 32), dropout=0.0)
+    return model.freeze()
+
+
+def filled(classifier, **options):
+    """An L2I decoder with a dictionary of random spectra."""
+    options = {"n_components": 12, "channels": CHANNELS, **options}
+    decoder = build_l2i(classifier, FRONTEND, **options)
+    decoder.set_dictionary(torch.rand(513, options["n_components"]))
+    return decoder
+
+
+# --- relevance and masks ---
+
+
+def test_relevance_by_hand():
+    pooled = torch.tensor([[2.0, 1.0, 4.0], [1.0, 0.0, 3.0]])
+    weight = torch.tensor([[1.0, 3.0, -1.0], [2.0, 5.0, -1.0]])
+    # Added by the components: 2, 3, -4 for class 0; 2, 0, -3 for class 1.
+    expected = torch.tensor([[0.5, 0.75, -1.0], [2 / 3, 0.0, -1.0]])
+    found = relevance(pooled, weight, torch.tensor([0, 1]))
+    torch.testing.assert_close(found, expected)
+
+
+def test_relevance_of_silence_is_zero():
+    found = relevance(torch.zeros(1, 3), torch.randn(2, 3), torch.tensor([1]))
+    assert torch.equal(found, torch.zeros(1, 3))
+
+
+def test_a_mask_by_hand():
+    # Two frames, two components; the first bin hears both, the second the
+    # first alone, the third none.
+    activations = torch.tensor([[[1.0, 0.0], [3.0, 2.0]]])
+    dictionary = torch.tensor([[2.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    mask = l2i_mask(activations, dictionary, torch.tensor([[0.9, 0.1]]))
+    # Frame 0: 2 of 2 + 3, 1 of 1. Frame 1: 0 of 2; nothing of nothing.
+    expected = torch.tensor([[[0.4, 1.0, 0.0], [0.0, 0.0, 0.0]]])
+    torch.testing.assert_close(mask, expected)
+    other = l2i_mask(activations, dictionary, torch.tensor([[0.1, 0.9]]))
+    expected = torch.tensor([[[0.6, 0.0, 0.0], [1.0, 0.0, 0.0]]])
+    torch.testing.assert_close(other, expected)
+
+
+def test_only_components_above_the_threshold_are_kept():
+    activations = torch.ones(1, 4, 1)
+    dictionary = torch.eye(4)
+    shares = torch.tensor([[0.5, 0.2, 0.19, -1.0]])
+    for threshold, kept in (
+        (0.2, [1, 0, 0, 0]),
+        (0.1999, [1, 1, 0, 0]),
+        (0.0, [1, 1, 1, 0]),
+        (0.5, [0, 0, 0, 0]),  # none: zeros
+    ):
+        mask = l2i_mask(activations, dictionary, shares, threshold)
+        assert mask.flatten().tolist() == kept, threshold
+
+
+def test_all_components_make_ones_where_anything_is_reconstructed():
+    activations = torch.rand(3, 12, 20) * (torch.rand(3, 12, 20) > 0.8)
+    dictionary = torch.rand(33, 12) * (torch.rand(33, 12) > 0.7)
+    everything = torch.ones(3, 12)
+    mask = l2i_mask(activations, dictionary, everything)
+    whole = torch.einsum("bkt,nk->btn", activations, dictionary)
+    assert 0 < (whole == 0).float().mean() < 1
+    torch.testing.assert_close(mask, (whole > 0).float())
+
+
+def test_the_masks_of_the_parts_add_up():
+    activations, dictionary = torch.rand(2, 8, 9), torch.rand(17, 8)
+    shares = torch.rand(2, 8)
+    kept = l2i_mask(activations, dictionary, shares, 0.4)
+    rest = l2i_mask(activations, dictionary, -shares, -0.4 - 1e-7)
+    torch.testing.assert_close(kept + rest, torch.ones(2, 9, 17))
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match="as many components"):
+        relevance(torch.ones(1, 3), torch.ones(2, 4), torch.tensor([0]))
+    with pytest.raises(ValueError, match="Expected `pooled`"):
+        relevance(torch.ones(3), torch.ones(2, 3), torch.tensor([0]))
+    with pytest.raises(ValueError, match="4 components"):
+        l2i_mask(torch.ones(1, 3, 2), torch.ones(5, 4), torch.ones(1, 3))
+    with pytest.raises(ValueError, match="Expected `relevance`"):
+        l2i_mask(torch.ones(1, 4, 2), torch.ones(5, 4), torch.ones(1, 3))
+
+
+# --- the dictionary ---
+
+
+def test_a_planted_dictionary_is_found():
+    # Sparse parts: the factorisation is then unique up to order and scale.
+    planted = torch.rand(40, 5) * (torch.rand(40, 5) > 0.6)
+    activations = torch.rand(600, 5) * (torch.rand(600, 5) > 0.5)
+    spectra = (activations @ planted.T).view(3, 200, 40)
+    found = fit_dictionary(spectra, 5, seed=0, max_iter=400)
+    assert (found >= 0).all()
+    torch.testing.assert_close(found.norm(dim=0), torch.ones(5))
+    cosine = (planted / planted.norm(dim=0)).T @ found
+    assert cosine.amax(1).min() > 0.99
+    assert sorted(cosine.argmax(1).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_the_seed_fixes_the_dictionary():
+    spectra = torch.rand(4, 100, 30)
+    first, same, other = (
+        fit_dictionary(spectra, 4, seed=seed, max_frames=100)
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+
+
+def test_sampled_frames_are_loud_distinct_and_from_everywhere():
+    spectra = torch.arange(1.0, 1001.0).view(10, 100, 1)
+    batches = [*spectra, torch.zeros(100, 1)]
+    frames = sample_frames(iter(batches), 300, seed=0)
+    values = frames[:, 0]
+    assert len(values.unique()) == 300 and values.min() >= 1
+    # Uniform over the batches: mean 30 of each, standard deviation 4.4.
+    counts = torch.histc(values, 10, 1, 1000)
+    assert 12 < counts.min() and counts.max() < 48
+    assert len(sample_frames(iter(batches), 2000, seed=0)) == 1000
+
+
+def test_too_few_frames_for_the_components():
+    with pytest.raises(UserError, match="`n_components` is 9.* give 8 frames"):
+        fit_dictionary([torch.rand(8, 20)], 9, seed=0)
+    with pytest.raises(UserError, match="give 0 frames"):
+        fit_dictionary([torch.zeros(8, 20)], 2, seed=0)
+    with pytest.raises(UserError, match="of 5 bins"):
+        fit_dictionary([torch.rand(50, 5)], 6, seed=0)
+
+
+# --- the decoder ---
+
+
+def test_theta_starts_as_the_mean_and_learns_where_to_look():
+    theta, activations = Theta(3, 2), torch.rand(2, 3, 7)
+    pooled, logits = theta(activations)
+    torch.testing.assert_close(pooled, activations.mean(2))
+    torch.testing.assert_close(logits, pooled @ theta.linear.weight.T)
+    with torch.no_grad():
+        theta.attention.weight[0, 1] = 1e4  # where component 1 is loudest
+    pooled, _ = theta(activations)
+    loudest = activations[:, 1].argmax(1)
+    expected = activations[torch.arange(2), :, loudest]
+    torch.testing.assert_close(pooled, expected)
+
+
+@pytest.mark.parametrize("frames", [1, 31, 33, 100, 215, 431])
+def test_covers_every_frame_of_any_length(frames):
+    classifier = slim()
+    decoder = filled(classifier)
+    output = classifier(torch.rand(1, frames, 80))
+    l2i = decoder(output.hidden, frames)
+    assert l2i.activations.shape == (1, 12, frames)
+    assert l2i.reconstruction.shape == (1, frames, 513)
+    assert l2i.logits.shape == (1, 4)
+    mask = decoder.mask(output, frames)
+    assert mask.shape == (1, frames, 513)
+    assert 0 <= mask.min() and mask.max() <= 1
+
+
+def test_fits_the_hidden_maps_of_cnn14():
+    from speechbrain.lobes.models.Cnn14 import Cnn14
+
+    torch.manual_seed(0)
+    embedder = Cnn14(mel_bins=80, emb_dim=2048, return_reps=True)
+    model = Cnn14Classifier(embedder, torch.nn.Linear(2048, 5)).freeze()
+    output = model(torch.rand(1, 70, 80))
+    assert filled(model).mask(output, 70).shape == (1, 70, 513)
+
+
+def test_a_batch_is_its_clips():
+    classifier = slim()
+    decoder = filled(classifier)
+    features = torch.rand(3, 100, 80)
+    whole = decoder.interpret(classifier(features), 100, threshold=0.0)
+    single = [
+        decoder.interpret(classifier(f[None]), 100, threshold=0.0)
+        for f in features
+    ]
+    assert 0 < whole.mean() < 1
+    torch.testing.assert_close(whole, torch.cat(single), atol=1e-4, rtol=1e-3)
+
+
+def test_the_mask_explains_the_classifiers_decision():
+    classifier = slim()
+    decoder = filled(classifier)
+    output = classifier(torch.rand(4, 64, 80))
+    l2i = decoder(output.hidden, 64)
+    expected = torch.stack(
+        [
+            l2i_mask(
+                l2i.activations[i : i + 1],
+                decoder.dictionary,
+                relevance(
+                    l2i.pooled[i : i + 1],
+                    decoder.theta.linear.weight,
+                    output.logits[i : i + 1].argmax(1),
+                ),
+                0.2,
+            )[0]
+            for i in range(4)
+        ]
+    )
+    torch.testing.assert_close(decoder.mask(output, 64), expected)
+    everything = decoder.interpret(output, 64, threshold=-1.1)
+    torch.testing.assert_close(everything, torch.ones(4, 64, 513))
+
+
+def test_the_threshold_closes_the_mask():
+    classifier = slim()
+    output = classifier(torch.rand(2, 64, 80))
+    decoder = filled(classifier, threshold=0.5)
+    means = [
+        decoder.interpret(output, 64, threshold).mean()
+        for threshold in (-1.1, 0.0, 0.5, 0.9999, 1.0)
+    ]
+    assert means == sorted(means, reverse=True)
+    assert means[0] > means[1] > means[2] and means[-1] == 0
+    assert decoder.mask(output, 64).mean() == means[2]
+
+
+def test_the_dictionary_is_saved_and_nothing_works_without_it():
+    classifier = slim()
+    decoder, other = filled(classifier), filled(classifier)
+    empty = build_l2i(classifier, FRONTEND, 12, channels=CHANNELS)
+    output = classifier(torch.rand(1, 64, 80))
+    with pytest.raises(UserError, match="no dictionary yet: train it first"):
+        empty.mask(output, 64)
+    for loaded in (empty, other):
+        loaded.load_state_dict(decoder.state_dict())
+        assert torch.equal(loaded.dictionary, decoder.dictionary)
+        assert torch.equal(loaded.mask(output, 64), decoder.mask(output, 64))
+
+
+def test_mistakes_are_named():
+    with pytest.raises(UserError, match="`threshold` is 1"):
+        build_l2i(slim(), FRONTEND, threshold=1)
+    with pytest.raises(UserError, match="`mask_domain` is 'mel'"):
+        build_l2i(slim(), FRONTEND, mask_domain="mel")
+    decoder = build_l2i(slim(), FRONTEND, 12, channels=CHANNELS)
+    with pytest.raises(ValueError, match=r"shape \(513, 12\)"):
+        decoder.set_dictionary(torch.rand(12, 513))
+    with pytest.raises(ValueError, match="non-negative"):
+        decoder.set_dictionary(-torch.rand(513, 12))
+
+
+# --- training ---
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_folder, tmp_path_factory):
+    """Four classes: 24 training clips, 8 for validation, 8 for the test."""
+    audio = AudioCache()
+    manifests = prepare_esc50(
+        synthetic_folder,
+        tmp_path_factory.mktemp("manifests"),
+        classes=["siren", "clock_tick", "rain", "engine"],
+        audio=audio,
+    )
+    return make_datasets(
+        manifests,
+        str(synthetic_folder),
+        audio,
+        n_classes=4,
+        length=16000,
+        batch_size=8,
+    )
+
+
+@pytest.fixture
+def brain(tmp_path):
+    """Makes an L2IBrain; changes are hyperparameters."""
+
+    def make(epochs=1, folder=tmp_path, **changes):
+        torch.manual_seed(0)
+        classifier = slim()
+        decoder = build_l2i(classifier, FRONTEND, 12, channels=CHANNELS)
+        counter = EpochCounter(epochs)
+        hparams = {
+            "lr": 0.003,
+            "number_of_epochs": epochs,
+            "valid_interval": 1,
+            "ckpt_metric": "fidelity",
+            "ckpt_mode": "max",
+            "train_logger": FileTrainLogger(str(folder / "train_log.txt")),
+            "epoch_counter": counter,
+            "l_fid_w": 1,
+            "l_nmf_w": 10,
+            "reg_w_h": 0.8,
+            "dictionary_frames": 400,
+            "contamination": None,
+            "batch_size": 8,
+            "seed": 1234,
+            **changes,
+        }
+        return L2IBrain(
+            {
+                "frontend": FRONTEND,
+                "classifier": classifier,
+                "decoder": decoder,
+            },
+            partial(torch.optim.Adam, lr=hparams["lr"]),
+            hparams,
+            {"device": "cpu", "noprogressbar": True},
+            Checkpointer(
+                folder / "save", {"decoder": decoder, "counter": counter}
+            ),
+        )
+
+    return make
+
+
+def fit(brain, data):
+    brain.fit(
+        brain.hparams.epoch_counter,
+        data.train,
+        data.valid,
+        train_loader_kwargs=dict(data.train_loader),
+        valid_loader_kwargs=dict(data.valid_loader),
+    )
+    return brain
+
+
+def step(brain, data, stage=Stage.TRAIN):
+    batch = PaddedBatch([data.train[i] for i in range(8)])
+    brain.on_stage_start(stage, 1)
+    brain.step = 1
+    predictions = brain.compute_forward(batch, stage)
+    return predictions, brain.compute_objectives(predictions, batch, stage)
+
+
+def test_gradients_reach_psi_and_theta_alone(brain, data):
+    brain = brain()
+    brain.decoder.set_dictionary(torch.rand(513, 12))
+    _, loss = step(brain, data)
+    loss.backward()
+    for name, parameter in brain.decoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+    assert all(p.grad is None for p in brain.modules.classifier.parameters())
+    assert brain.decoder.dictionary.grad is None
+
+
+def test_the_objective_by_hand(brain, data):
+    weights = {"l_fid_w": 2, "l_nmf_w": 3, "reg_w_h": 5}
+    brain = brain(**weights)
+    brain.decoder.set_dictionary(torch.rand(513, 12))
+    predictions, loss = step(brain, data)
+    p = predictions.output.logits.softmax(1)
+    q = predictions.l2i.logits.softmax(1)
+    divergence = (p * (p / q).log()).sum(1).mean()
+    error = predictions.l2i.reconstruction - predictions.log_magnitude
+    expected = (
+        2 * divergence
+        + 3 * error.square().mean()
+        + 5 * predictions.l2i.activations.abs().mean()
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_training_learns_and_leaves_the_rest_alone(brain, data):
+    contamination = TrainingContamination(snr_db=(0, 12))
+    brain = brain(epochs=6, contamination=contamination)
+    classifier = brain.modules.classifier
+    before, summaries = fingerprint(classifier), []
+    brain.on_validated = lambda summary, epoch: summaries.append(summary)
+    fit(brain, data)
+    assert fingerprint(classifier) == before
+    assert summaries[-1]["loss"] < 0.8 * summaries[0]["loss"]
+    assert {"fidelity", "quality", "MM", "Fid-In"} <= summaries[-1].keys()
+    assert torch.equal(brain.decoder.dictionary, brain.make_dictionary())
+    metrics = brain.evaluate_best(data.test, data.test_loader)
+    assert 0 <= metrics["fidelity"] <= 1 and 0 <= metrics["MM"] <= 1
+
+
+def test_fidelity_is_the_share_of_equal_decisions(brain, data):
+    brain = brain()
+    brain.decoder.set_dictionary(torch.rand(513, 12))
+    predictions, _ = step(brain, data, Stage.VALID)
+    agree = predictions.l2i.logits.argmax(
+        1
+    ) == predictions.output.logits.argmax(1)
+    summary = brain.stage_summary(0.0)
+    assert summary["fidelity"] == pytest.approx(agree.float().mean().item())
+
+
+def test_a_resumed_run_keeps_its_dictionary(brain, data):
+    first = fit(brain(epochs=1), data)
+    second = brain(epochs=2)
+    second.make_dictionary = None  # would fail if it was called
+    fit(second, data)
+    assert torch.equal(first.decoder.dictionary, second.decoder.dictionary)
+
+
+def test_fitting_the_dictionary_moves_no_draw_of_the_training(brain, data):
+    brain = brain()
+    brain.dictionary_set = data.train
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first = brain.make_dictionary()
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(brain.make_dictionary(), first)
