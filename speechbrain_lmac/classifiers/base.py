@@ -76,6 +76,20 @@ class AudioClassifier(torch.nn.Module):
         """Modules by the name of their checkpoint file."""
         return {"classifier": self}
 
+    def blocks(self):
+        """Layers from the output down, to be randomised one after another.
+
+        Here the direct children, last registered first; a subclass whose
+        children are not its layers in their order says it itself.
+
+        Returns
+        -------
+        dict of str to torch.nn.Module
+            Together they hold every weight and buffer.
+        """
+        children = reversed(list(self.named_children()))
+        return {name: child for name, child in children if child.state_dict()}
+
     def freeze(self):
         """Make this the fixed object of an explanation, for good.
 

@@ -73,6 +73,12 @@ class Cnn14Classifier(AudioClassifier):
             "classifier": self.classifier,
         }
 
+    def blocks(self):
+        """As :meth:`AudioClassifier.blocks`: head, blocks 6 to 1, norm."""
+        names = [f"conv_block{k}" for k in range(6, 0, -1)] + ["norm0"]
+        blocks = {name: getattr(self.embedding_model, name) for name in names}
+        return {"classifier": self.classifier, **blocks}
+
     def freeze(self):
         """As :meth:`AudioClassifier.freeze`; folds the batch norms."""
         self._folded[0] = None

@@ -79,3 +79,17 @@ class SlimCnn(AudioClassifier):
         embedding = x.amax(2) + x.mean(2)
         logits = self.linear(self.dropout(embedding))
         return ClassifierOutput(logits, embedding, tuple(reversed(hidden)))
+
+    def blocks(self):
+        """As :meth:`AudioClassifier.blocks`; a convolution with its norm."""
+        convs = [
+            (f"conv{k}", nn.ModuleList(pair))
+            for k, pair in enumerate(
+                zip(self.convs, self.norms, strict=True), 1
+            )
+        ]
+        return {
+            "linear": self.linear,
+            **dict(reversed(convs)),
+            "norm0": self.norm0,
+        }

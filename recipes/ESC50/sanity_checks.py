@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Recipe for sanity checks of explanations on ESC-50.
+
+Cascading model randomisation (Adebayo et al., NeurIPS 2018) and
+remove-and-retrain (ROAR; Hooker et al., NeurIPS 2019).
+
+To run this recipe, do the following:
+> python sanity_checks.py hparams/evaluate.yaml
+  --interpreter=results/lmac_small/1234 --data_folder=...
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import sys
+from pathlib import Path
+
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.conditions import build_condition
+from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
+from speechbrain_lmac.interpreters import load_interpreter
+from speechbrain_lmac.roar import Roar, check_epochs, check_shares, save_roar
+from speechbrain_lmac.runs import class_names, manifest_clips
+from speechbrain_lmac.sanity import (
+    CHECKED_METHODS,
+    cascading_randomization,
+    check_names,
+    save_randomization,
+)
+
+
+def main(argv):
+    """Check everything, then run the checks that are asked for."""
+    hparams_file, run_opts, overrides = parse(argv)
+    hparams = load_hparams(hparams_file, overrides)
+    check_names(hparams["sanity_checks"], CHECKS, "sanity_checks")
+    check_names(hparams["sanity_methods"], CHECKED_METHODS, "sanity_methods")
+    check_shares(hparams["roar_shares"])
+    check_epochs(hparams["roar_epochs"])
+    interpreter = load_interpreter(
+        hparams["interpreter"], data_folder=hparams["data_folder"]
+    )
+    hparams["output_folder"] = str(Path(hparams["output_folder"]) / "sanity")
+    start_run(hparams, hparams_file, overrides)
+
+    trained = interpreter.hparams
+    audio = AudioCache(hparams["cache_folder"], trained["sample_rate"])
+    manifests = prepare_esc50(
+        data_folder=hparams["data_folder"],
+        save_folder=f"{hparams['output_folder']}/manifests",
+        train_fold_nums=trained["train_fold_nums"],
+        valid_fold_nums=None,
+        test_fold_nums=hparams["test_fold_nums"] or trained["test_fold_nums"],
+        classes=trained["classes"],
+        audio=audio,
+        skip_broken_audio=hparams["skip_broken_audio"],
+        dataset=hparams["dataset"],
+    )
+    rows = [
+        manifest_clips(manifest, hparams["data_folder"])
+        for manifest in (manifests.train, manifests.test)
+    ]
+    names = class_names(interpreter, rows[0] + rows[1])
+    train, test = (
+        build_condition("clean", part, audio, hparams["seed"]) for part in rows
+    )
+    for check in CHECKS:
+        if check in hparams["sanity_checks"]:
+            CHECKS[check](hparams, run_opts, interpreter, train, test, names)
+
+
+def randomization(hparams, run_opts, interpreter, train, test, names):
+    """Masks under a classifier that loses its training layer by layer."""
+    from speechbrain_lmac.report.plots import save_randomization_figure
+
+    results = cascading_randomization(
+        interpreter.frontend,
+        interpreter.classifier,
+        interpreter.decoder,
+        interpreter.mask_domain,
+        hparams["sanity_methods"],
+        test,
+        seed=hparams["seed"],
+        batch_size=hparams["batch_size"],
+        device=run_opts.device,
+        progressbar=not run_opts.noprogressbar,
+    )
+    folder = Path(hparams["output_folder"])
+    frame = save_randomization(folder, [clip.id for clip in test], results)
+    columns = ["block", "SSIM", "SSIM_low", "SSIM_high"]
+    save_randomization_figure(
+        folder / "randomization.png",
+        {
+            method: list(part[columns].itertuples(index=False, name=None))
+            for method, part in frame.groupby("method", sort=False)
+        },
+    )
+    for measure in ("SSIM", "Spearman"):
+        print(f"\n{measure} with the original mask, {len(test)} clips")
+        print_table(frame, "block", measure, hparams["sanity_methods"])
+    print(f"\nIn {folder}: randomization.csv, randomization.png")
+
+
+def roar(hparams, run_opts, interpreter, train, test, names):
+    """Accuracy of classifiers retrained on what the masks leave over."""
+    from speechbrain_lmac.report.plots import save_roar_figure
+
+    curves = Roar(
+        interpreter.frontend,
+        interpreter.classifier,
+        interpreter.decoder,
+        interpreter.mask_domain,
+        train,
+        test,
+        {name: index for index, name in enumerate(names)},
+        epochs=hparams["roar_epochs"],
+        seed=hparams["seed"],
+        batch_size=hparams["batch_size"],
+        device=run_opts.device,
+    ).run(
+        hparams["sanity_methods"],
+        hparams["roar_shares"],
+        progressbar=not run_opts.noprogressbar,
+    )
+    folder = Path(hparams["output_folder"])
+    frame = save_roar(folder, curves, len(test))
+    save_roar_figure(folder / "roar.png", curves)
+    print(f"\nROAR: accuracy by share of bins removed, {len(test)} clips")
+    print_table(frame, "share", "accuracy", curves)
+    print("\nArea under the curve, lower is better")
+    print_table(frame.assign(share="area"), "share", "area", curves)
+    print(f"\nIn {folder}: roar.csv, roar.png")
+
+
+def print_table(frame, rows, values, methods):
+    """Print one column per method, in the order of the run."""
+    table = frame.groupby([rows, "method"], sort=False)[values].first()
+    table = table.unstack("method").loc[frame[rows].unique(), list(methods)]
+    table = table.rename_axis(index=None, columns=None)
+    print(table.to_string(float_format="{:.3f}".format))
+
+
+CHECKS = {"randomization": randomization, "roar": roar}
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

@@ -1,0 +1,245 @@
+"""Remove and retrain: what is removed, and what retraining then finds."""
+
+import pandas
+import pytest
+import torch
+from scipy.stats import binomtest
+from torch import nn
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import (
+    AudioClassifier,
+    ClassifierOutput,
+    fingerprint,
+)
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.conditions import ConditionClip
+from speechbrain_lmac.data.mixtures import mix_clips
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.metrics.curves import bin_ranks
+from speechbrain_lmac.retraining import (
+    LabelledFeatures,
+    count_correct,
+    retrain,
+)
+from speechbrain_lmac.roar import (
+    Roar,
+    RoarPoint,
+    check_epochs,
+    check_shares,
+    mask_on_bands,
+    remove_and_retrain,
+    remove_top,
+    save_roar,
+    wilson,
+)
+
+BANDS, FRAMES, CHANCE = 5, 20, 0.5
+
+
+class Toy(AudioClassifier):
+    """A linear layer on the mean over frames."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(BANDS)
+        self.linear = nn.Linear(BANDS, 2)
+
+    def compute(self, features):
+        embedding = self.norm(features.mean(1))
+        return ClassifierOutput(self.linear(embedding), embedding, ())
+
+
+def toy_clips(n, seed):
+    """Two classes; only the level of band 2 tells them apart."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.rand(n, FRAMES, BANDS, generator=generator)
+    labels = torch.arange(n) % 2
+    features[:, :, 2] += labels[:, None]
+    return LabelledFeatures(features, labels)
+
+
+def band_ranks(features, band):
+    """Ranks of a mask that is 1 on a band and 0 elsewhere."""
+    mask = torch.zeros_like(features)
+    mask[:, :, band] = 1.0
+    return bin_ranks(mask, range(len(mask)))
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return toy_clips(64, seed=1), toy_clips(100, seed=2)
+
+
+def toy_accuracy(toy, band, share):
+    train, test = toy
+    return remove_and_retrain(
+        Toy().freeze(),
+        train,
+        test,
+        band_ranks(train.features, band),
+        band_ranks(test.features, band),
+        share,
+        epochs=20,
+        lr=0.05,
+    ).accuracy
+
+
+def test_nothing_removed_is_learned(toy):
+    assert toy_accuracy(toy, 2, 0.0) == 1.0
+
+
+def test_removing_the_band_that_decides_leaves_chance(toy):
+    """Share 0.2 is one of five bands. 100 fair coins: 0.5 +- 0.15 (3 sd)."""
+    assert abs(toy_accuracy(toy, 2, 0.2) - CHANCE) < 0.15
+
+
+def test_removing_another_band_costs_nothing(toy):
+    assert toy_accuracy(toy, 0, 0.2) == 1.0
+
+
+def test_what_is_removed_takes_the_training_mean(toy):
+    """Also in the test clips, and not their own mean, which tells."""
+    train, test = toy
+    fill = train.features.mean((0, 1))
+    left = remove_top(test.features, band_ranks(test.features, 2), 0.2, fill)
+    torch.testing.assert_close(
+        left[:, :, 2], fill[2].expand(len(test.labels), FRAMES)
+    )
+    keep = [0, 1, 3, 4]
+    assert torch.equal(left[..., keep], test.features[..., keep])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 0.9])
+def test_every_clip_loses_the_same_share(share):
+    features = torch.rand(3, FRAMES, BANDS)
+    ranks = bin_ranks(torch.rand(3, FRAMES, BANDS))
+    left = remove_top(features, ranks, share, torch.full((BANDS,), -1.0))
+    lost = (left == -1).sum((1, 2))
+    assert lost.tolist() == [round(share * FRAMES * BANDS)] * 3
+
+
+def test_a_mask_on_bins_becomes_its_average_on_bands():
+    frontend = FrontEnd()
+    mask = torch.rand(2, 7, 513)
+    on_bands = mask_on_bands(mask, frontend.mel_matrix)
+    assert on_bands.shape == (2, 7, 80)
+    filters = frontend.mel_matrix[:, 40]
+    expected = (mask[1, 3] * filters).sum() / filters.sum()
+    torch.testing.assert_close(on_bands[1, 3, 40], expected)
+    ones = mask_on_bands(torch.ones(1, 1, 513), frontend.mel_matrix)
+    torch.testing.assert_close(ones, torch.ones(1, 1, 80))
+
+
+@pytest.mark.parametrize("correct, n", [(0, 40), (17, 40), (40, 40), (1, 1)])
+def test_wilson_agrees_with_scipy(correct, n):
+    expected = binomtest(correct, n).proportion_ci(method="wilson")
+    assert wilson(correct, n) == pytest.approx(tuple(expected), abs=1e-9)
+
+
+def test_retraining_starts_from_scratch_and_is_bit_identical(toy):
+    options = {"epochs": 2, "batch_size": 16}
+    long = LabelledFeatures(toy[0].features.repeat(1, 4, 8), toy[0].labels)
+    classifier = SlimCnn(2, 8 * BANDS, channels=(4, 4, 4, 4, 4)).freeze()
+    before = fingerprint(classifier)
+    state = torch.get_rng_state()
+    first = retrain(classifier, long, seed=3, **options)
+    assert torch.equal(torch.get_rng_state(), state)
+    with torch.no_grad():
+        classifier.linear.weight.add_(1)  # what was learned is no matter
+    again = retrain(classifier, long, seed=3, **options)
+    other = retrain(classifier, long, seed=4, **options)
+    assert fingerprint(first) == fingerprint(again) != fingerprint(other)
+    assert first.frozen and fingerprint(first) != before
+    assert 0 <= count_correct(first, long) <= 64
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 2.5, "many"])
+def test_a_training_has_epochs(epochs):
+    with pytest.raises(UserError, match="roar_epochs"):
+        check_epochs(epochs)
+
+
+@pytest.mark.parametrize("shares", [[1.0], [-0.1, 0.5], [], [0], [10, 50]])
+def test_shares_that_cannot_be_removed_are_refused(shares):
+    with pytest.raises(UserError, match="roar_shares"):
+        check_shares(shares)
+
+
+def test_table_and_area(tmp_path):
+    curves = {
+        "lmac": [
+            RoarPoint(0.0, 1.0, 0.9, 1.0),
+            RoarPoint(0.1, 0.6, 0.5, 0.7),
+            RoarPoint(0.5, 0.4, 0.3, 0.5),
+        ]
+    }
+    frame = save_roar(tmp_path / "new", curves, n_clips=40)
+    # (0.1 * 0.8 + 0.4 * 0.5) / 0.5
+    assert frame.area.tolist() == pytest.approx([0.56] * 3)
+    written = pandas.read_csv(tmp_path / "new" / "roar.csv")
+    pandas.testing.assert_frame_equal(written, frame)
+
+
+def clip(k, frequency, n):
+    time = torch.arange(n) / 16000
+    wav = torch.sin(2 * torch.pi * frequency * time)
+    made = mix_clips(wav, torch.zeros(n))
+    kind = "low" if frequency < 2000 else "high"
+    return ConditionClip(f"c{k}", f"c{k}", kind, "", n, lambda: made)
+
+
+@pytest.fixture(scope="module")
+def roar():
+    torch.manual_seed(0)
+    frontend = FrontEnd()
+    classifier = SlimCnn(2, channels=(4, 4, 4, 4, 4)).freeze()
+    decoder = build_decoder(classifier, frontend, channels=(4, 4, 4, 4, 4))
+    lengths = (8000, 8000, 9000, 7000, 8000, 8000)
+    train, test = (
+        [clip(k + s, 400 + 3000 * (k % 2), n) for k, n in enumerate(lengths)]
+        for s in (0, 10)
+    )
+    return Roar(
+        frontend, classifier, decoder, "stft", train, test,
+        {"low": 0, "high": 1}, epochs=2, batch_size=4,
+    )  # fmt: skip
+
+
+def test_clips_are_brought_to_the_common_length(roar):
+    frames = roar.frontend.num_frames(8000)
+    assert roar.train.features.shape == (6, frames, 80)
+    assert roar.test.labels.tolist() == [0, 1] * 3
+
+
+def test_curves_of_methods_and_of_chance(roar):
+    curves = roar.run(["lmac", "saliency"], [0.5, 0.9], progressbar=False)
+    assert list(curves) == ["lmac", "saliency", "random"]
+    for points in curves.values():
+        assert [p.share for p in points] == [0.0, 0.5, 0.9]
+        assert points[0] == curves["lmac"][0]
+        assert all(p.low <= p.accuracy <= p.high for p in points)
+    again = roar.run(["lmac", "saliency"], [0.5, 0.9], progressbar=False)
+    assert again == curves
+
+
+def test_ranks_are_permutations_also_for_undefined_masks(roar, monkeypatch):
+    for name in ("lmac", "random"):
+        ranks = roar._ranks(name, roar.clips[0]).flatten(1)
+        everyone = torch.arange(ranks.shape[1], dtype=torch.int32)
+        assert torch.equal(ranks.sort(1).values, everyone.expand_as(ranks))
+        assert not torch.equal(ranks[0], ranks[1])
+    monkeypatch.setattr(
+        "speechbrain_lmac.roar.build_methods",
+        lambda *_: {
+            "lmac": lambda batch: batch.explanation.mask.fill_(torch.nan)
+        },
+    )
+    ranks = roar._ranks("lmac", roar.clips[0])
+    assert torch.equal(ranks, roar._ranks("random", roar.clips[0]))
+
+
+def test_unknown_methods_are_refused(roar):
+    with pytest.raises(UserError, match="nonsense.*expected some of lmac"):
+        roar.run(["nonsense"])

@@ -1,0 +1,286 @@
+"""Cascading model randomisation: what is randomised, and what is measured."""
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from speechbrain.lobes.models.Cnn14 import Cnn14
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import (
+    AudioClassifier,
+    ClassifierOutput,
+    fingerprint,
+)
+from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.conditions import ConditionClip
+from speechbrain_lmac.data.mixtures import mix_clips
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.sanity import (
+    BlockSimilarity,
+    blocks,
+    cascading_randomization,
+    clip_batch,
+    randomize_cascade,
+    reinitialize,
+    save_randomization,
+)
+
+CHANNELS = (8, 8, 16, 16, 32)
+
+
+def trained(classifier):
+    """Every weight and buffer away from what an initialisation gives."""
+    with torch.no_grad():
+        for tensor in classifier.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.add_(torch.rand(tensor.shape) * 0.3 + 0.1)
+            else:
+                tensor.add_(7)
+    return classifier.freeze()
+
+
+def slim():
+    return trained(SlimCnn(n_classes=3, channels=CHANNELS))
+
+
+def cnn14(norm_type="bn"):
+    embedder = Cnn14(80, 64, norm_type=norm_type, return_reps=True)
+    return trained(Cnn14Classifier(embedder, torch.nn.Linear(64, 3)))
+
+
+def make_clips(lengths=(8000, 9000, 8000, 8000)):
+    generator = torch.Generator().manual_seed(3)
+    clips = []
+    for k, n in enumerate(lengths):
+        time = torch.arange(n) / 16000
+        wav = torch.sin(2 * torch.pi * 300 * (k + 1) * time) * (time < 0.3)
+        wav = wav + 0.1 * torch.randn(n, generator=generator)
+        made = mix_clips(wav, torch.zeros(n))
+        clips.append(
+            ConditionClip(f"c{k}", f"c{k}", "dog", "", n, lambda m=made: m)
+        )
+    return clips
+
+
+@pytest.fixture(scope="module")
+def parts():
+    torch.manual_seed(0)
+    frontend, classifier = FrontEnd(), SlimCnn(3, channels=CHANNELS)
+    wavs = torch.stack([c.make().mixture[:8000] for c in make_clips()])
+    classifier.train()
+    with torch.no_grad():
+        for _ in range(30):  # batch-norm statistics
+            classifier(frontend.mel(frontend(wavs).log_magnitude))
+    classifier.freeze()
+    decoder = build_decoder(classifier, frontend, channels=(8, 8, 8, 8, 8))
+    with torch.no_grad():
+        decoder.head.weight.mul_(4)
+    return frontend, classifier, decoder
+
+
+def test_blocks_go_from_the_output_down():
+    assert list(blocks(cnn14())) == [
+        "classifier",
+        *(f"conv_block{k}" for k in range(6, 0, -1)),
+        "norm0",
+    ]
+    found = blocks(SlimCnn(3, channels=CHANNELS))
+    weights = {name: sum(p.numel() for p in m.parameters())
+               for name, m in found.items()}  # fmt: skip
+    assert weights["conv5"] == 16 * 32 * 9 + 2 * 32
+    assert weights["conv1"] == 8 * 25 + 2 * 8
+
+
+class Generic(AudioClassifier):
+    """A classifier that says nothing about its layers."""
+
+    def __init__(self, forgotten=False):
+        super().__init__()
+        self.first = torch.nn.Linear(80, 8)
+        self.relu = torch.nn.ReLU()
+        self.last = torch.nn.Linear(8, 3)
+        if forgotten:
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def compute(self, features):
+        embedding = self.relu(self.first(features)).mean(1)
+        return ClassifierOutput(self.last(embedding), embedding, ())
+
+
+def test_blocks_of_any_classifier():
+    assert list(blocks(Generic())) == ["last", "first"]
+
+
+def test_a_weight_outside_of_all_blocks_is_refused():
+    with pytest.raises(ValueError, match="none that holds scale"):
+        blocks(Generic(forgotten=True))
+
+
+def test_a_weight_that_nothing_initialises_is_refused():
+    module = torch.nn.Module()
+    module.scale = torch.nn.Parameter(torch.ones(()))
+    with pytest.raises(ValueError, match="none for scale"):
+        reinitialize(module, seed=0)
+
+
+def test_reinitialising_touches_no_other_random_number():
+    layer = torch.nn.Linear(3, 3)
+    state = torch.get_rng_state()
+    reinitialize(layer, seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_cnn14_begins_as_it_does_when_it_is_made():
+    """Xavier: a bound of sqrt(6 / (9 * (64 + 64))), not Kaiming's."""
+    embedder = cnn14().embedding_model
+    reinitialize(embedder, seed=0)
+    weight = embedder.conv_block1.conv2.weight
+    bound = (6 / (9 * 128)) ** 0.5
+    assert 0.99 * bound < weight.abs().max() <= bound
+    assert embedder.norm0.running_mean.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    "make", [slim, cnn14, lambda: cnn14("ln"), Generic], ids=range(4)
+)
+def test_the_cascade_is_cumulative_and_spares_the_original(make):
+    classifier = make().freeze()
+    before = fingerprint(classifier)
+    names = list(blocks(classifier))
+    state = classifier.state_dict()
+    done = []
+    for k, (name, copy) in enumerate(randomize_cascade(classifier, seed=1)):
+        done.append(name)
+        assert name == names[k]
+        assert copy.frozen and not copy.training
+        for other, block in blocks(copy).items():
+            same = [
+                torch.equal(tensor, original)
+                for tensor, original in zip(
+                    block.state_dict().values(),
+                    blocks(classifier)[other].state_dict().values(),
+                    strict=True,
+                )
+            ]
+            assert not any(same) if other in done else all(same)
+    assert done == names
+    # After the last block nothing of the original is left.
+    assert not any(
+        torch.equal(tensor, state[key])
+        for key, tensor in copy.state_dict().items()
+    )
+    assert fingerprint(classifier) == before
+
+
+@pytest.mark.parametrize("make", [slim, cnn14])
+def test_a_copy_computes_with_its_own_weights(make):
+    """CNN14 keeps folded batch norms: none may come from the original."""
+    classifier, x = make(), torch.rand(2, 40, 80)
+    first = classifier(x)  # folds
+    *_, (_, last) = randomize_cascade(classifier, seed=1)
+    unfolded = last.compute(x) if make is slim else last.embedding_model(x)[1]
+    hidden = unfolded.hidden if make is slim else unfolded
+    for ours, theirs in zip(last(x).hidden, hidden, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(last(x).hidden[-1], first.hidden[-1])
+    torch.testing.assert_close(classifier(x).logits, first.logits)
+
+
+def test_the_seed_decides_alone():
+    classifier = slim()
+
+    def prints(seed):
+        return [fingerprint(m) for _, m in randomize_cascade(classifier, seed)]
+
+    first = prints(1)
+    torch.rand(5)
+    assert prints(1) == first
+    assert not set(prints(2)[:-1]) & set(first[:-1])
+
+
+def run(parts, methods, clips=None, **options):
+    return cascading_randomization(
+        *parts, "stft", methods, clips or make_clips(), 7,
+        progressbar=False, **options,
+    )  # fmt: skip
+
+
+def test_a_seeded_run_is_bit_identical_in_any_batch(parts):
+    methods = ["lmac", "saliency"]
+    first, again = run(parts, methods), run(parts, methods)
+    single = run(parts, methods, batch_size=1)
+    for method in methods:
+        for a, b, c in zip(
+            first[method], again[method], single[method], strict=True
+        ):
+            np.testing.assert_array_equal(a.ssim, b.ssim)
+            np.testing.assert_array_equal(a.spearman, b.spearman)
+            np.testing.assert_allclose(a.ssim, c.ssim, atol=1e-3)
+
+
+def test_masks_change_where_their_layers_do(parts):
+    before = fingerprint(parts[1])
+    found = run(parts, ["lmac", "saliency", "guided_backprop"])
+    lmac = found["lmac"]
+    assert [b.block for b in lmac] == list(blocks(parts[1]))
+    # The decoder reads hidden maps; they do not depend on the last layer.
+    np.testing.assert_allclose(lmac[0].ssim, 1, atol=1e-5)
+    np.testing.assert_allclose(lmac[0].spearman, 1, atol=1e-5)
+    assert lmac[-1].ssim.max() < 0.9
+    assert found["saliency"][0].spearman.max() < 0.999
+    assert fingerprint(parts[1]) == before
+
+
+def test_the_explained_class_stays_the_original_decision(parts):
+    frontend, classifier, decoder = parts
+    wavs = torch.stack([c.make().mixture for c in make_clips((8000, 8000))])
+    original = classifier(frontend.mel(frontend(wavs).log_magnitude)).logits
+    shifted = original.roll(1, 1)
+    batch = clip_batch(
+        wavs, ["a", "b"], frontend, classifier, decoder, "stft", 0, shifted
+    )
+    assert torch.equal(batch.explanation.output.logits, shifted)
+    torch.testing.assert_close(
+        batch.forward(batch.input_features).logits, original
+    )
+    assert batch.input_features.shape == batch.explanation.mask.shape
+
+
+def test_masks_on_mel_bands(parts):
+    frontend, classifier, _ = parts
+    decoder = build_decoder(classifier, frontend, "mel", (8, 8, 8, 8, 8))
+    found = cascading_randomization(
+        frontend, classifier, decoder, "mel", ["gradcam"],
+        make_clips((8000,)), progressbar=False,
+    )  # fmt: skip
+    assert found["gradcam"][0].ssim.shape == (1,)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "all_ones", "ideal"])
+def test_methods_that_explain_nothing_are_refused(parts, name):
+    with pytest.raises(UserError, match=f"{name}.*expected some of lmac"):
+        run(parts, [name])
+
+
+def test_tables(tmp_path):
+    nan = float("nan")
+    results = {
+        "lmac": [
+            BlockSimilarity("linear", np.array([1.0, 0.5]), np.ones(2)),
+            BlockSimilarity("conv1", np.zeros(2), np.array([0.5, nan])),
+        ]
+    }
+    frame = save_randomization(tmp_path / "new", ["a", "b"], results)
+    assert list(frame.block) == ["linear", "conv1"]
+    assert frame.SSIM.tolist() == [0.75, 0.0]
+    assert frame.Spearman.tolist() == [1.0, 0.5]
+    assert frame.Spearman_undefined.tolist() == [0, 1]
+    clips = pandas.read_csv(tmp_path / "new" / "randomization_lmac.csv")
+    assert list(clips) == [
+        "id", "SSIM_linear", "SSIM_conv1", "Spearman_linear", "Spearman_conv1",
+    ]  # fmt: skip
+    written = pandas.read_csv(tmp_path / "new" / "randomization.csv")
+    pandas.testing.assert_frame_equal(written, frame)
