@@ -18,7 +18,11 @@ import torch.nn.functional as F
 
 MASK_OUT_LOSSES = ("published", "saturating")
 CROSSCOR_TYPES = ("dotp", "conv")
-GUIDE_LOSS_TYPES = ("binary", "distance")
+GUIDE_LOSS_TYPES = ("binary", "distance", "residual")
+
+#: What the energy of the interferer that is left counts in the guidance
+#: ``residual``, against 1 for the energy by which the target is missed.
+LEAK_WEIGHT = 0.5
 
 
 def mask_in_loss(logits, target):
@@ -173,6 +177,10 @@ def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
     ``distance``: mean squared difference of ``M * X`` and ``X_clean``.
     ``binary``: cross-entropy of M against the oracle mask
     ``X_clean >= bin_th * max(X_clean)``.
+    ``residual``: energy by which the linear magnitudes of explanation and
+    clean clip differ, as a share of the clean clip's (what SI-SDR counts),
+    plus half the share that is left of the energy which was added. Where both
+    are faint it leaves the mask to the other terms.
 
     Arguments
     ---------
@@ -183,7 +191,7 @@ def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
     clean : torch.Tensor
         ``log1p`` magnitude of the clean clip, same shape.
     kind : str
-        ``binary`` or ``distance``.
+        ``binary``, ``distance`` or ``residual``.
     bin_th : float
         Share of the clip's maximum from which a bin belongs to the oracle.
 
@@ -200,6 +208,8 @@ def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
     """
     if kind == "distance":
         return (mask * log_magnitude - clean).square().mean((-2, -1))
+    if kind == "residual":
+        return residual_energy(mask, log_magnitude, clean)
     if kind != "binary":
         raise ValueError(
             f"Expected `guidelosstype` to be one of {GUIDE_LOSS_TYPES}, "
@@ -211,3 +221,24 @@ def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
             mask.float(), oracle.float(), reduction="none"
         )
     return entropy.mean((-2, -1))
+
+
+def residual_energy(mask, log_magnitude, clean):
+    """The guidance ``residual`` of :func:`guidance_loss`; same arguments.
+
+    Example
+    -------
+    >>> x, clean = torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]])
+    >>> residual_energy(clean, x, clean), residual_energy(1 - clean, x, clean)
+    (tensor([0.]), tensor([2.5000]))
+    """
+    kept, wanted = (mask * log_magnitude).expm1(), clean.expm1()
+    magnitude = log_magnitude.expm1()
+    added = (magnitude - wanted).abs()
+    gain = kept / magnitude.clamp_min(1e-6)
+
+    def energy(x):
+        return x.square().sum((-2, -1)).clamp_min(1e-8)
+
+    missing = energy(kept - wanted) / energy(wanted)
+    return missing + LEAK_WEIGHT * energy(gain * added) / energy(added)

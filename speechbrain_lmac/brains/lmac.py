@@ -22,7 +22,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac import losses
 from speechbrain_lmac.brains.base import RecipeBrain
 from speechbrain_lmac.masking import Explanation, explain, mask_features
-from speechbrain_lmac.metrics.functional import explanation_metrics
+from speechbrain_lmac.metrics.explanation import explanation_metrics
 
 logger = get_logger(__name__)
 
@@ -215,9 +215,9 @@ class LMACBrain(RecipeBrain):
     def guidance(self, predictions):
         """Which clips the guidance holds for, and its value per clip.
 
-        A clip passes the gate when its masked-in spectrogram already
-        correlates with the clean one; it then gets the guidance in place of
-        the sparsity.
+        A clip passes the gate when something was added to it and its
+        masked-in spectrogram already correlates with the clean one; it then
+        gets the guidance in place of the sparsity.
         """
         mask = predictions.explanation.mask
         if predictions.clean is None:
@@ -235,7 +235,10 @@ class LMACBrain(RecipeBrain):
         )
         # Silence is flat, so it correlates with anything: it guides nothing.
         heard = clean.amax((-2, -1)) > 1e-6
-        return heard & (correlation >= hparams.crosscor_th), guidance
+        # A clip as it was would guide its mask open: away from explaining.
+        added = (log_magnitude - clean).abs().amax((-2, -1)) > 1e-6
+        gate = heard & added & (correlation >= hparams.crosscor_th)
+        return gate, guidance
 
     def note_metrics(self, predictions, target, batch, stage):
         """Per-clip metrics; in training the cheap ones alone."""

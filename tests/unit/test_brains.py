@@ -13,6 +13,7 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
 
+from speechbrain_lmac import losses
 from speechbrain_lmac.brains.base import cosine_warmup
 from speechbrain_lmac.brains.classifier import ClassifierBrain, WeightAverage
 from speechbrain_lmac.brains.lmac import LMACBrain, SparsityWeight, quality
@@ -559,15 +560,15 @@ def test_validation_is_not_heard(lmac_brain, batch16):
 
 
 def half_is_target(wavs, _generator):
-    """The even clips are clean; of the odd ones a faint tone is the target."""
+    """Of the even clips most is the target, of the odd ones a faint tone."""
     even = (torch.arange(len(wavs)) % 2 == 0)[:, None]
     time = torch.arange(wavs.shape[1]) / 16000
     tone = 0.01 * torch.sin(2 * math.pi * 7000 * time).expand_as(wavs)
-    target = torch.where(even, wavs, tone)
+    target = torch.where(even, 0.9 * wavs, tone)
     return Mixture(wavs, target, wavs - target)
 
 
-@pytest.mark.parametrize("guidance", ["binary", "distance"])
+@pytest.mark.parametrize("guidance", ["binary", "distance", "residual"])
 @pytest.mark.parametrize("domain", ["stft", "mel"])
 def test_the_gate_holds_per_clip(lmac_brain, batch16, guidance, domain):
     brain = lmac_brain(
@@ -585,14 +586,20 @@ def test_the_gate_holds_per_clip(lmac_brain, batch16, guidance, domain):
     mask = explanation.mask.detach().double()
     view = explanation.spectrum.log_magnitude
     view = (view if domain == "stft" else explanation.features).double()
+    clean = prediction.clean
+    if domain == "mel":
+        clean = brain.modules.frontend.mel(clean)
+    clean = clean.double()
     gate, _ = brain.guidance(prediction)
     # A mask of about one half everywhere correlates with its own clip, and
     # not with a tone of four bins.
     assert gate.tolist() == [True, False] * 8
     if guidance == "distance":
-        values = (mask * view - view).square().mean((1, 2))
+        values = (mask * view - clean).square().mean((1, 2))
+    elif guidance == "residual":
+        values = losses.residual_energy(mask, view, clean)
     else:
-        oracle = view >= 0.35 * view.amax((1, 2), keepdim=True)
+        oracle = clean >= 0.35 * clean.amax((1, 2), keepdim=True)
         values = -torch.where(oracle, mask, 1 - mask).log().mean((1, 2))
     l1 = mask.mean((1, 2))
     expected = (2 * values[::2].sum() + 3 * l1[1::2].sum()) / 16
@@ -620,6 +627,18 @@ def test_a_silent_target_guides_nothing(lmac_brain, batch16):
     brain = lmac_brain(finetuning=True, contamination=all_interferer)
     step(brain, batch16)
     assert brain.terms["guided"][0].item() == 0
+
+
+def test_a_clip_without_contamination_guides_nothing(lmac_brain, batch16):
+    def nothing_added(wavs, _generator):
+        return Mixture(wavs, wavs.clone(), torch.zeros_like(wavs))
+
+    brain = lmac_brain(
+        finetuning=True, contamination=nothing_added, crosscor_th=-1.0
+    )
+    step(brain, batch16)
+    assert brain.terms["guided"][0].item() == 0
+    assert brain.terms["l1"][0].item() > 0
 
 
 def test_no_guidance_without_fine_tuning(lmac_brain, batch16):

@@ -82,6 +82,20 @@ def test_guidance_binary_prefers_the_oracle():
     assert half.item() == pytest.approx(math.log(2), rel=1e-6)
 
 
+def test_guidance_residual_counts_what_is_missing_and_what_is_left():
+    clean = torch.tensor([[[2.0, 0.0], [1.0, 0.0]]])
+    added = torch.tensor([[[0.0, 3.0], [0.0, 1.0]]])
+    mixture = clean + added  # disjoint, so the ideal mask is binary
+    ideal = (clean > 0).float()
+    exact = losses.guidance_loss(ideal, mixture, clean, "residual")
+    assert exact.item() == pytest.approx(0, abs=1e-6)
+    nothing = losses.guidance_loss(ideal * 0, mixture, clean, "residual")
+    assert nothing.item() == pytest.approx(1.0)
+    all_kept = losses.guidance_loss(ideal * 0 + 1, mixture, clean, "residual")
+    left = added.expm1().square().sum() / clean.expm1().square().sum()
+    assert all_kept.item() == pytest.approx(left.item() + losses.LEAK_WEIGHT)
+
+
 @pytest.mark.parametrize(
     "term",
     [
