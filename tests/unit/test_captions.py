@@ -1,0 +1,635 @@
+"""Tests of the readers of caption data sets and of their manifests."""
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from speechbrain.dataio.dataloader import make_dataloader
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.caption_datasets import caption_datasets
+from speechbrain_lmac.data.caption_layouts import hash_split
+from speechbrain_lmac.data.caption_tables import clean_caption, read_rows
+from speechbrain_lmac.data.captions import CaptionManifests, prepare_captions
+
+CLOTHO = ("file_name", *(f"caption_{i}" for i in range(1, 6)))
+AUDIOCAPS = ("audiocap_id", "youtube_id", "start_time", "caption")
+
+
+def write_audio(root, *names, samples=400):
+    """Noise at 8 kHz: 2 * samples at the working rate."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        sf.write(root / name, rng.uniform(-1, 1, samples), 8000)
+
+
+def write_table(path, header, *rows, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoding = options.pop("encoding", "utf-8")
+    with open(path, "w", newline="", encoding=encoding) as file:
+        csv.writer(file, **options).writerows([header, *rows])
+
+
+def five(text):
+    return [f"{text}, take {i}." for i in range(1, 6)]
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+def prepare(root, **options):
+    return prepare_captions(root, root.parent / "save", **options)
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def captions(path):
+    return {clip: entry["captions"] for clip, entry in read(path).items()}
+
+
+def write_clotho(root, folder="{}", tables=""):
+    for name in ("development", "validation", "evaluation"):
+        write_table(
+            root / tables / f"clotho_captions_{name}.csv",
+            CLOTHO,
+            [f"{name}  one.wav", *five("Rain")],
+            ["same.wav", *five('A "dog"')],
+        )
+        for wav in (f"{name}  one.wav", "same.wav"):
+            write_audio(root, f"{folder.format(name)}/{wav}")
+
+
+class Records(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.text = ""
+
+    def emit(self, record):
+        self.text += record.getMessage() + "\n"
+
+
+@pytest.fixture
+def warned():
+    handler = Records()
+    logger = logging.getLogger("speechbrain_lmac.data.captions")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+# ----------------------------------------------------------- the layouts
+
+
+@pytest.mark.parametrize(
+    "folder, tables",
+    [
+        ("{}", ""),
+        ("clotho_audio_{}", ""),
+        ("clotho_audio_{0}/{0}", ""),
+        ("clotho_audio_files/{}", "clotho_csv_files"),
+    ],
+)
+def test_clotho(root, folder, tables):
+    write_clotho(root, folder, tables)
+    manifests = prepare(root)
+    for split, name in zip(
+        ("train", "valid", "test"),
+        ("development", "validation", "evaluation"),
+        strict=True,
+    ):
+        path = getattr(manifests, split)
+        where = folder.format(name)
+        # The name of one clip is in all three folders, with a clip of each.
+        assert read(path) == {
+            f"{name}  one": {
+                "wav": f"{{data_root}}/{where}/{name}  one.wav",
+                "captions": five("Rain"),
+                "duration": 0.05,
+                "num_samples": 800,
+            },
+            f"{where}/same.wav": {
+                "wav": f"{{data_root}}/{where}/same.wav",
+                "captions": five('A "dog"'),
+                "duration": 0.05,
+                "num_samples": 800,
+            },
+        }
+    assert manifests[3:] == ((), (), {})
+
+
+def test_clotho_of_one_split(root):
+    write_clotho(root)
+    manifests = prepare(root, splits="valid", layout="clotho")
+    assert manifests.train is None and manifests.test is None
+    assert list(read(manifests.valid)) == ["validation  one", "same"]
+
+
+def test_audiocaps(root):
+    write_table(
+        root / "train.csv",
+        AUDIOCAPS,
+        [1, "-aXbYcZdEfG", 30, "A man speaks, then a dog barks"],
+        [2, "bbbbbbbbbbb", 0, "Rain falls"],
+        [3, "ggone", 5, "Never heard again"],
+    )
+    rows = [
+        [4, "ccccccccccc", 10, "Someone types"],
+        [5, "dd_ddddd-dd", 20, "Wind blows"],
+        [6, "ccccccccccc", 10, "Keys  clack "],
+        [7, "ccccccccccc", 10, "Someone types"],
+    ]
+    write_table(root / "val.csv", AUDIOCAPS, *rows)
+    write_audio(
+        root,
+        "wavs/-aXbYcZdEfG_30.wav",
+        "wavs/bbbbbbbbbbb.flac",
+        "wavs/train/Yccccccccccc.wav",
+        "wavs/val/Yccccccccccc.wav",
+        "Ydd_ddddd-dd_20.wav",
+        "other.wav",
+    )
+    manifests = prepare(root)
+    assert captions(manifests.train) == {
+        "-aXbYcZdEfG_30": ["A man speaks, then a dog barks"],
+        "bbbbbbbbbbb": ["Rain falls"],
+    }
+    assert captions(manifests.valid) == {
+        "Yccccccccccc": ["Someone types", "Keys clack"],
+        "Ydd_ddddd-dd_20": ["Wind blows"],
+    }
+    wav = read(manifests.valid)["Yccccccccccc"]["wav"]
+    assert wav == "{data_root}/wavs/val/Yccccccccccc.wav"
+    assert manifests.test is None
+    assert manifests.missing == (f"ggone_5.wav\t{root / 'train.csv'}, line 4",)
+    assert manifests.uncaptioned == (
+        "other.wav",
+        "wavs/train/Yccccccccccc.wav",
+    )
+
+
+def test_audiocaps_refuses_a_file_for_two_clips(root):
+    rows = [[1, "aaa", 0, "Rain"], [2, "aaa", 10, "Wind"]]
+    write_table(root / "test.csv", AUDIOCAPS, *rows)
+    write_audio(root, "aaa.wav")
+    with pytest.raises(UserError, match="test.csv, line 3: aaa.wav is alread"):
+        prepare(root)
+    write_audio(root, "aaa_10.wav", "aaa_0.wav")
+    assert len(read(prepare(root).test)) == 2
+
+
+def test_audiocaps_refuses_to_choose_between_files(root):
+    write_table(root / "test.csv", AUDIOCAPS, [1, "aaa", 0, "Rain"])
+    write_audio(root, "x/aaa.wav", "y/aaa.wav")
+    with pytest.raises(UserError, match="found x/aaa.wav, y/aaa.wav"):
+        prepare(root)
+
+
+MACS = """\
+files:
+- filename: {0}
+  annotations:
+  - annotator_id: 1
+    sentence: birds are {{singing}}, and
+      people talk
+    tags: [birds_singing, adults_talking]
+  - annotator_id: 2
+    sentence: footsteps
+    tags: [footsteps]
+- filename: {1}
+  annotations:
+  - {{annotator_id: 1, sentence: a plane, tags: []}}
+- filename: {2}
+  annotations:
+  - {{annotator_id: 1, sentence: a plane, tags: []}}
+"""
+
+
+@pytest.mark.parametrize(
+    "folder", ["", "audio", "TAU-urban-acoustic-scenes-2019-development/audio"]
+)
+def test_macs(root, folder):
+    names = [f"park-oslo-{i}-{j}-a.wav" for i, j in ((1, 2), (1, 3), (2, 0))]
+    (root / "MACS.yaml").write_text(MACS.format(*names))
+    write_audio(root / folder, *names, "bus-oslo-1-1-a.wav")
+    manifests = prepare(root)
+    train, valid = captions(manifests.train), captions(manifests.valid)
+    assert {**train, **valid} == {
+        "park-oslo-1-2-a": [
+            "birds are {{singing}}, and people talk",
+            "footsteps",
+        ],
+        "park-oslo-1-3-a": ["a plane"],
+        "park-oslo-2-0-a": ["a plane"],
+    }
+    # Segments of one place stay together.
+    assert sorted(map(len, (train, valid))) == [1, 2]
+    assert any(
+        set(split) == {"park-oslo-1-2-a", "park-oslo-1-3-a"}
+        for split in (train, valid)
+    )
+    assert manifests.test is None
+    other = Path(folder, "bus-oslo-1-1-a.wav").as_posix()
+    assert manifests.uncaptioned == (other,)
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("files: [", "cannot be parsed"),
+        ("a: 1", "below the key files"),
+        ("files: [{annotations: []}]", "file number 1: expected a filename"),
+        ("files: [{filename: a.wav}]", r"\(a.wav\), annotation 1: expected a"),
+        (
+            "files: [{filename: a.wav, annotations: [{sentence: ' '}]}]",
+            "annotation 1: expected a sentence, found ' '",
+        ),
+        (
+            "files: [{filename: ../a.wav, annotations: [{sentence: b}]}]",
+            r"file number 1 .*'\.\.' are refused",
+        ),
+    ],
+)
+def test_mistakes_in_macs(root, text, why):
+    (root / "MACS.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"MACS.yaml.*{why}"):
+        prepare(root)
+
+
+def write_fsd50k(root):
+    write_table(
+        root / "FSD50K.ground_truth/dev.csv",
+        ("fname", "labels", "mids", "split"),
+        [64760, "Electric_guitar,Guitar,Music", "/m/02sgy", "train"],
+        [21, "Bark,Dog,Domestic_animals_and_pets", "/m/1", "val"],
+    )
+    write_table(
+        root / "FSD50K.ground_truth/eval.csv",
+        ("fname", "labels", "mids"),
+        [37199, "Rain", "/m/2"],
+    )
+    write_audio(root, "FSD50K.dev_audio/64760.wav", "FSD50K.dev_audio/21.wav")
+    write_audio(root, "FSD50K.eval_audio/37199.wav")
+
+
+def test_fsd50k(root):
+    write_fsd50k(root)
+    manifests = prepare(root)
+    assert captions(manifests.train) == {
+        "64760": ["electric guitar, guitar, music"]
+    }
+    assert captions(manifests.valid) == {
+        "21": ["bark, dog, domestic animals and pets"]
+    }
+    assert captions(manifests.test) == {"37199": ["rain"]}
+    wav = read(manifests.test)["37199"]["wav"]
+    assert wav == "{data_root}/FSD50K.eval_audio/37199.wav"
+
+
+def test_fsd50k_without_labels(root):
+    write_fsd50k(root)
+    table = root / "FSD50K.ground_truth/eval.csv"
+    table.write_text(table.read_text().replace("Rain", '", "'))
+    with pytest.raises(UserError, match="eval.csv, line 2: expected labels"):
+        prepare(root)
+
+
+def test_fsd50k_with_an_unknown_split(root):
+    write_fsd50k(root)
+    table = root / "FSD50K.ground_truth/dev.csv"
+    table.write_text(table.read_text().replace(",val", ",later"))
+    with pytest.raises(UserError, match="dev.csv, line 3: .*found 'later'"):
+        prepare(root)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_csv(root, delimiter, encoding, quoting):
+    write_table(
+        root / "captions.csv",
+        (" File", "licence", "Caption", "split"),
+        ["a.wav", "CC0", "Rain, wind; and\ta “dog”", "train"],
+        ["sub dir/b.wav", "", "Straße {x}", "test"],
+        ["a.wav", "CC0", "A\nsecond one ", "train"],
+        ["", "", "", ""],
+        delimiter=delimiter,
+        encoding=encoding,
+        quoting=quoting,
+    )
+    write_audio(root, "a.wav", "sub dir/b.wav")
+    manifests = prepare(root)
+    assert captions(manifests.train) == {
+        "a": ["Rain, wind; and a “dog”", "A second one"]
+    }
+    assert captions(manifests.test) == {"b": ["Straße {{x}}"]}
+    assert manifests.valid is None
+
+
+def test_csv_elsewhere_is_split_by_hash(root):
+    names = [f"{i}.wav" for i in range(40)]
+    table = root.parent / "mine.csv"
+    write_table(table, ("file", "caption"), *([n, "rain"] for n in names))
+    write_audio(root, *names, samples=10)
+    manifests = prepare(root, captions_file=table)
+    train, valid = read(manifests.train), read(manifests.valid)
+    split = hash_split(names)
+    assert {f"{clip}.wav" for clip in valid} == {
+        name for name in names if split[name] == "valid"
+    }
+    assert len(train) + len(valid) == 40 and manifests.test is None
+    with pytest.raises(UserError, match="test was asked for"):
+        prepare(root, captions_file=table, splits=["train", "test"])
+
+
+def test_hash_split():
+    names = [f"{i}.wav" for i in range(5000)]
+    split = hash_split(names)
+    valid = [name for name in names if split[name] == "valid"]
+    # 500 on average, with a standard deviation of 21.
+    assert 400 < len(valid) < 600
+    some = hash_split(names[:2500])
+    assert all(split[name] == some[name] for name in some)
+    for number in (2, 3, 5):
+        assert set(hash_split(names[:number]).values()) == {"train", "valid"}
+    assert hash_split(["a"]) == {"a": "train"} or hash_split(["a"]) == {
+        "a": "valid"
+    }
+
+
+FIELDS = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1
+).filter(lambda text: text.strip())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=5),
+    delimiter=st.sampled_from(",;\t"),
+    bom=st.booleans(),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_round_trip_of_a_table(tmp_path_factory, rows, delimiter, bom, quoting):
+    path = tmp_path_factory.mktemp("csv") / "captions.csv"
+    write_table(
+        path,
+        ("file", "caption"),
+        *rows,
+        delimiter=delimiter,
+        quoting=quoting,
+        encoding="utf-8-sig" if bom else "utf-8",
+    )
+    back = read_rows(path, ("file", "caption"))
+    assert [row for _, row in back] == [
+        {"file": file.strip(), "caption": caption.strip()}
+        for file, caption in rows
+    ]
+    assert [int(where.split()[-1]) for where, _ in back] == list(
+        range(2, 2 + len(rows))
+    )
+    assert all(clean_caption(r["caption"]).split() for _, r in back)
+
+
+# -------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        (b"", "line 1: .*missing: file, caption; found: none"),
+        (b"file,caption\n", "expected rows below the header"),
+        (b"file,text\na.wav,b\n", "line 1: .*missing: caption; found: file, t"),
+        (b"file,caption\na.wav,rain\na.wav, \n", "line 3: the column caption"),
+        (b"file,caption\na.wav,rain\n,wind\n", "line 3: the column file is"),
+        (b"file,caption\na.wav,rain, wind\n", "line 2: expected 2 fields"),
+        (b"file;caption\na.wav;rain; wind\n", "line 2: .*holds ';' in double"),
+        (b"file,caption\na.wav\n", "line 2: expected 2 fields .*found 1"),
+        (b'file,caption\na.wav,"rain\nb.wav,wind\n', "line 2: .*parsed"),
+        (b'file,caption\na.wav,"a "b" c"\n', "line 2: .*double quotes"),
+        (b"file,caption\na.wav,r\nb.wav,Stra\xdfe\n", "line 3: .*UTF-8.*0xdf"),
+        ("file,caption\n".encode("utf-16"), "line 1: expected text in UTF-8"),
+        (b"file,caption\n/etc/a.wav,rain\n", "line 2: .*Absolute paths"),
+        (b"file,caption\nC:\\a.wav,rain\n", "line 2: .*Absolute paths"),
+        (b"file,caption\nb/../../a.wav,rain\n", "line 2: .*'..' are refused"),
+        (b"file,caption\n..\\a.wav,rain\n", "line 2: .*'..' are refused"),
+        (
+            b"file,caption\na.wav,rain\nb.wav,x\na.wav, rain \n",
+            "line 4: the same file and caption as in .*captions.csv, line 2",
+        ),
+        (
+            b"file,caption,split\na.wav,rain,train\na.wav,wind,test\n",
+            "line 3: a.wav is already in .*captions.csv, line 2",
+        ),
+        (b"file,caption,split\na.wav,rain,dev\n", "line 2: .*found 'dev'"),
+        (b"file,caption\nb.wav,rain\n", "no audio of 1 captioned .* b.wav"),
+    ],
+)
+def test_mistakes_in_a_table(root, text, why):
+    write_audio(root, "a.wav")
+    (root / "captions.csv").write_bytes(text)
+    with pytest.raises(UserError, match=why) as error:
+        prepare(root)
+    assert str(root) in str(error.value)
+
+
+def test_mistakes_in_clotho(root):
+    write_clotho(root)
+    table = root / "clotho_captions_validation.csv"
+    rows = [["x.wav", *five("a")], ["y.wav", "a", "b", "", "d", "e"]]
+    write_table(table, CLOTHO, *rows)
+    with pytest.raises(UserError, match="validation.csv, line 3: .*caption_3"):
+        prepare(root)
+    write_table(table, CLOTHO[:-1], ["x.wav", "a", "b", "c", "d"])
+    with pytest.raises(UserError, match="validation.csv, .*missing: caption_5"):
+        prepare(root)
+    write_table(table, CLOTHO, ["same.wav", *five("a")], rows[0], rows[0])
+    with pytest.raises(UserError, match="line 4: validation/x.wav is already"):
+        prepare(root)
+    table.unlink()
+    with pytest.raises(UserError, match="valid was asked for"):
+        prepare(root, splits=["valid", "test"])
+
+
+def test_no_audio_names_the_layout(root):
+    write_clotho(root, "somewhere/{}")
+    with pytest.raises(UserError, match="no audio of 6 .*clotho_audio_devel"):
+        prepare(root)
+
+
+def test_a_split_without_audio(root):
+    write_clotho(root)
+    for wav in (root / "evaluation").iterdir():
+        wav.unlink()
+    assert prepare(root).test is None
+    with pytest.raises(UserError, match="test was asked for"):
+        prepare(root, splits=("train", "test"))
+
+
+def test_choice_of_the_layout(root):
+    with pytest.raises(UserError, match="no captions found; .*\n.*clotho: "):
+        prepare(root)
+    with pytest.raises(UserError, match="expected MACS.yaml with the audio"):
+        prepare(root, layout="macs")
+    with pytest.raises(UserError, match="`layout`: .*got 'wavcaps'"):
+        prepare(root, layout="wavcaps")
+    with pytest.raises(UserError, match="there is no such folder"):
+        prepare(root / "absent")
+    with pytest.raises(UserError, match="unknown: dev"):
+        prepare(root, splits="dev")
+    with pytest.raises(UserError, match="absent.csv: .*cannot be read"):
+        prepare(root, captions_file=root / "absent.csv")
+    write_clotho(root)
+    (root / "MACS.yaml").touch()
+    with pytest.raises(UserError, match="several layouts: clotho, macs"):
+        prepare(root)
+    assert prepare(root, layout="clotho").train
+
+
+# --------------------------------------------------- what does not match
+
+
+def test_unmatched_are_listed_and_named(root, warned):
+    names = [f"{i:02}.wav" for i in range(13)]
+    rows = [[name, "rain"] for name in ("a.wav", *names)]
+    write_table(root / "captions.csv", ("file", "caption"), *rows)
+    write_audio(root, "a.wav", "b.wav", "c/d.wav", samples=10)
+    manifests = prepare(root)
+    assert len(manifests.missing) == 13
+    assert manifests.uncaptioned == ("b.wav", "c/d.wav")
+    save = root.parent / "save"
+    listed = (save / "captions_without_audio.txt").read_text().splitlines()
+    assert listed == list(manifests.missing)
+    assert listed[12] == f"12.wav\t{root / 'captions.csv'}, line 15"
+    assert (save / "audio_without_captions.txt").read_text() == (
+        "b.wav\nc/d.wav\n"
+    )
+    assert "13 captioned files do not exist" in warned.text
+    assert "09.wav" in warned.text and "10.wav" not in warned.text
+    assert "2 audio files have no caption" in warned.text
+    write_audio(root, *names, samples=10)
+    assert prepare(root).missing == ()
+    assert not (save / "captions_without_audio.txt").exists()
+
+
+def test_audio_behind_links_is_found(root):
+    write_audio(root.parent / "disk", "a.wav")
+    (root / "linked").symlink_to(root.parent / "disk")
+    (root.parent / "disk/round").symlink_to(root)
+    rows = [["linked/a.wav", "rain"]]
+    write_table(root / "captions.csv", ("file", "caption"), *rows)
+    assert prepare(root).uncaptioned == ()
+
+
+def test_broken_audio(root):
+    rows = [["a.wav", "rain", "train"], ["b.wav", "wind", "train"]]
+    rows = [*rows, ["c.wav", "wind", "test"]]
+    write_table(root / "captions.csv", ("file", "caption", "split"), *rows)
+    write_audio(root, "a.wav", "c.wav")
+    (root / "b.wav").write_bytes(b"no audio")
+    with pytest.raises(UserError, match="1 of 3 clips cannot be used"):
+        prepare(root)
+    manifests = prepare(root, skip_broken_audio=True)
+    assert list(read(manifests.train)) == ["a"]
+    assert list(manifests.broken) == [str(root / "b.wav")]
+    (root / "c.wav").write_bytes(b"no audio")
+    with pytest.raises(UserError, match="no clip of test can be used"):
+        prepare(root, skip_broken_audio=True)
+
+
+class CountingCache(AudioCache):
+    count = 0
+
+    def __call__(self, path):
+        self.count += 1
+        return super().__call__(path)
+
+
+def test_manifests_are_kept_until_something_changes(root):
+    write_clotho(root)
+    audio = CountingCache()
+    first = prepare(root, audio=audio)
+    assert audio.count == 6
+    assert prepare(root, audio=audio) == first and audio.count == 6
+    table = root / "clotho_captions_development.csv"
+    table.write_text(table.read_text().replace("Rain", "Hail"))
+    prepare(root, audio=audio)
+    assert audio.count == 12
+    assert captions(first.train)["development  one"] == five("Hail")
+    prepare(root, audio=audio, splits="train")
+    assert audio.count == 14
+
+
+def test_nothing_is_written_in_the_data_folder(root):
+    write_fsd50k(root)
+    with pytest.raises(UserError, match="inside the data folder"):
+        prepare_captions(root, root / "save")
+
+
+# ------------------------------------------------------------- data sets
+
+
+def batches(datasets, split):
+    loader = getattr(datasets, f"{split}_loader")
+    return list(make_dataloader(getattr(datasets, split), **loader))
+
+
+def test_data_sets(root):
+    write_clotho(root)
+    (root / "development/same.wav").unlink()
+    write_audio(root, "development/same.wav", samples=1000)
+    manifests = prepare(root)
+    datasets = caption_datasets(
+        manifests, root, AudioCache(), length=1200, batch_size=2
+    )
+    (batch,) = batches(datasets, "train")
+    assert batch.sig.data.shape == (2, 1200)
+    # Captions of a clip stay together, however many they are.
+    assert sorted(batch.captions) == sorted([five("Rain"), five('A "dog"')])
+    (batch,) = batches(datasets, "valid")
+    assert batch.id == ["validation  one", "validation/same.wav"]
+    assert batch.sig.data.shape == (2, 1200)
+
+
+def test_data_sets_of_whole_clips_and_missing_splits(root):
+    write_clotho(root)
+    write_audio(root, "validation/same.wav", samples=500)
+    manifests = prepare(root, splits=["train", "valid"])
+    datasets = caption_datasets(
+        manifests, root, AudioCache(), length=None, batch_size=8
+    )
+    assert datasets.test is None and datasets.test_loader is None
+    lengths = [batch.sig.data.shape for batch in batches(datasets, "valid")]
+    assert lengths == [(1, 800), (1, 1000)]
+
+
+def test_braces_and_data_root(root):
+    write_table(
+        root / "captions.csv",
+        ("file", "caption", "split"),
+        ["{a}.wav", "rain {x}", "test"],
+    )
+    write_audio(root, "{a}.wav")
+    manifests = prepare(root)
+    datasets = caption_datasets(
+        CaptionManifests(None, None, manifests.test),
+        root,
+        AudioCache(),
+        length=None,
+        batch_size=1,
+    )
+    (batch,) = batches(datasets, "test")
+    assert batch.captions == [["rain {x}"]] and batch.id == ["{a}"]
+    assert batch.sig.data.shape == (1, 800)

@@ -1,0 +1,206 @@
+"""Tests of the prompts: templates, wordings and labels as captions."""
+
+import json
+
+import pytest
+from speechbrain.dataio.dataloader import make_dataloader
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.caption_datasets import caption_datasets
+from speechbrain_lmac.data.captions import CaptionManifests
+from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.prompts import (
+    HELD_OUT_TEMPLATES,
+    TRAIN_TEMPLATES,
+    class_prompts,
+    fill,
+    labels_as_captions,
+    paraphrases,
+    prompt_table,
+    readable,
+)
+from speechbrain_lmac.data.synthetic import CATEGORIES
+from speechbrain_lmac.data.wordings import WORDINGS
+
+ESC50 = """
+dog rooster pig cow frog cat hen insects sheep crow rain sea_waves
+crackling_fire crickets chirping_birds water_drops wind pouring_water
+toilet_flush thunderstorm crying_baby sneezing clapping breathing coughing
+footsteps laughing brushing_teeth snoring drinking_sipping door_wood_knock
+mouse_click keyboard_typing door_wood_creaks can_opening washing_machine
+vacuum_cleaner clock_alarm clock_tick glass_breaking helicopter chainsaw siren
+car_horn engine train church_bells airplane fireworks hand_saw
+""".split()
+URBANSOUND8K = """
+air_conditioner car_horn children_playing dog_bark drilling engine_idling
+gun_shot jackhammer siren street_music
+""".split()
+SETS = {"esc50": ESC50, "us8k": URBANSOUND8K, "built-in": CATEGORIES}
+WHICH = ("train", "held_out", "paraphrase")
+
+
+def prompts_of(table):
+    return [prompt for prompts in table.values() for prompt in prompts]
+
+
+def test_every_class_has_wordings():
+    assert [len(classes) for classes in SETS.values()] == [50, 10, 10]
+    assert set(WORDINGS) == {*ESC50, *URBANSOUND8K, *CATEGORIES}
+    for name in WORDINGS:
+        names, sentences, held_out = paraphrases(name)
+        assert names[0] == name.replace("_", " ")
+        assert len(names) >= 3 and len(sentences) >= 1 and len(held_out) >= 2
+        every = (*names, *sentences, *held_out)
+        assert len(set(every)) == len(every)
+        assert all(text == " ".join(text.split()) for text in every)
+        assert all(text == text.lower() and text for text in every)
+
+
+def test_held_out_wordings_are_nobodys_training_wordings():
+    train, held_out = set(), set()
+    for name in WORDINGS:
+        wordings = paraphrases(name)
+        train.update(wordings.names, wordings.sentences)
+        held_out.update(wordings.held_out)
+    assert not train & held_out
+
+
+def test_templates_are_disjoint():
+    assert not set(TRAIN_TEMPLATES) & set(HELD_OUT_TEMPLATES)
+    templates = (*TRAIN_TEMPLATES, *HELD_OUT_TEMPLATES)
+    assert all(template.count("{}") == 1 for template in templates)
+
+
+@pytest.mark.parametrize("tested", SETS)
+def test_no_prompt_of_a_test_is_trained_on(tested):
+    trained = set(prompts_of(prompt_table(list(WORDINGS))))
+    for which in ("held_out", "paraphrase"):
+        assert not trained & set(prompts_of(prompt_table(SETS[tested], which)))
+
+
+@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("classes", SETS.values(), ids=SETS)
+def test_a_prompt_stands_for_one_class(classes, which):
+    table = prompt_table(classes, which)
+    assert list(table) == list(classes)
+    prompts = prompts_of(table)
+    assert len(set(prompts)) == len(prompts)
+
+
+def test_prompt_table_by_hand():
+    assert prompt_table(["dog", "dog_bark"], "held_out") == {
+        "dog": [t.format("dog") for t in HELD_OUT_TEMPLATES],
+        "dog_bark": [t.format("dog bark") for t in HELD_OUT_TEMPLATES],
+    }
+    assert prompt_table(["dog"]) == {
+        "dog": [
+            template.format(name)
+            for name in ("dog", "dog barking", "puppy barking")
+            for template in TRAIN_TEMPLATES
+        ]
+        + ["a dog barks"]
+    }
+
+
+def test_unknown_classes_stand_for_themselves():
+    assert paraphrases("My_dog") == (("My dog",), (), ())
+    assert prompt_table(["My_dog"], "paraphrase") == {"My_dog": ["My dog"]}
+    assert prompt_table(["x"])["x"] == [t.format("x") for t in TRAIN_TEMPLATES]
+
+
+def test_known_classes_in_other_spellings():
+    assert (
+        paraphrases("Sea waves").held_out == paraphrases("sea_waves").held_out
+    )
+    assert paraphrases("Sea waves").names[0] == "Sea waves"
+
+
+def test_class_prompts():
+    assert class_prompts(["dog", "door_wood_knock"]) == [
+        "this is a sound of dog",
+        "this is a sound of door wood knock",
+    ]
+    assert class_prompts(["{0}"], "a {} {b}") == ["a {0} {b}"]
+
+
+@pytest.mark.parametrize("template", ["a sound", "{} or {}", "{0}", ""])
+def test_wrong_templates(template):
+    with pytest.raises(UserError, match="exactly one {} for the class"):
+        class_prompts(["dog"], template)
+    with pytest.raises(UserError, match="exactly one"):
+        fill(template, "dog")
+
+
+@pytest.mark.parametrize(
+    "classes", [["dog", "dog"], ["sea_waves", "rain", "Sea waves"]]
+)
+def test_classes_of_one_prompt_are_refused(classes):
+    with pytest.raises(UserError, match=f"'{classes[-1]}' have the same"):
+        class_prompts(classes)
+    with pytest.raises(UserError, match="have the same prompt"):
+        prompt_table(classes)
+
+
+def test_mistakes():
+    with pytest.raises(UserError, match="the name of a class but got '_'"):
+        readable("_")
+    with pytest.raises(ValueError, match="a sequence of class names"):
+        class_prompts("dog")
+    with pytest.raises(ValueError, match="train, held_out or paraphrase"):
+        prompt_table(["dog"], "test")
+
+
+def test_labels_as_captions(tmp_path):
+    entries = {
+        "a": {"wav": "{data_root}/a.wav", "class_string": "dog"},
+        "b": {"wav": "{data_root}/b.wav", "class_string": "a {{b}}"},
+        "c": {"wav": "{data_root}/c.wav", "class_string": "dog"},
+    }
+    captioned = labels_as_captions(entries)
+    assert [captioned[clip]["captions"] for clip in "abc"] == [
+        prompt_table(["dog"])["dog"],
+        [template.replace("{}", "a {{b}}") for template in TRAIN_TEMPLATES],
+        prompt_table(["dog"])["dog"],
+    ]
+    assert "captions" not in entries["a"]
+    assert captioned["a"]["wav"] == "{data_root}/a.wav"
+    path, saved = tmp_path / "in.json", tmp_path / "out.json"
+    path.write_text(json.dumps(entries))
+    assert labels_as_captions(path, save_as=saved) == captioned
+    assert json.loads(saved.read_text()) == captioned
+
+
+def test_labels_as_captions_of_a_wrong_manifest(tmp_path):
+    path = tmp_path / "in.json"
+    with pytest.raises(UserError, match="in.json: expected a manifest"):
+        labels_as_captions(path)
+    path.write_text("[")
+    with pytest.raises(UserError, match="in.json: expected a manifest"):
+        labels_as_captions(path)
+    path.write_text('{"x": {"wav": "x.wav", "captions": []}}')
+    with pytest.raises(UserError, match="in.json: .*entry x, found wav, capt"):
+        labels_as_captions(path)
+
+
+def test_a_labelled_data_set_as_caption_data(synthetic_folder, tmp_path):
+    labelled = prepare_esc50(synthetic_folder, tmp_path, dataset="built-in")
+    paths = [
+        tmp_path / f"{split}_captions.json" for split in ("train", "valid")
+    ]
+    for manifest, path in zip(labelled, paths, strict=False):
+        labels_as_captions(manifest, save_as=path)
+    datasets = caption_datasets(
+        CaptionManifests(*paths, None),
+        synthetic_folder,
+        AudioCache(),
+        length=8000,
+        batch_size=20,
+    )
+    (batch,) = make_dataloader(datasets.valid, **datasets.valid_loader)
+    assert batch.sig.data.shape == (20, 8000)
+    known = prompt_table(CATEGORIES)
+    valid = json.loads(labelled.valid.read_text())
+    assert batch.captions == [
+        known[valid[clip]["class_string"]] for clip in batch.id
+    ]
