@@ -66,7 +66,13 @@ class ClassifierBrain(RecipeBrain):
     ``average``, a second one of the same shape that holds the moving average
     of the weights: the one that is validated, tested and kept.
     Hyperparameters: ``augment`` (an ``Augmenter`` or None), ``ema_decay``.
+
+    A subclass may train another kind of model, named by ``trained``, if it
+    says how that classifies (:meth:`classify`).
     """
+
+    #: Name of the module that is trained.
+    trained = "classifier"
 
     def __init__(self, modules, *args, **kwargs):
         modules["average"].requires_grad_(False)
@@ -75,7 +81,7 @@ class ClassifierBrain(RecipeBrain):
     def on_fit_start(self):
         """Recover; a fresh start averages from the initial weights."""
         super().on_fit_start()
-        trained = self.modules.classifier
+        trained = self.modules[self.trained]
         self.average = WeightAverage(
             getattr(trained, "module", trained),
             self.modules.average,
@@ -88,7 +94,36 @@ class ClassifierBrain(RecipeBrain):
         """Logits and soft labels of a batch."""
         batch = batch.to(self.device)
         wavs, target = batch.sig.data, batch.label.data[:, 0]
-        n_classes = self.hparams.out_n_neurons
+        features, labels = self.augmented(
+            wavs, target, self.hparams.out_n_neurons, stage
+        )
+        if stage == sb.Stage.TRAIN:
+            return self.modules.classifier(features).logits, labels
+        return self.classify(features), labels
+
+    def classify(self, features):
+        """Logits of the averaged model, (..., batch, classes)."""
+        return self.modules.average(features).logits
+
+    def augmented(self, wavs, target, n_classes, stage):
+        """Features and soft labels of a batch; in training, augmented.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Shape (batch, samples).
+        target : torch.Tensor
+            Class indices, shape (batch,).
+        n_classes : int
+            Number of classes.
+        stage : speechbrain.Stage
+            Training is augmented, with sounds of no class in addition.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            log1p mel features and class probabilities, as many.
+        """
         augment = self.hparams.augment if stage == sb.Stage.TRAIN else None
         labels = torch.nn.functional.one_hot(target, n_classes).float()
         with torch.no_grad():
@@ -98,9 +133,7 @@ class ClassifierBrain(RecipeBrain):
             features = frontend.mel(frontend(wavs).log_magnitude)
             if augment is not None:
                 features = augment.features(features)
-        train = stage == sb.Stage.TRAIN
-        model = self.modules.classifier if train else self.modules.average
-        return model(features).logits, labels
+        return features, labels
 
     def compute_objectives(self, predictions, batch, stage):
         """Cross-entropy against the soft labels; accuracy per clip."""
@@ -147,10 +180,10 @@ class ClassifierBrain(RecipeBrain):
         wavs = noise * torch.logspace(-2, -0.5, 8)[:, None]
         wavs = torch.cat([torch.zeros_like(wavs[:1]), wavs]).to(self.device)
         features = frontend.mel(frontend(wavs).log_magnitude)
-        top = self.modules.average(features).logits.softmax(1).amax(1)
+        top = self.classify(features).softmax(-1).amax(-1)
         return {
-            "silence": float(top[0]),
-            "white_noise": float(top[1:].max()),
+            "silence": float(top[..., 0].max()),
+            "white_noise": float(top[..., 1:].max()),
         }
 
     def on_fit_batch_end(self, batch, outputs, loss, should_step):

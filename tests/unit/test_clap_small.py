@@ -1,0 +1,662 @@
+"""Tests of the small CLAP: words, towers, folder and training."""
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from speechbrain import Stage
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.train_logger import FileTrainLogger
+
+from speechbrain_lmac.brains.clap import (
+    ClapBrain,
+    TextGroups,
+    held_out_prompts,
+    warm_up_texts,
+)
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.clap.small import (
+    INITIAL_SCALE,
+    SmallClap,
+    load_small_clap,
+    save_small_clap,
+)
+from speechbrain_lmac.classifiers.clap.words import (
+    HashedEmbedding,
+    TextTower,
+    hashed,
+    split_words,
+    stable_hash,
+    trigrams,
+)
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.augment import Augmenter
+from speechbrain_lmac.data.caption_datasets import caption_datasets
+from speechbrain_lmac.data.captions import CaptionManifests
+from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.prompts import labels_as_captions, prompt_table
+
+CLASSES = ["siren", "clock_tick", "rain", "engine"]
+LENGTH = 16000  # samples of a training clip
+CPU = {"device": "cpu", "noprogressbar": True}
+SMALL = {"embed_dim": 32, "channels": (8, 8, 16, 16, 32), "dropout": 0.0}
+PROMPTS = ["dog", "rain falling", "a siren wails"]
+
+
+def small(learnt=PROMPTS):
+    clap = SmallClap(**SMALL)
+    clap.learn_words(learnt)
+    clap.center_on(learnt)
+    return clap.eval()
+
+
+# --- words ---
+
+
+def test_words_by_hand():
+    assert split_words(" A dog's bark; über-LOUD\n") == [
+        "a",
+        "dog",
+        "s",
+        "bark",
+        "über",
+        "loud",
+    ]
+    assert split_words("?! _ ...") == []
+    assert trigrams("a") == ["#a#"]
+    assert trigrams("dog") == ["#do", "dog", "og#"]
+
+
+def test_hashes_are_the_same_in_every_process():
+    code = (
+        "from speechbrain_lmac.classifiers.clap.words import stable_hash;"
+        "print(stable_hash('helicopter'))"
+    )
+    # Python's own hash would depend on this seed.
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONHASHSEED": "17", "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(found.stdout) == stable_hash("helicopter") == 2774541906
+
+
+def test_hashed_texts_by_hand():
+    words, grams = hashed(["Dog!", "a dog"])
+    dog, a = stable_hash("dog"), stable_hash("a")
+    assert words.tolist() == [[dog, 0], [a, dog]]
+    letters = [stable_hash(g) for g in ("#do", "dog", "og#")]
+    assert grams.tolist() == [
+        [letters, [0, 0, 0]],
+        [[stable_hash("#a#"), 0, 0], letters],
+    ]
+
+
+def test_a_row_belongs_to_the_hash_that_came_first():
+    table = HashedEmbedding(8, 4)
+    table.claim([3])
+    table.claim([11, 4])  # 11 would have the row of 3
+    vectors, known = table(torch.tensor([[3, 11], [4, 0]]))
+    assert known.tolist() == [[True, False], [True, False]]
+    assert torch.equal(vectors[0, 0], table.weight[3])
+    assert torch.equal(vectors[~known], torch.zeros(2, 4))
+    _, known = table(torch.tensor([3, 4]), dropout=1.0)
+    assert not known.any()
+
+
+def test_frequent_words_get_the_rows():
+    tower = TextTower(8, n_words=1, n_trigrams=4)
+    tower.learn_words(["rain", "dog dog", "siren"])
+    assert tower.words.owner.tolist() == [stable_hash("dog")]
+
+
+def test_words_that_nobody_knows_are_passed_over():
+    tower = TextTower(8).eval()
+    tower.learn_words(["dog", "rain"])
+    with torch.no_grad():
+        one, other, nothing = tower(*hashed(["dog", "zzz dog qqq", "zzz"]))
+    assert torch.allclose(one, other, atol=1e-6)
+    assert torch.allclose(nothing, tower.project.bias)
+
+
+def test_padding_changes_no_text():
+    clap = small()
+    together = clap.encode_text(["dog", "heavy rain falling on a tin roof"])
+    assert torch.allclose(together[:1], clap.encode_text(["dog"]), atol=1e-6)
+
+
+def test_case_and_punctuation_change_no_text():
+    clap = small()
+    one, other = clap.encode_text(["a siren wails", "A SIREN, wails!"])
+    assert torch.equal(one, other)
+
+
+# --- the model ---
+
+
+def test_size_and_shapes():
+    clap = SmallClap()
+    sizes = [
+        sum(p.numel() for p in part.parameters())
+        for part in (clap.audio, clap.text)
+    ]
+    assert 350_000 < sizes[0] < 450_000 and 250_000 < sizes[1] < 350_000
+    clap.learn_words(PROMPTS)
+    text = clap.encode_text(PROMPTS)
+    assert text.shape == (3, clap.embed_dim) and not text.requires_grad
+    assert torch.allclose(text.norm(dim=1), torch.ones(3))
+    assert clap.logit_scale.item() == pytest.approx(INITIAL_SCALE, rel=1e-5)
+    assert clap.max_tokens == 32 and clap.source
+
+
+@pytest.mark.parametrize("frames", [1, 20, 87, 301])
+def test_any_length_and_gradients(frames):
+    clap = small()
+    features = torch.rand(2, frames, 80, requires_grad=True)
+    embedding, hidden = clap.embed(features)
+    assert torch.allclose(embedding.norm(dim=1), torch.ones(2), atol=1e-5)
+    assert [h.shape[1] for h in hidden] == list(clap.hidden_channels)
+    used = max(frames, clap.audio.min_frames)
+    for h, stride in zip(hidden, clap.hidden_strides, strict=True):
+        assert abs(h.shape[2] - used / stride) < 1
+    embedding[:, 0].sum().backward()
+    assert features.grad.abs().sum() > 0
+    silence, _ = clap.embed(torch.zeros(1, frames, 80))
+    assert torch.isfinite(silence).all()
+
+
+def test_wrong_features():
+    with pytest.raises(ValueError, match=r"\(batch, frames, 80\)"):
+        small().embed(torch.rand(2, 50, 64))
+
+
+def test_the_scale_is_clamped():
+    clap = small()
+    for raw, expected in ((-1.0, 1.0), (9.0, 100.0)):
+        clap.log_scale.data.fill_(raw)
+        assert clap.logit_scale.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_texts_are_centred():
+    clap = small()
+    raw = clap.text(*hashed(PROMPTS)).detach()
+    expected = F.normalize(raw - raw.mean(0), dim=1)
+    assert torch.allclose(clap.encode_text(PROMPTS), expected, atol=1e-6)
+    # In training, on the mean of the step.
+    clap.train()
+    clap.text.dropout = 0.0
+    other = hashed(["dog", "a siren wails"])
+    raw = raw[[0, 2]]
+    expected = F.normalize(raw - raw.mean(0), dim=1)
+    assert torch.allclose(clap.embed_hashed(*other), expected, atol=1e-6)
+
+
+def test_texts_are_encoded_alike_in_training_mode():
+    clap = small()
+    before = clap.encode_text(PROMPTS)
+    clap.train()
+    assert torch.equal(clap.encode_text(PROMPTS), before)
+    assert clap.text.training
+
+
+@pytest.mark.parametrize(
+    "texts, message",
+    [
+        ([], "at least one text"),
+        (["dog", "  "], "with a word, got '  '"),
+        (["?!"], "with a word"),
+        ([3], "with a word, got 3"),
+        (["word " * 33], "33 words; the text encoder takes 32"),
+        ("dog", "a list of texts"),
+    ],
+)
+def test_texts_that_cannot_be_read(texts, message):
+    with pytest.raises(UserError, match=message):
+        small().encode_text(texts)
+    assert small().encode_text(["word " * 32]).shape == (1, 32)
+
+
+def test_freeze_is_for_good():
+    clap = small().freeze()
+    clap.train()
+    assert not any(module.training for module in clap.modules())
+    assert not any(p.requires_grad for p in clap.parameters())
+
+
+def test_the_zero_shot_classifier_takes_it():
+    clap = small()
+    classifier = ZeroShotClassifier(clap, PROMPTS, ("{}", "we hear {}"))
+    features = torch.rand(2, 90, 80, requires_grad=True)
+    output = classifier(features)
+    audio, _ = clap.embed(features)
+    expected = clap.logit_scale * audio @ classifier.text_embeddings.T
+    assert torch.allclose(output.logits, expected)
+    assert output.logits.abs().max() <= clap.logit_scale
+    output.logits.sum().backward()
+    assert features.grad.abs().sum() > 0
+    classifier.train()
+    assert not clap.training
+
+
+# --- its folder ---
+
+
+def test_a_folder_gives_the_same_model(tmp_path):
+    clap = small()
+    clap.source = "elsewhere"
+    folder = save_small_clap(tmp_path / "clap", clap, PROMPTS, seed=3)
+    info = json.loads((folder / "clap.json").read_text())
+    assert info["architecture"]["embed_dim"] == 32
+    assert info["fingerprint"] == fingerprint(clap)
+    assert (info["n_texts"], info["seed"]) == (3, 3)
+    again = save_small_clap(tmp_path / "b", clap, [*PROMPTS[::-1], "dog"])
+    other = json.loads((again / "clap.json").read_text())
+    assert other["texts_hash"] == info["texts_hash"]
+    loaded = load_small_clap(folder)
+    assert loaded.frozen and loaded.source == str(folder)
+    texts = ["a barking dog", "falling rain"]
+    assert torch.equal(loaded.encode_text(texts), clap.encode_text(texts))
+    features = torch.rand(1, 60, 80)
+    assert torch.equal(loaded.embed(features)[0], clap.embed(features)[0])
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "clap.ckpt",
+        "clap.json",
+    ]
+
+
+def test_the_folder_knows_the_front_end(tmp_path):
+    clap = SmallClap(
+        **SMALL, frontend_settings={"n_mels": 40, "sample_rate": 8000}
+    )
+    folder = save_small_clap(tmp_path, clap, PROMPTS)
+    frontend = load_small_clap(folder).build_frontend()
+    assert (frontend.n_mels, frontend.sample_rate) == (40, 8000)
+
+
+def spoil(path, **changes):
+    info = json.loads(path.read_text())
+    info.update(changes)
+    info = {key: value for key, value in info.items() if value is not None}
+    path.write_text(json.dumps(info))
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda f: (f / "clap.json").unlink(), "there is no .*clap.json"),
+        (lambda f: (f / "clap.ckpt").unlink(), "no checkpoint .*clap.ckpt"),
+        (lambda f: (f / "clap.json").write_text("{"), "no valid JSON"),
+        (lambda f: (f / "clap.json").write_text("[]"), "expected format 1"),
+        (
+            lambda f: spoil(f / "clap.json", architecture=None),
+            "no architecture",
+        ),
+        (lambda f: spoil(f / "clap.json", format=9), "format 1 .*found 9"),
+        (
+            lambda f: spoil(f / "clap.json", architecture={"layers": 3}),
+            "cannot build .*layers",
+        ),
+        (
+            lambda f: spoil(f / "clap.json", architecture={"embed_dim": 16}),
+            "another model than SmallClap: .*shapes",
+        ),
+        (lambda f: (f / "clap.ckpt").write_bytes(b"x"), "not a readable"),
+    ],
+)
+def test_a_damaged_folder(tmp_path, damage, message):
+    folder = save_small_clap(tmp_path, small(), PROMPTS)
+    damage(folder)
+    with pytest.raises(UserError, match=f"(?s)`zero_shot`: .*{message}"):
+        load_small_clap(folder, key="zero_shot")
+
+
+# --- groups of texts, and texts alone ---
+
+
+def test_groups_of_texts():
+    groups = TextGroups([["a", "b"], ["c"], ["a", "b"], ["d", "b"]])
+    assert len(groups) == 3
+    assert groups.texts() == ["a", "b", "c", "d"]
+    assert groups.texts(2) == ["a", "c"]
+    assert groups.numbers([["d", "b"], ("a", "b")]).tolist() == [2, 0]
+
+
+def test_groups_are_drawn_with_those_of_the_batch():
+    groups = TextGroups([[str(k)] for k in range(9)])
+    for _ in range(20):
+        drawn = groups.draw(5, torch.tensor([7, 2])).tolist()
+        assert drawn[:2] == [7, 2] and len(set(drawn)) == 5
+    assert sorted(groups.draw(50).tolist()) == list(range(9))
+    assert groups.draw(1, torch.tensor([7, 2])).tolist() == [7, 2]
+    others = {tuple(groups.draw(5).tolist()) for _ in range(20)}
+    assert len(others) > 10
+
+
+def test_texts_are_drawn_without_repetition_while_they_last():
+    groups = TextGroups([["a", "b", "c"], ["d"]])
+    for _ in range(20):
+        texts = groups.draw_texts(torch.tensor([1, 0]), 3)
+        assert texts[:3] == ["d"] * 3 and sorted(texts[3:]) == ["a", "b", "c"]
+        texts = groups.draw_texts(torch.tensor([0]), 4)
+        assert set(texts) == {"a", "b", "c"} and len(texts) == 4
+
+
+def test_held_out_prompts_in_the_order_of_the_classes():
+    found = held_out_prompts(["dog", "ring_of_saturn"])
+    assert [len(prompts) for prompts in found.values()] == [3, 2]
+    assert found["template"][1] == [
+        "somewhere there is dog",
+        "somewhere there is ring of saturn",
+    ]
+    # The second has no wording but its own.
+    assert found["paraphrase"] == [
+        ["a barking dog", "ring of saturn"],
+        ["the bark of a dog", "ring of saturn"],
+    ]
+
+
+def test_texts_alone_teach_new_wordings():
+    """Wordings that training never saw find their class, in principle."""
+    classes = ["dog", "rain", "siren", "engine", "clock_tick", "sneezing"]
+    table = prompt_table(classes)
+    groups = TextGroups(table.values())
+    clap = SmallClap(**SMALL)
+    clap.learn_words(groups.texts())
+    state = torch.random.get_rng_state()
+    loss = warm_up_texts(clap, groups, steps=80, lr=0.01, seed=1)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    # Each text has two that belong to it: ln 2 is the least.
+    assert math.log(2) < loss < math.log(2) + 0.3
+    clap.center_on(groups.texts())
+    clap.eval()
+    bank = torch.stack([clap.encode_text(g).mean(0) for g in groups.groups])
+    right = []
+    for k, held_out in enumerate(prompt_table(classes, "paraphrase").values()):
+        right += (clap.encode_text(held_out) @ bank.T).argmax(1) == k
+    assert len(right) == 12 and sum(right) >= 11
+
+
+def test_the_warm_up_is_reproducible():
+    groups = TextGroups([["a dog", "barking"], ["rain", "drops"]])
+    states = []
+    for chance in (1, 2):
+        torch.manual_seed(0)
+        clap = small()
+        torch.manual_seed(chance)
+        warm_up_texts(clap, groups, steps=2, lr=0.01, seed=5)
+        states.append(fingerprint(clap))
+    assert states[0] == states[1]
+    assert math.isnan(warm_up_texts(small(), groups, 0, 0.01, 5))
+
+
+# --- training ---
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_folder, tmp_path_factory):
+    """Four classes: 24 training clips, 8 for validation, 8 for the test."""
+    audio = AudioCache()
+    save = tmp_path_factory.mktemp("manifests")
+    labelled = prepare_esc50(
+        synthetic_folder, save, classes=CLASSES, audio=audio
+    )
+    paths = {}
+    for split in ("train", "valid", "test"):
+        paths[split] = save / f"{split}_captions.json"
+        labels_as_captions(getattr(labelled, split), save_as=paths[split])
+    return caption_datasets(
+        CaptionManifests(**paths),
+        synthetic_folder,
+        audio,
+        length=LENGTH,
+        batch_size=8,
+    )
+
+
+def classes_of(dataset):
+    entries = (dataset.data[clip] for clip in dataset.data_ids)
+    return list(dict.fromkeys(entry["class_string"] for entry in entries))
+
+
+@pytest.fixture
+def brain(tmp_path, data):
+    """Makes a ClapBrain; changes are hyperparameters."""
+
+    def make(epochs=2, groups=None, prompts=None, **changes):
+        trained, average = SmallClap(**SMALL), SmallClap(**SMALL)
+        counter = EpochCounter(epochs)
+        hparams = {
+            "lr": 0.003,
+            "number_of_epochs": epochs,
+            "valid_interval": 1,
+            "ckpt_metric": "score",
+            "ckpt_mode": "max",
+            "train_logger": FileTrainLogger(str(tmp_path / "train_log.txt")),
+            "epoch_counter": counter,
+            "augment": Augmenter(crop_s=0.75),
+            "ema_decay": 0.9,
+            "groups_per_step": 3,
+            "texts_per_group": 2,
+            "warmup_steps": 5,
+            "warmup_lr": 0.01,
+            "seed": 1234,
+            **changes,
+        }
+        checkpointer = Checkpointer(
+            tmp_path / "save",
+            {"clap": trained, "average": average, "counter": counter},
+        )
+        if prompts is None:
+            prompts = held_out_prompts(classes_of(data.train))
+        return ClapBrain(
+            groups or TextGroups.of(data.train),
+            prompts,
+            modules={
+                "frontend": trained.build_frontend(),
+                "clap": trained,
+                "average": average,
+            },
+            opt_class=partial(torch.optim.AdamW, lr=0.003),
+            hparams=hparams,
+            run_opts=CPU,
+            checkpointer=checkpointer,
+        )
+
+    return make
+
+
+def fit(brain, data):
+    brain.fit(
+        brain.hparams.epoch_counter,
+        data.train,
+        data.valid,
+        train_loader_kwargs=dict(data.train_loader),
+        valid_loader_kwargs=dict(data.valid_loader),
+    )
+    return brain
+
+
+def test_a_step_by_hand(brain, data):
+    brain = brain(augment=None)
+    batch = PaddedBatch([data.train[k] for k in (0, 8, 1)])
+    brain.on_stage_start(Stage.TRAIN, 1)
+    audio, text, scale, same = brain.compute_forward(batch, Stage.TRAIN)
+    groups = brain.groups.numbers(batch.captions).tolist()
+    assert audio.shape == (3, 32)
+    assert text.shape[0] == same.shape[1] == 2 * max(3, len(set(groups)))
+    # Two texts of each clip's own group, and the same for the same group.
+    assert same.sum(1).tolist() == [2.0, 2.0, 2.0]
+    for i, one in enumerate(groups):
+        for j, other in enumerate(groups):
+            assert torch.equal(same[i], same[j]) == (one == other)
+    assert scale == brain.modules.clap.logit_scale
+
+
+def test_a_text_of_two_groups_belongs_to_both(brain, data):
+    train = captioned(data.train)
+    for k, texts in enumerate((["rain", "drops"], ["rain"], ["a dog"])):
+        train.data[train.data_ids[k]]["captions"] = texts
+    brain = brain(
+        augment=None,
+        groups=TextGroups.of(train),
+        prompts={},
+        groups_per_step=1,
+    )
+    batch = PaddedBatch([train[k] for k in range(3)])
+    brain.on_stage_start(Stage.TRAIN, 1)
+    same = brain.compute_forward(batch, Stage.TRAIN)[3]
+    # Columns: rain and drops in some order, twice rain, twice a dog.
+    rain, rest = (0, 1) if same[1, 0] else (1, 0)
+    expected = torch.zeros(3, 6)
+    expected[0, [rain, rest, 2, 3]] = 1
+    expected[1, [rain, 2, 3]] = 1
+    expected[2, [4, 5]] = 1
+    assert torch.equal(same, expected)
+
+
+def test_sounds_of_no_class_belong_to_all_alike(brain, data):
+    augment = Augmenter(crop_s=0.5, unknown_share=0.5, label_smoothing=0.0)
+    brain = brain(augment=augment, groups_per_step=4)
+    batch = PaddedBatch([data.train[k] for k in range(8)])
+    brain.on_stage_start(Stage.TRAIN, 1)
+    prediction = brain.compute_forward(batch, Stage.TRAIN)
+    same = prediction[3]
+    assert same.shape == (12, 8)
+    assert torch.equal(same[8:], torch.full((4, 8), 0.25))
+    assert torch.isfinite(
+        brain.compute_objectives(prediction, batch, Stage.TRAIN)
+    )
+
+
+def test_two_epochs_and_the_test(brain, data):
+    brain = brain()
+    before = fingerprint(brain.modules.clap)
+    fit(brain, data)
+    assert fingerprint(brain.modules.clap) != before
+    metrics = brain.evaluate_best(data.test, data.test_loader)
+    assert {"accuracy", "template_accuracy", "paraphrase_accuracy"} <= set(
+        metrics
+    )
+    assert all(math.isfinite(value) for value in metrics.values())
+    for name in ("silence", "white_noise"):
+        assert 0.25 <= metrics[name] <= 1
+    # The best checkpoint carries its centre: texts are centred exactly.
+    average = brain.modules.average
+    texts = brain.groups.texts()
+    center = average.center.clone()
+    average.center_on(texts)
+    assert torch.allclose(center, average.center, atol=1e-6)
+    assert center.abs().max() > 0
+
+
+def test_every_prompt_set_is_measured(brain, data):
+    brain = brain(augment=None)
+    fit(brain, data)
+    metrics = brain.evaluate_best(data.test, data.test_loader)
+    batch = PaddedBatch([data.test[k] for k in range(len(data.test))])
+    names = classes_of(data.train)
+    entries = [data.test.data[clip]["class_string"] for clip in batch.id]
+    target = torch.tensor([names.index(name) for name in entries])
+    frontend, average = brain.modules.frontend, brain.modules.average
+    features = frontend.mel(frontend(batch.sig.data).log_magnitude)
+    with torch.no_grad():
+        audio, _ = average.embed(features)
+    accuracies = []
+    for prompts in held_out_prompts(names)["template"]:
+        nearest = (audio @ average.encode_text(prompts).T).argmax(1)
+        accuracies.append((nearest == target).float().mean())
+    assert metrics["template_accuracy"] == pytest.approx(
+        float(sum(accuracies) / 3), abs=1e-6
+    )
+
+
+def test_the_warm_up_comes_once(brain, data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "speechbrain_lmac.brains.clap.warm_up_texts",
+        lambda clap, *_: seen.append(fingerprint(clap)),
+    )
+    make = brain
+    fit(make(epochs=1), data)
+    fit(make(epochs=2), data)  # goes on after the first epoch
+    assert len(seen) == 1
+
+
+def test_it_learns(brain, data):
+    brain = brain(augment=None)
+    brain.on_fit_start()
+    brain.modules.train()
+    brain.on_stage_start(Stage.TRAIN, 1)
+    batch = PaddedBatch([data.train[k] for k in range(0, 24, 2)])
+    losses = [float(brain.fit_batch(batch)) for _ in range(25)]
+    least = 0.5 * (math.log(2) + math.log(3))  # of what belongs together
+    assert losses[-1] - least < 0.5 * (losses[0] - least)
+
+
+def captioned(dataset):
+    """A copy whose clips have captions of their own."""
+    dataset = copy.deepcopy(dataset)
+    for k, clip in enumerate(dataset.data_ids):
+        dataset.data[clip]["captions"] = [f"sound {k}", f"noise {k}"]
+    return dataset
+
+
+def test_captions_are_retrieved(brain, data):
+    """Without classes a clip's own captions are to be found."""
+    train, valid = captioned(data.train), captioned(data.valid)
+    groups = TextGroups.of(train)
+    assert len(groups) == 24
+    brain = brain(epochs=1, groups=groups, prompts={})
+    fit(brain, data._replace(train=train, valid=valid))
+    assert brain.heard is groups  # they hold those of the validation
+    other = TextGroups([["unheard of"]])
+    assert brain._unless_known(other) is other
+
+
+# --- the recipe ---
+
+
+def test_the_recipe_on_a_table_of_captions(recipe, synthetic_folder, tmp_path):
+    """Without a test split, and with a scale of its own for the windows."""
+    clips = sorted((synthetic_folder / "audio").iterdir())[:12]
+    rows = [
+        f"audio/{clip.name},sound number {k},{'valid' if k > 7 else 'train'}"
+        for k, clip in enumerate(clips)
+    ]
+    table = tmp_path / "mine.csv"
+    table.write_text("\n".join(["file,caption,split", *rows]))
+    done = recipe(
+        "../CLAP_ZS/train_clap_small.py",
+        "../../CLAP_ZS/hparams/clap_small.yaml",
+        f"--data_folder={synthetic_folder}",
+        "--layout=csv",
+        f"--captions_file={table}",
+        "--number_of_epochs=1",
+        "--batch_size=4",
+        "--signal_length_s=1",
+        "--crop_s=0.5",
+        "--hop_length=20",
+        "--warmup_steps=2",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "tested on the validation split" in done.stdout + done.stderr
+    folder = tmp_path / "results/clap_small/1234/clap"
+    clap = load_small_clap(folder)
+    assert clap.build_frontend().hop_samples == 320
+    assert clap.encode_text(["sound number 3"]).shape == (1, 128)
+    info = json.loads((folder / "clap.json").read_text())
+    assert info["n_texts"] == 8 and info["classes"] == []
+    assert 0 <= info["test"]["accuracy"] <= 1
