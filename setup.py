@@ -48,9 +48,14 @@ setup(
         "tqdm>=4.42",
     ],
     extras_require={
-        "clap": ["transformers>=4.40"],
+        "clap": ["huggingface-hub", "transformers>=4.40"],
         # Apart from clap: it holds numpy below 2, so Python below 3.13.
-        "laion": ["laion-clap>=1.1.6", "torchvision", "transformers>=4.40"],
+        "laion": [
+            "huggingface-hub",
+            "laion-clap>=1.1.6",
+            "torchvision",
+            "transformers>=4.40",
+        ],
         "tensorboard": ["tensorboard"],
         "dev": [
             "codespell",

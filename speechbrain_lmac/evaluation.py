@@ -1,68 +1,29 @@
 """The evaluator: methods x conditions -> per-clip metrics.
 
 A condition's clips are made, transformed and classified once, whatever the
-number of methods; a method only turns them into masks. Each mask is scored on
-the masked spectrogram, and on the sound that people hear: resynthesised and
-read back.
+number of methods; a method only turns them into masks, once for all protocols
+and metrics. Each mask is scored on the masked spectrogram, and on the sound
+that people hear: resynthesised and read back.
 
 Authors
  * The speechbrain_lmac authors 2026
 """
-
-from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
-from speechbrain_lmac.decoders import mel_to_linear
-from speechbrain_lmac.masking import (
-    explain,
-    mask_features,
-    restore_loudness,
-)
+from speechbrain_lmac.masking import explain
 from speechbrain_lmac.methods import (
+    NEED_SOURCES,
+    TRAINED_NAMES,
     ClipBatch,
     build_methods,
     check_protocols,
-    under_protocol,
 )
-from speechbrain_lmac.metrics.curves import area, insertion_deletion
-from speechbrain_lmac.metrics.functional import (
-    average_drop,
-    average_gain,
-    average_increase,
-    explanation_metrics,
-    faithfulness,
-    input_fidelity,
-)
-from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
 from speechbrain_lmac.metrics.stats import ClipStats
-
-
-class Scored(NamedTuple):
-    """A method's masks for a batch, their sounds and what they score.
-
-    Attributes
-    ----------
-    values : dict
-        Metric name to per-clip values.
-    mask : torch.Tensor
-        Shape (batch, frames, bins or bands).
-    masked_in_wavs, masked_out_wavs : torch.Tensor
-        Shape (batch, samples).
-    probs, masked_in_probs, masked_out_probs : torch.Tensor
-        Shape (batch, classes).
-    """
-
-    values: dict
-    mask: torch.Tensor
-    masked_in_wavs: torch.Tensor
-    masked_out_wavs: torch.Tensor
-    probs: torch.Tensor
-    masked_in_probs: torch.Tensor
-    masked_out_probs: torch.Tensor
+from speechbrain_lmac.scoring import Scorer
 
 
 class Evaluator:
@@ -84,14 +45,23 @@ class Evaluator:
         Some of :data:`speechbrain_lmac.methods.PROTOCOLS`; a method's mask is
         computed once for all.
     curve_steps : int
-        Steps of the insertion and deletion curves, whose areas are then
-        scored, too (under the published protocol); 0 leaves them out.
+        Steps of the insertion and deletion curves, whose points and areas are
+        then scored, too; 0 leaves them out.
     batch_size : int
         Clips of equal length are explained together; no score depends on it.
     seed : int
         For methods that draw.
     device : str
         Where to compute.
+    ad_variant : str
+        ``speechbrain`` adds AD as that toolkit computes it.
+    decoders : dict of str to torch.nn.Module or None
+        Further trained decoders: :data:`speechbrain_lmac.methods.
+        TRAINED_METHODS` by name.
+    attribution : dict of str to dict or None
+        Options of attribution methods by name.
+    heard : bool
+        Whether to score the resynthesised sounds, too.
     """
 
     def __init__(
@@ -106,25 +76,52 @@ class Evaluator:
         batch_size=16,
         seed=1234,
         device="cpu",
+        ad_variant="definition",
+        decoders=None,
+        attribution=None,
+        heard=True,
     ):
         self.frontend = frontend.to(device)
         self.classifier = classifier.to(device)
         self.decoder = decoder.to(device).eval()
         self.mask_domain = mask_domain
-        self.spread = mel_to_linear(self.frontend.mel_matrix)
+        decoders = {
+            name: other.to(device).eval()
+            for name, other in (decoders or {}).items()
+        }
         self.methods = build_methods(
-            methods, self.classifier, self.frontend, mask_domain
+            methods,
+            self.classifier,
+            self.frontend,
+            mask_domain,
+            decoders,
+            attribution,
         )
         check_protocols(protocols)
         self.protocols = list(protocols)
-        self.curve_steps = curve_steps
+        self.scorer = Scorer(
+            self.frontend,
+            self.classifier,
+            mask_domain,
+            curve_steps,
+            ad_variant,
+            heard,
+        )
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
 
     @torch.no_grad()
     def evaluate(
-        self, clips, labels, contaminated, on_scored=None, progressbar=True
+        self,
+        clips,
+        labels,
+        contaminated,
+        on_scored=None,
+        progressbar=True,
+        done=None,
+        on_batch=None,
+        revisit=(),
     ):
         """Score every method on every clip.
 
@@ -138,10 +135,19 @@ class Evaluator:
             Whether the clips have an interferer; then the clean source is
             known and the separation figures are computed, too.
         on_scored : callable or None
-            Called with (method, clip, k, mixture, scored): a ConditionClip,
-            its place in the batch, its Mixture, the batch's Scored.
+            Called with (row, clip, k, mixture, scored): the row's name, a
+            ConditionClip, its place in the batch, its Mixture, the batch's
+            Scored.
         progressbar : bool
             Show one.
+        done : dict of str to ClipStats or None
+            Rows of an interrupted evaluation of the same clips: whole batches
+            that they hold are not scored again.
+        on_batch : callable or None
+            Called with the rows so far after every batch that was scored.
+        revisit : set of str
+            Clips that ``on_scored`` wants to see under the trained decoder,
+            scored before or not.
 
         Returns
         -------
@@ -149,44 +155,57 @@ class Evaluator:
             Per method, and ``method@protocol`` for other protocols than the
             published; methods that are not defined here are left out.
         """
-        stats = {}
+        stats = {
+            row_key(name, protocol): (done or {}).get(
+                row_key(name, protocol), ClipStats()
+            )
+            for name in self.methods
+            if contaminated or name not in NEED_SOURCES
+            for protocol in self.protocols
+        }
         lengths = [clip.num_samples for clip in clips]
         batches = list(SameLengthBatchSampler(lengths, self.batch_size))
         for indices in tqdm(
             batches, desc="explaining", disable=not progressbar
         ):
             chosen = [clips[i] for i in indices]
-            made = [clip.make() for clip in chosen]
-            mixture = Mixture(
-                *(
-                    torch.stack(part).to(self.device)
-                    for part in zip(*made, strict=True)
-                )
-            )
-            truth = torch.tensor(
-                [labels[clip.class_string] for clip in chosen],
-                device=self.device,
-            )
-            batch = self._prepare(chosen, mixture, contaminated)
-            for name, method in self.methods.items():
-                mask = method(batch)
-                if mask is None:
-                    continue
-                curves = self._curves(mask, batch)
-                for protocol in self.protocols:
-                    scored = self._score(mask, batch, mixture, truth, protocol)
+            missing = self._missing(stats, chosen, revisit)
+            if not missing:
+                continue
+            batch, made = self._make(chosen, labels, contaminated)
+            for name, protocols in missing.items():
+                mask = self.methods[name](batch)
+                scored = self.scorer(mask, batch, protocols)
+                for protocol, found in scored.items():
                     key = row_key(name, protocol)
-                    if protocol == "published":
-                        scored.values.update(curves)
-                    stats.setdefault(key, ClipStats()).append(
-                        batch.ids, scored.values
-                    )
+                    if batch.ids[0] not in stats[key]:
+                        stats[key].append(batch.ids, found.values)
                     for k, clip in enumerate(chosen if on_scored else []):
-                        on_scored(key, clip, k, made[k], scored)
+                        on_scored(key, clip, k, made[k], found)
+            if on_batch is not None:
+                on_batch(stats)
         return stats
 
-    def _prepare(self, chosen, mixture, contaminated):
+    def _missing(self, stats, chosen, revisit):
+        """Methods and their protocols that a batch still wants."""
+        missing = {}
+        seen_again = any(clip.id in revisit for clip in chosen)
+        for key, scores in stats.items():
+            name, protocol = split_key(key)
+            again = seen_again and key in TRAINED_NAMES
+            if again or any(clip.id not in scores for clip in chosen):
+                missing.setdefault(name, []).append(protocol)
+        return missing
+
+    def _make(self, chosen, labels, contaminated):
         """All that the methods share for a batch, computed once."""
+        made = [clip.make() for clip in chosen]
+        mixture = Mixture(
+            *(
+                torch.stack(part).to(self.device)
+                for part in zip(*made, strict=True)
+            )
+        )
         explanation = explain(
             mixture.mixture, self.frontend, self.classifier, self.decoder
         )
@@ -196,7 +215,7 @@ class Evaluator:
                 self.frontend(mixture.target),
                 self.frontend(mixture.interferer),
             )
-        return ClipBatch(
+        batch = ClipBatch(
             [clip.id for clip in chosen],
             explanation,
             sources,
@@ -204,24 +223,13 @@ class Evaluator:
             self._in_domain(explanation.spectrum),
             self.seed,
             self._classify,
+            mixture,
+            torch.tensor(
+                [labels[clip.class_string] for clip in chosen],
+                device=self.device,
+            ),
         )
-
-    def _curves(self, mask, batch):
-        """Areas under the insertion and deletion curves, if asked for."""
-        if not self.curve_steps:
-            return {}
-        curves = insertion_deletion(
-            mask,
-            batch.input_features,
-            lambda x: self._classify(x).logits.float().softmax(1),
-            batch.explanation.output.logits.argmax(1),
-            self.curve_steps,
-            batch.clip_seeds(),
-        )
-        return {
-            "insertion_auc": area(curves.insertion),
-            "deletion_auc": area(curves.deletion),
-        }
+        return batch, made
 
     def _classify(self, inputs):
         """Features in the mask's domain to the classifier's output."""
@@ -235,73 +243,6 @@ class Evaluator:
             return spectrum.log_magnitude
         return self.frontend.mel(spectrum.log_magnitude)
 
-    def _probs(self, features):
-        return self.classifier(features).logits.float().softmax(1)
-
-    def _score(self, mask, batch, mixture, truth, protocol):
-        """All metrics of a method's masks for a batch."""
-        mask = under_protocol(mask, protocol, batch)
-        spectrum = batch.explanation.spectrum
-        probs = batch.explanation.output.logits.float().softmax(1)
-        target = probs.argmax(1)
-        masked = mask_features(
-            mask,
-            spectrum.log_magnitude,
-            self.frontend,
-            self.mask_domain,
-            batch.explanation.features,
-        )
-        gain, wavs_in, wavs_out = self._resynthesize(mask, spectrum, mixture)
-        kept = masked.masked_in
-        if protocol == "loudness":
-            kept = restore_loudness(kept, batch.explanation.features)
-            wavs_in = restore_level(wavs_in, mixture.mixture)
-        masked_in = self._probs(kept)
-        masked_out = self._probs(masked.masked_out)
-        heard_in, heard_out = (
-            self._probs(self.frontend.mel(self.frontend(w).log_magnitude))
-            for w in (wavs_in, wavs_out)
-        )
-        values = {"accuracy": (target == truth).float()}
-        values |= explanation_metrics(
-            probs, masked_in, masked_out, mask, target
-        )
-        values |= heard_metrics(probs, heard_in, heard_out, target)
-        agree = masked_in.argmax(1) == heard_in.argmax(1)
-        values["agreement_wav"] = agree.float()
-        if batch.sources is not None:
-            for name, source in zip(
-                ("target_kept", "interferer_kept"), batch.sources, strict=True
-            ):
-                power = source.stft.abs().square()
-                values[name] = energy_kept(gain, power)
-            values["SI-SDR_gain"] = si_sdr_gain(
-                wavs_in, mixture.mixture, mixture.target
-            )
-        return Scored(
-            values,
-            mask,
-            wavs_in,
-            wavs_out,
-            probs,
-            masked_in,
-            masked_out,
-        )
-
-    def _resynthesize(self, mask, spectrum, mixture):
-        """Gain of the mask, and the sounds of masked-in and masked-out."""
-        if self.mask_domain == "mel":
-            mask = mask @ self.spread
-        num_samples = mixture.mixture.shape[1]
-        log_magnitude, stft = spectrum.log_magnitude, spectrum.stft
-        gain = self.frontend.gain(log_magnitude, mask)
-        rest = self.frontend.gain(log_magnitude, 1 - mask)
-        return (
-            gain,
-            self.frontend.resynthesize(stft, gain, num_samples),
-            self.frontend.resynthesize(stft, rest, num_samples),
-        )
-
 
 def row_key(method, protocol):
     """Name of a method under a protocol: the method alone if published.
@@ -314,57 +255,13 @@ def row_key(method, protocol):
     return method if protocol == "published" else f"{method}@{protocol}"
 
 
-def restore_level(wavs, reference):
-    """Amplify waveforms to the energy of others; silence stays silent.
+def split_key(key):
+    """Method and protocol of a :func:`row_key`.
 
     Example
     -------
-    >>> restore_level(torch.tensor([[0.0, 1.0]]), torch.tensor([[2.0, 0.0]]))
-    tensor([[0., 2.]])
+    >>> split_key("ig"), split_key("ig@equal_mean")
+    (('ig', 'published'), ('ig', 'equal_mean'))
     """
-    norm = wavs.norm(dim=1, keepdim=True)
-    gain = reference.norm(dim=1, keepdim=True) / norm.clamp_min(1e-6)
-    return torch.where(norm > 1e-6, wavs * gain, wavs)
-
-
-#: Probabilities that differ by less are equal as heard: the way through the
-#: waveform and back costs a few float32 digits.
-ROUND_TRIP = 1e-4
-
-
-def heard_metrics(probs, masked_in_probs, masked_out_probs, target):
-    """The faithfulness metrics on what is heard, with the suffix ``_wav``.
-
-    A change of less than ``ROUND_TRIP`` is none: else half of the clips would
-    count as an increase (AI) when nothing is masked at all.
-
-    Arguments
-    ---------
-    probs : torch.Tensor
-        On the clip, shape (batch, classes).
-    masked_in_probs, masked_out_probs : torch.Tensor
-        On explanation and rest after resynthesis, same shape.
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        Per-clip values.
-
-    Example
-    -------
-    >>> p = torch.tensor([[0.8, 0.2]])
-    >>> values = heard_metrics(p, p, 1 - p, torch.tensor([0]))
-    >>> round(values["FF_wav"].item(), 2), values["Fid-In_wav"].item()
-    (0.6, 1.0)
-    """
-    same = (masked_in_probs - probs).abs() < ROUND_TRIP
-    masked_in_probs = torch.where(same, probs, masked_in_probs)
-    return {
-        "AI_wav": average_increase(probs, masked_in_probs, target),
-        "AD_wav": average_drop(probs, masked_in_probs, target),
-        "AG_wav": average_gain(probs, masked_in_probs, target),
-        "FF_wav": faithfulness(probs, masked_out_probs, target),
-        "Fid-In_wav": input_fidelity(masked_in_probs, target),
-    }
+    method, _, protocol = key.partition("@")
+    return method, protocol or "published"

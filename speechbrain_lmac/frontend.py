@@ -140,6 +140,48 @@ class FrontEnd(torch.nn.Module):
         """
         return torch.log1p(torch.expm1(log_magnitude) @ self.mel_matrix)
 
+    def linear(self, compressed):
+        """Amplitudes from values of the domain where masks act: ``expm1``.
+
+        Arguments
+        ---------
+        compressed : torch.Tensor
+            ``log1p`` magnitudes or mel features, any shape, >= 0.
+
+        Returns
+        -------
+        torch.Tensor
+            Same shape, >= 0: a gain of the waveform is a factor of them.
+        """
+        return torch.expm1(compressed)
+
+    def compress(self, amplitude):
+        """The inverse of :meth:`linear`: ``log1p``.
+
+        Example
+        -------
+        >>> frontend, x = FrontEnd(), torch.rand(3)
+        >>> torch.allclose(frontend.compress(frontend.linear(x)), x)
+        True
+        """
+        return torch.log1p(amplitude)
+
+    def own_frames(self, x, num_samples):
+        """Frames that belong to clips: all, as nothing is added to them here.
+
+        Arguments
+        ---------
+        x : torch.Tensor
+            Spectra or masks, shape (batch, frames, bins).
+        num_samples : int
+            Samples of the clips.
+
+        Returns
+        -------
+        torch.Tensor
+        """
+        return x
+
     def gain(self, log_magnitude, mask):
         """Linear gain that a mask on the log-magnitude stands for.
 

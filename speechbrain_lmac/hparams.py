@@ -52,7 +52,7 @@ def load_hparams(hparams_file, overrides=None):
     {'l_in_w': 5, 'twice': 10}
     """
     tree = _read_tree(hparams_file)
-    changes = _read_overrides(overrides)
+    changes = read_overrides(overrides)
     for key, value in changes.items():
         _check_known(hparams_file, tree, key)
         _check_kind(hparams_file, f"--{key}", tree[key], value)
@@ -114,8 +114,28 @@ def _path_error(err, hparams_file, changes):
     return UserError(message + advice)
 
 
-def _read_overrides(overrides):
-    """Read overrides to a mapping, values that are missing refused."""
+def read_overrides(overrides):
+    """Read overrides to a mapping, values that are missing refused.
+
+    Arguments
+    ---------
+    overrides : str or dict or None
+        YAML text, or values by key.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    UserError
+        If the text is no YAML mapping, or a key has no value.
+
+    Example
+    -------
+    >>> dict(read_overrides("lr: 0.1"))
+    {'lr': 0.1}
+    """
     if not overrides:
         return {}
     if not isinstance(overrides, str):
@@ -183,7 +203,8 @@ def _check_kind(hparams_file, name, default, value):
     ):
         return
     if isinstance(default, dict) and isinstance(value, dict):
-        for key in value:
+        # An empty mapping in the file is there to be filled.
+        for key in value if default else ():
             _check_known(hparams_file, default, key)
             _check_kind(
                 hparams_file, f"{name}[{key}]", default[key], value[key]

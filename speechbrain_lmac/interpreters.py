@@ -29,6 +29,9 @@ logger = get_logger(__name__)
 
 INFO_FILE = "interpreter.json"
 
+#: Hyperparameters that fix the grid on which masks lie.
+FRONTEND_KEYS = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels")
+
 
 class Interpreter(NamedTuple):
     """A trained interpreter, ready to explain.
@@ -235,3 +238,90 @@ def load_interpreter(folder, key="interpreter", **overrides):
         source / LABELS_FILE,
         hparams,
     )
+
+
+def load_others(interpreter, folder, names, folders=None):
+    """Load the methods that are trained interpreters of their own.
+
+    Arguments
+    ---------
+    interpreter : Interpreter
+        The one that is evaluated; the others must explain its classifier, in
+        its mask domain and through its front end.
+    folder : str or pathlib.Path
+        Its folder, beside which the others are looked for: for
+        ``results/lmac_small/1234`` in ``results/lmac_small_ft/1234`` and
+        ``results/l2i_small/1234``.
+    names : sequence of str
+        Methods to load.
+    folders : dict of str to (str or None) or None
+        Folders that stand elsewhere, by name.
+
+    Returns
+    -------
+    dict of str to Interpreter
+
+    Raises
+    ------
+    UserError
+        If one is missing, or does not fit.
+    """
+    loaded = {}
+    for name in names:
+        key = f"{name}_folder"
+        given = (folders or {}).get(name)
+        source = Path(given or sibling_folder(folder, name))
+        if not given and not (source / INFO_FILE).is_file():
+            raise UserError(
+                f"`methods`: {name} needs a trained interpreter of its own. "
+                f"There is none in {source}; train one (see the README of the "
+                f"recipe), give its folder as --{key}, or leave {name} out."
+            )
+        check_belongs(source, interpreter.classifier.parts(), key)
+        other = load_interpreter(source, key)
+        check_same_views(interpreter, other, key)
+        loaded[name] = other
+    return loaded
+
+
+def sibling_folder(folder, name):
+    """Where a run of another method stands by custom.
+
+    Example
+    -------
+    >>> str(sibling_folder("results/lmac_small/1234", "lmac_ft"))
+    'results/lmac_small_ft/1234'
+    >>> str(sibling_folder("results/lmac_small/1234", "l2i"))
+    'results/l2i_small/1234'
+    """
+    experiment, seed = Path(folder).parent, Path(folder).name
+    stem, _, suffix = name.partition("_")
+    renamed = experiment.name.replace("lmac", stem, 1)
+    renamed += f"_{suffix}" if suffix else ""
+    return experiment.with_name(renamed) / seed
+
+
+def check_same_views(interpreter, other, key):
+    """Refuse an interpreter whose masks lie on another grid.
+
+    Arguments
+    ---------
+    interpreter, other : Interpreter
+        To be compared.
+    key : str
+        Hyperparameter that named the other's folder.
+
+    Raises
+    ------
+    UserError
+        If mask domain or front end differ.
+    """
+    for fact in ("mask_domain", *FRONTEND_KEYS):
+        ours = interpreter.hparams.get(fact)
+        theirs = other.hparams.get(fact)
+        if ours != theirs:
+            raise UserError(
+                f"`{key}`: its `{fact}` is {theirs}, but that of the "
+                f"interpreter which is evaluated is {ours}; their masks "
+                "cannot be compared. Train both with the same value."
+            )

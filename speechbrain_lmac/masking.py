@@ -47,7 +47,7 @@ def explain(wavs, frontend, classifier, decoder):
     classifier : AudioClassifier
         The frozen classifier.
     decoder : callable
-        ``decoder(hidden, num_frames) -> logits``.
+        As for :func:`decode_mask`.
 
     Returns
     -------
@@ -67,10 +67,39 @@ def explain(wavs, frontend, classifier, decoder):
         spectrum = frontend(wavs)
         features = frontend.mel(spectrum.log_magnitude)
         output = classifier(features)
-    logits = decoder(output.hidden, features.shape[1])
-    return Explanation(
-        spectrum, features, output, torch.sigmoid(logits.float())
-    )
+    mask = decode_mask(decoder, output, features.shape[1])
+    return Explanation(spectrum, features, output, mask)
+
+
+def decode_mask(decoder, output, num_frames):
+    """A decoder's mask for what a classifier said of some clips.
+
+    Arguments
+    ---------
+    decoder : callable
+        ``decoder(hidden, num_frames) -> logits``, or an object with a method
+        ``mask(output, num_frames)`` where a mask depends on more than the
+        hidden maps: on the class (L2I) or on a prompt.
+    output : ClassifierOutput
+        Of the clips.
+    num_frames : int
+        Frames of the mask.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (batch, num_frames, bins), in [0, 1].
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> output = SimpleNamespace(hidden=torch.zeros(2, 1, 1))
+    >>> decode_mask(lambda h, n: h.expand(2, n, 3), output, 5).unique()
+    tensor([0.5000])
+    """
+    if hasattr(decoder, "mask"):
+        return decoder.mask(output, num_frames)
+    return torch.sigmoid(decoder(output.hidden, num_frames).float())
 
 
 class MaskedFeatures(NamedTuple):
@@ -181,18 +210,21 @@ def match_mean(mask, target_mean, iterations=40):
     return torch.exp(log_mask * power).view_as(mask)
 
 
-def restore_loudness(masked, features):
+def restore_loudness(masked, features, frontend):
     """Amplify masked features until they hold the clip's energy again.
 
-    log1p features are not scale-invariant: a mask that merely attenuates
-    changes the classifier's answer. What is left of the difference between
-    two methods after this is not loudness.
+    Classifiers are not scale-invariant: a mask that merely attenuates
+    changes their answer. What is left of the difference between two methods
+    after this is not loudness.
 
     Arguments
     ---------
     masked, features : torch.Tensor
-        log1p mel magnitudes of the explanation and of the clip, shape
+        The classifier's input for the explanation and for the clip, shape
         (batch, frames, bands).
+    frontend : FrontEnd
+        Knows how the input follows from mel amplitudes (``linear``,
+        ``compress``).
 
     Returns
     -------
@@ -202,13 +234,54 @@ def restore_loudness(masked, features):
 
     Example
     -------
-    >>> x = torch.rand(1, 4, 3)
+    >>> from speechbrain_lmac.frontend import FrontEnd
+    >>> frontend, x = FrontEnd(), torch.rand(1, 4, 3)
     >>> quiet = torch.log1p(0.1 * torch.expm1(x))
-    >>> torch.allclose(restore_loudness(quiet, x), x, atol=1e-5)
+    >>> torch.allclose(restore_loudness(quiet, x, frontend), x, atol=1e-5)
     True
     """
-    linear = masked.expm1()
+    linear = frontend.linear(masked)
     left = linear.square().sum((1, 2), keepdim=True)
-    energy = features.expm1().square().sum((1, 2), keepdim=True)
+    energy = frontend.linear(features).square().sum((1, 2), keepdim=True)
     gain = (energy / left.clamp_min(1e-12)).sqrt()
-    return torch.where(left > 1e-12, (linear * gain).log1p(), masked)
+    restored = frontend.compress(linear * gain)
+    return torch.where(left > 1e-12, restored, masked)
+
+
+def listen(mask, spectrum, frontend, num_samples, spread=None):
+    """The gain that a mask stands for, and the sound that is left under it.
+
+    Arguments
+    ---------
+    mask : torch.Tensor
+        Shape (batch, frames, bins or bands), in [0, 1].
+    spectrum : Spectrum
+        Of the clips.
+    frontend : FrontEnd
+        Made the spectrum.
+    num_samples : int
+        Length of the waveforms to return: the clips' own.
+    spread : torch.Tensor or None
+        :func:`speechbrain_lmac.decoders.mel_to_linear` for masks on mel
+        bands, shape (bands, bins).
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Gains (batch, frames, bins) in [0, 1] and waveforms (batch,
+        num_samples).
+
+    Example
+    -------
+    >>> from speechbrain_lmac.frontend import FrontEnd
+    >>> frontend, wavs = FrontEnd(), torch.rand(1, 4000)
+    >>> spectrum = frontend(wavs)
+    >>> ones = torch.ones_like(spectrum.log_magnitude)
+    >>> gain, heard = listen(ones, spectrum, frontend, 4000)
+    >>> torch.allclose(heard, wavs, atol=1e-4)
+    True
+    """
+    if spread is not None:
+        mask = mask @ spread
+    gain = frontend.gain(spectrum.log_magnitude, mask)
+    return gain, frontend.resynthesize(spectrum.stft, gain, num_samples)

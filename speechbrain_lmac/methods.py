@@ -20,7 +20,7 @@ from speechbrain_lmac.attribution import (
 )
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.decoders import mel_to_linear
-from speechbrain_lmac.masking import match_mean
+from speechbrain_lmac.masking import decode_mask, match_mean
 
 
 class ClipBatch(NamedTuple):
@@ -43,6 +43,10 @@ class ClipBatch(NamedTuple):
     forward : callable
         From features in the mask's domain to a ``ClassifierOutput``, with
         gradients.
+    mixture : Mixture or None
+        The waveforms, each (batch, samples).
+    truth : torch.Tensor or None
+        Index of each clip's true class, shape (batch,).
     """
 
     ids: list
@@ -52,6 +56,12 @@ class ClipBatch(NamedTuple):
     input_features: torch.Tensor
     seed: int
     forward: object
+    mixture: tuple | None = None
+    truth: torch.Tensor | None = None
+
+    def probs(self):
+        """Class probabilities on the clips, shape (batch, classes)."""
+        return self.explanation.output.logits.float().softmax(1)
 
     def clip_seeds(self):
         """One seed per clip, from the evaluation's seed and the clip's id."""
@@ -85,8 +95,9 @@ def random_mask(clips):
 def ideal(clips):
     """The known source's ratio mask, in the domain where masks act.
 
-    ``log1p|S| / log1p|X|``, at most 1: under it the explanation has the
-    source's own magnitudes. None for clips without contamination.
+    ``log1p|S| / log1p|X|``, or ``|S| / |X|`` for CLAP models, at most 1:
+    under it the explanation has the source's own magnitudes. None for clips
+    without contamination.
     """
     if clips.target_features is None:
         return None
@@ -94,7 +105,27 @@ def ideal(clips):
     return ratio.clamp(0.0, 1.0)
 
 
-def attribution_method(name, classifier, frontend, mask_domain):
+def decoder_method(decoder):
+    """A further trained decoder as a function of a :class:`ClipBatch`.
+
+    Arguments
+    ---------
+    decoder : torch.nn.Module
+        As for :func:`speechbrain_lmac.masking.decode_mask`.
+
+    Returns
+    -------
+    callable
+    """
+
+    def method(clips):
+        output = clips.explanation.output
+        return decode_mask(decoder, output, clips.input_features.shape[1])
+
+    return method
+
+
+def attribution_method(name, classifier, frontend, mask_domain, **options):
     """A gradient or activation method as a function of a :class:`ClipBatch`.
 
     Arguments
@@ -107,6 +138,8 @@ def attribution_method(name, classifier, frontend, mask_domain):
         Tells how bands spread over bins.
     mask_domain : str
         ``stft`` or ``mel``.
+    **options
+        Of the method, such as GradCAM's ``layer``.
 
     Returns
     -------
@@ -115,7 +148,9 @@ def attribution_method(name, classifier, frontend, mask_domain):
     spread = None
     if mask_domain == "stft":
         spread = mel_to_linear(frontend.mel_matrix)
-    attribute = build_attribution(name, classifier.hidden_strides, spread)
+    attribute = build_attribution(
+        name, classifier.hidden_strides, spread, **options
+    )
 
     def method(clips):
         target = clips.explanation.output.logits.argmax(1)
@@ -136,11 +171,23 @@ SIMPLE_METHODS = {
     "ideal": ideal,
 }
 
+#: What the evaluated decoder is called: of a closed set's classifier, and of
+#: a zero-shot classifier.
+TRAINED_NAMES = ("lmac", "lmac_zs")
+
+#: Methods that are trained decoders of their own, beside the one evaluated.
+TRAINED_METHODS = ("lmac_ft", "l2i")
+
 #: Every method that can be evaluated.
-METHODS = (*SIMPLE_METHODS, *ATTRIBUTIONS)
+METHODS = (*SIMPLE_METHODS, "lmac_zs", *TRAINED_METHODS, *ATTRIBUTIONS)
+
+#: Methods that need the sources of a mixture.
+NEED_SOURCES = ("ideal",)
 
 
-def build_methods(names, classifier, frontend, mask_domain):
+def build_methods(
+    names, classifier, frontend, mask_domain, decoders=None, options=None
+):
     """The methods of the given names, ready for a classifier.
 
     Arguments
@@ -153,6 +200,10 @@ def build_methods(names, classifier, frontend, mask_domain):
         Its front end.
     mask_domain : str
         ``stft`` or ``mel``.
+    decoders : dict of str to torch.nn.Module or None
+        The decoder of each of ``TRAINED_METHODS`` that is asked for.
+    options : dict of str to dict or None
+        Options of attribution methods by name: ``{"gradcam": {"layer": 1}}``.
 
     Returns
     -------
@@ -161,15 +212,56 @@ def build_methods(names, classifier, frontend, mask_domain):
     Raises
     ------
     UserError
-        If a name is unknown.
+        If a name or an option is unknown, or a decoder is missing.
     """
     check_methods(names)
-    return {
-        name: SIMPLE_METHODS[name]
-        if name in SIMPLE_METHODS
-        else attribution_method(name, classifier, frontend, mask_domain)
-        for name in names
-    }
+    options = check_options(options)
+    built = {}
+    for name in names:
+        if name in TRAINED_NAMES:
+            built[name] = lmac
+        elif name in SIMPLE_METHODS:
+            built[name] = SIMPLE_METHODS[name]
+        elif name in TRAINED_METHODS:
+            if name not in (decoders or {}):
+                raise UserError(
+                    f"`methods`: {name} needs a trained interpreter of its "
+                    f"own; give its folder as --{name}_folder."
+                )
+            built[name] = decoder_method(decoders[name])
+        else:
+            built[name] = attribution_method(
+                name,
+                classifier,
+                frontend,
+                mask_domain,
+                **options.get(name, {}),
+            )
+    return built
+
+
+def trained_methods(names):
+    """Those of the methods that need a trained interpreter of their own."""
+    return [name for name in names if name in TRAINED_METHODS]
+
+
+def check_options(options):
+    """Refuse options of what is no attribution method; None becomes empty.
+
+    Example
+    -------
+    >>> check_options({"ig": {"n_steps": 10}}), check_options(None)
+    ({'ig': {'n_steps': 10}}, {})
+    """
+    options = dict(options or {})
+    for name, chosen in options.items():
+        if name not in ATTRIBUTIONS or not isinstance(chosen, dict):
+            raise UserError(
+                f"`attribution`: found {name!r}: {chosen!r}; expected the "
+                f"options of one of {', '.join(ATTRIBUTIONS)}, such as "
+                "{gradcam: {layer: 1}}."
+            )
+    return options
 
 
 #: How a method's masks are scored. ``published``: as they are.
@@ -215,16 +307,29 @@ def check_protocols(names):
             )
 
 
-def check_methods(names):
+def check_methods(names, trained=None):
     """Refuse unknown methods, and name the known.
+
+    Arguments
+    ---------
+    names : sequence of str
+        The methods.
+    trained : str or None
+        What the evaluated decoder is called, one of ``TRAINED_NAMES``; the
+        other names are then refused.
 
     Example
     -------
     >>> check_methods(["lmac", "random"])
+    >>> check_methods(["lmac_zs", "random"], trained="lmac_zs")
     """
+    known = METHODS
+    if trained is not None:
+        others = set(TRAINED_NAMES) - {trained}
+        known = [name for name in METHODS if name not in others]
     for name in names:
-        if name not in METHODS:
+        if name not in known:
             raise UserError(
                 f"`methods`: unknown method {name!r}; expected some of "
-                f"{', '.join(METHODS)}."
+                f"{', '.join(known)}."
             )

@@ -27,36 +27,76 @@ ROOMS = {
     # The stages, in the direction of the data.
     "data": (),
     "frontend": ("data",),
-    "classifiers": STAGES[:2],
+    "frontend_clap": ("data", "frontend"),
+    "classifiers": (*STAGES[:2], "frontend_clap"),
     "decoders": STAGES[:3],
     "masking": STAGES[:4],
     # Tensors and callables in, tensors out.
     "losses": (),
+    "losses_clap": (),
+    "losses_zs": (),
     "attribution": (),
     "metrics.masks": (),
     "metrics.functional": ("metrics.masks",),
+    "metrics.explanation": ("metrics.functional", "metrics.masks"),
     "metrics.separation": (),
     "metrics.stats": (),
     "metrics.comparison": ("metrics.stats",),
+    "metrics.similarity": (),
     "metrics.curves": (),
     "metrics": STAGES,
+    # Zero-shot: masks that depend on a text, clips of a fixed length.
+    "text_decoder": STAGES[:4],
+    "frontend_lengths": ("data", "frontend", "frontend_clap"),
+    "zero_shot": STAGES,
+    # A baseline with a decoder and a dictionary of its own.
+    "l2i": (*STAGES, "attribution"),
     # What assembles the stages. `brains` and `inference` stay apart.
     "interpreters": (*STAGES, "hparams", "experiment"),
-    "brains": (*STAGES, *MEASURES),
+    "interpreters_zs": (
+        *STAGES,
+        *LOADING,
+        "experiment",
+        "text_decoder",
+    ),
+    "brains": (
+        *STAGES,
+        *MEASURES,
+        "frontend_clap",
+        "l2i",
+        "losses_clap",
+        "losses_zs",
+        "text_decoder",
+    ),
     "inference": (*STAGES, *MEASURES, *LOADING),
     "packaging": (*STAGES, *LOADING, "inference"),
     "methods": (*STAGES, "attribution"),
-    "evaluation": (
-        *STAGES,
-        *MEASURES,
-        *LOADING,
-        "methods",
-        "inference",
-        "brains",
-    ),
+    "scoring": (*STAGES, *MEASURES, "methods"),
+    "evaluation": (*STAGES, *MEASURES, "inference", "methods", "scoring"),
+    "journal": ("data", "metrics.stats"),
+    # The papers' checks of the methods themselves.
+    "sanity": (*STAGES, *MEASURES, "methods"),
+    "retraining": ("classifiers", "sanity"),
+    "roar": (*STAGES, *MEASURES, "methods", "sanity", "retraining"),
     # What people see.
     "report": ("metrics.stats", "data.audio"),
     "listening_test": ("metrics.stats", "data.audio", "report"),
+    "examples": ("report",),
+    "prompt_masks": (*STAGES, *MEASURES, "methods", "sanity"),
+    "prompt_sensitivity": (
+        *STAGES,
+        *MEASURES,
+        "methods",
+        "prompt_masks",
+        "report",
+    ),
+    "explain_prompts": (
+        *STAGES,
+        "frontend_lengths",
+        "text_decoder",
+        "report",
+    ),
+    "seeds": ("hparams", "interpreters", "report"),
     # Whole jobs.
     "runs": (
         *STAGES,
@@ -65,6 +105,10 @@ ROOMS = {
         "inference",
         "methods",
         "evaluation",
+        "journal",
+        "examples",
+        "frontend_lengths",
+        "zero_shot",
         "report",
     ),
     "cli": (
@@ -81,7 +125,15 @@ ROOMS = {
     ),
 }
 # Heavy or optional: imported inside functions only.
-LAZY = {"matplotlib", "captum", "laion_clap", "transformers", "PIL"}
+LAZY = {
+    "matplotlib",
+    "captum",
+    "laion_clap",
+    "transformers",
+    "PIL",
+    "sklearn",
+    "skimage",
+}
 # Rooms of pure tensor functions, and all that they import from outside.
 PURE = ("losses", "attribution", "metrics.functional", "metrics.masks")
 PURE_IMPORTS = {"torch", "numpy"} | set(sys.stdlib_module_names)

@@ -19,8 +19,10 @@ PACKAGE = ROOT / "speechbrain_lmac"
 # Names of distributions that differ from what is imported.
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "huggingface_hub": "huggingface-hub",
     "laion_clap": "laion-clap",
     "ruamel": "ruamel.yaml",
+    "sklearn": "scikit-learn",
 }
 
 

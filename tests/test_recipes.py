@@ -124,6 +124,23 @@ def test_recipe(row, recipe, trained_run, synthetic_folder, cnn14, tmp_path):
         shutil.rmtree(output, ignore_errors=True)  # CNN14: 300 MB
 
 
+def test_sanity_checks(recipe, trained_run, synthetic_folder, tmp_path):
+    done = recipe(
+        "sanity_checks.py",
+        "evaluate.yaml",
+        f"--interpreter={trained_run.interpreter}",
+        f"--data_folder={synthetic_folder}",
+        f"--output_folder={tmp_path / 'out'}",
+        "--sanity_methods=[lmac, gradcam]",
+        "--roar_shares=[0, 0.5]",
+        "--roar_epochs=1",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = {path.name for path in (tmp_path / "out" / "sanity").iterdir()}
+    assert found >= {"randomization.csv", "randomization.png", "roar.csv"}
+
+
 def test_nothing_but_results_is_left_in_the_working_folder(trained_run):
     assert [path.name for path in trained_run.cwd.iterdir()] == ["results"]
 

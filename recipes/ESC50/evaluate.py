@@ -15,13 +15,21 @@ from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.conditions import check_conditions
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
-from speechbrain_lmac.interpreters import load_interpreter
-from speechbrain_lmac.methods import check_methods, check_protocols
-from speechbrain_lmac.runs import evaluate_interpreter, manifest_clips
+from speechbrain_lmac.interpreters import load_interpreter, load_others
+from speechbrain_lmac.methods import (
+    check_methods,
+    check_protocols,
+    trained_methods,
+)
+from speechbrain_lmac.runs import (
+    evaluate_interpreter,
+    manifest_clips,
+)
+from speechbrain_lmac.seeds import evaluate_seeds
 
 
 def main(argv):
-    """Check everything, then explain and score the test clips."""
+    """Evaluate one interpreter, or those of several seeds."""
     hparams_file, run_opts, overrides = parse(argv)
     hparams = load_hparams(hparams_file, overrides)
     check_methods(hparams["methods"])
@@ -31,8 +39,24 @@ def main(argv):
         hparams["speech_folder"],
         hparams["wham_folder"],
     )
+    evaluate_seeds(
+        lambda changes: evaluate(hparams_file, run_opts, changes),
+        hparams,
+        overrides,
+    )
+
+
+def evaluate(hparams_file, run_opts, overrides):
+    """Check everything, then explain and score the test clips."""
+    hparams = load_hparams(hparams_file, overrides)
     interpreter = load_interpreter(
         hparams["interpreter"], data_folder=hparams["data_folder"]
+    )
+    others = load_others(
+        interpreter,
+        hparams["interpreter"],
+        trained_methods(hparams["methods"]),
+        {"lmac_ft": hparams["lmac_ft_folder"], "l2i": hparams["l2i_folder"]},
     )
     start_run(hparams, hparams_file, overrides)
 
@@ -49,7 +73,7 @@ def main(argv):
         skip_broken_audio=hparams["skip_broken_audio"],
         dataset=hparams["dataset"],
     )
-    evaluate_interpreter(
+    return evaluate_interpreter(
         interpreter,
         manifest_clips(manifests.test, hparams["data_folder"]),
         hparams["output_folder"],
@@ -57,6 +81,10 @@ def main(argv):
         conditions=hparams["conditions"],
         methods=hparams["methods"],
         protocols=hparams["protocols"],
+        others=others,
+        attribution=hparams["attribution"],
+        ad_variant=hparams["ad_variant"],
+        heard=hparams["heard"],
         curve_steps=hparams["curve_steps"],
         dataset=hparams["dataset"],
         n_examples=hparams["n_examples"],

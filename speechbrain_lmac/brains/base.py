@@ -85,6 +85,28 @@ class RecipeBrain(sb.Brain):
             self.steps_per_epoch = len(train_set)
         return super().fit(epoch_counter, train_set, *args, **kwargs)
 
+    def step_generator(self, stage):
+        """What a step draws from: the same sounds for a resumed run.
+
+        It depends on the seed, the epoch and the step alone; in validation
+        and test on the step alone, so that all validations meet the same
+        clips.
+
+        Arguments
+        ---------
+        stage : speechbrain.Stage
+            Training, validation or test.
+
+        Returns
+        -------
+        torch.Generator
+        """
+        train = stage == sb.Stage.TRAIN
+        epoch = self.hparams.epoch_counter.current if train else 0
+        rank = int(getattr(self, "rank", 0)) if train else 0
+        place = (self.hparams.seed, epoch, self.step, rank)
+        return torch.Generator().manual_seed(hash(place) % 2**63)
+
     def init_optimizers(self):
         """As SpeechBrain's, for the trainable parameters alone."""
         self.optimizer = self.opt_class(

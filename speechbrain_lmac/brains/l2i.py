@@ -114,22 +114,11 @@ class L2IBrain(RecipeBrain):
         return L2IPrediction(log_magnitude, output, l2i)
 
     def contaminate(self, wavs, stage):
-        """Training clips with what is added to them; others as they are.
-
-        What is drawn depends on the seed, the epoch and the step alone, so
-        that a resumed run meets the same sounds.
-        """
+        """Training clips with what is added to them; others as they are."""
         contamination = self.hparams.contamination
         if contamination is None or stage != sb.Stage.TRAIN:
             return wavs
-        place = (
-            self.hparams.seed,
-            self.hparams.epoch_counter.current,
-            self.step,
-            int(getattr(self, "rank", 0)),
-        )
-        generator = torch.Generator().manual_seed(hash(place) % 2**63)
-        return contamination(wavs, generator).mixture
+        return contamination(wavs, self.step_generator(stage)).mixture
 
     def compute_objectives(self, predictions, batch, stage):
         """Fidelity to the classifier, reconstruction, sparse activations."""

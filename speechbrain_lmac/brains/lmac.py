@@ -141,22 +141,11 @@ class LMACBrain(RecipeBrain):
         )
 
     def contaminate(self, wavs, stage):
-        """Contaminated waveforms and, when fine-tuning, the clean spectra.
-
-        What is drawn depends on the seed, the epoch and the step alone (in
-        validation and test on the step alone), so that a resumed run meets
-        the same sounds and every validation the same clips.
-        """
+        """Contaminated waveforms and, when fine-tuning, the clean spectra."""
         contamination = self.hparams.contamination
         if contamination is None or stage == sb.Stage.TEST:
             return wavs, None
-        train = stage == sb.Stage.TRAIN
-        epoch = self.hparams.epoch_counter.current if train else 0
-        rank = int(getattr(self, "rank", 0)) if train else 0
-        generator = torch.Generator().manual_seed(
-            hash((self.hparams.seed, epoch, self.step, rank)) % 2**63
-        )
-        mixture = contamination(wavs, generator)
+        mixture = contamination(wavs, self.step_generator(stage))
         if not self.hparams.finetuning:
             return mixture.mixture, None
         with torch.no_grad():

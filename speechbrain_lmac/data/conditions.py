@@ -195,9 +195,67 @@ def _build_white_noise(clips, load, seed):
     return built
 
 
+def build_pairs(clips, load, seed, n_mixtures=1):
+    """List mixtures of two clips of different classes, both equally loud.
+
+    Either class can then be named to an explanation that follows prompts.
+    Partners are those of the condition "mixtures", at 0 dB.
+
+    Arguments
+    ---------
+    clips : list of dict
+        As for `build_condition`.
+    load : callable
+        path -> waveform (samples,).
+    seed : int
+        Chooses the partners.
+    n_mixtures : int
+        Mixtures per clip.
+
+    Returns
+    -------
+    list of ConditionClip
+        ``class_string`` is the target's class, ``interferer`` the other's.
+
+    Raises
+    ------
+    UserError
+        If a clip has too few partners.
+
+    Example
+    -------
+    >>> clips = [{"id": c, "wav": c, "class_string": c, "num_samples": 4}
+    ...     for c in ("dog", "rain")]
+    >>> pair, _ = build_pairs(clips, lambda path: torch.ones(4), seed=0)
+    >>> pair.class_string, pair.interferer, pair.make().target
+    ('dog', 'rain', tensor([0.5000, 0.5000, 0.5000, 0.5000]))
+    """
+    return [
+        _condition_clip(
+            clip,
+            f"+{other['id']}",
+            other["class_string"],
+            partial(_make_equal_pair, load, clip, other),
+        )
+        for clip, other in _partners(list(clips), seed, n_mixtures)
+    ]
+
+
 def _build_mixtures(clips, load, seed, n_mixtures):
+    return [
+        _condition_clip(
+            clip,
+            f"+{other['id']}",
+            f"{other['class_string']} ({other['id']})",
+            partial(_make_pair, load, clip, other),
+        )
+        for clip, other in _partners(clips, seed, n_mixtures)
+    ]
+
+
+def _partners(clips, seed, n_mixtures):
     """Partners are those of another class whose hashes rank first."""
-    built = []
+    pairs = []
     for clip in clips:
         others = [
             other
@@ -211,11 +269,9 @@ def _build_mixtures(clips, load, seed, n_mixtures):
                 f"{len(others)}; add classes or lower `n_mixtures`."
             )
         rank = partial(_rank_partner, seed, clip["id"])
-        for other in sorted(others, key=rank)[:n_mixtures]:
-            label = f"{other['class_string']} ({other['id']})"
-            make = partial(_make_pair, load, clip, other)
-            built.append(_condition_clip(clip, f"+{other['id']}", label, make))
-    return built
+        chosen = sorted(others, key=rank)[:n_mixtures]
+        pairs += [(clip, other) for other in chosen]
+    return pairs
 
 
 def _rank_partner(seed, clip_id, other):
@@ -251,6 +307,11 @@ def _make_white_noise(load, clip, seed):
 def _make_pair(load, clip, other):
     target, interferer = _load_clip(load, clip), _load_clip(load, other)
     return mix_clips(target, fit_length(interferer, len(target)))
+
+
+def _make_equal_pair(load, clip, other):
+    target, interferer = _load_clip(load, clip), _load_clip(load, other)
+    return mix_at_snr(target, fit_length(interferer, len(target)), 0.0)
 
 
 def _make_speech(load, clip, audio, path, _offset):

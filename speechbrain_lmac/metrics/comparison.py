@@ -115,8 +115,8 @@ def holm(p_values):
     return adjusted
 
 
-def compare_with_lmac(meta, stats, trained="lmac"):
-    """Paired tests of L-MAC against every other method.
+def compare_with_lmac(meta, stats):
+    """Paired tests of L-MAC, or LMAC-ZS, against every other method.
 
     Holm's correction counts the methods and metrics of a condition and
     protocol as one family; ``all_ones`` and ``ideal`` are yardsticks and not
@@ -128,8 +128,6 @@ def compare_with_lmac(meta, stats, trained="lmac"):
         Columns that the rows begin with.
     stats : dict of str to ClipStats
         Of :meth:`Evaluator.evaluate`.
-    trained : str
-        The method that is L-MAC, or L-MAC's kin: ``lmac_zs``.
 
     Returns
     -------
@@ -138,6 +136,8 @@ def compare_with_lmac(meta, stats, trained="lmac"):
         high, p, n, p_holm.
     """
     families = {}
+    names = {key.partition("@")[0] for key in stats}
+    trained = "lmac_zs" if "lmac_zs" in names else "lmac"
     for key, other in stats.items():
         method, _, protocol = key.partition("@")
         ours = stats.get(f"{trained}@{protocol}" if protocol else trained)

@@ -185,7 +185,7 @@ def test_audiocaps_refuses_a_file_for_two_clips(root):
     rows = [[1, "aaa", 0, "Rain"], [2, "aaa", 10, "Wind"]]
     write_table(root / "test.csv", AUDIOCAPS, *rows)
     write_audio(root, "aaa.wav")
-    with pytest.raises(UserError, match="test.csv, line 3: aaa.wav is alread"):
+    with pytest.raises(UserError, match="test.csv, line 3: aaa.wav is already"):
         prepare(root)
     write_audio(root, "aaa_10.wav", "aaa_0.wav")
     assert len(read(prepare(root).test)) == 2

@@ -10,14 +10,15 @@ from speechbrain_lmac.data.audio import read_audio, write_wav
 from speechbrain_lmac.data.conditions import ConditionClip
 from speechbrain_lmac.data.mixtures import mix_clips
 from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.evaluation import ROUND_TRIP, Evaluator, heard_metrics
+from speechbrain_lmac.evaluation import Evaluator, row_key, split_key
 from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.methods import PROTOCOLS, check_methods
 from speechbrain_lmac.methods import SIMPLE_METHODS as METHODS
-from speechbrain_lmac.methods import check_methods
+from speechbrain_lmac.scoring import ROUND_TRIP, heard_metrics
 
 RATE = 16000
 LABELS = {"dog": 0, "rain": 1, "siren": 2}
-SEPARATION = {"target_kept", "interferer_kept", "SI-SDR_gain"}
+SEPARATION = {"target_kept", "interferer_kept", "SI-SDR_gain", "mask_auc"}
 
 
 def sound(kind, seconds, seed=0):
@@ -506,4 +507,191 @@ def test_curves_are_scored_on_request(evaluate):
         for column in ("insertion_auc", "deletion_auc"):
             values = stats[name].values(column)
             assert ((values >= 0) & (values <= 1)).all()
-    assert "insertion_auc" not in stats["lmac@loudness"].names
+    # Only the order of the bins counts, which no protocol changes.
+    for column in ("insertion_auc", "deletion_0.25"):
+        np.testing.assert_array_equal(
+            stats["lmac"].values(column), stats["lmac@loudness"].values(column)
+        )
+    points = [stats["lmac"].values(f"insertion_{k / 4:g}") for k in range(5)]
+    area = (sum(points) - (points[0] + points[-1]) / 2) / 4
+    np.testing.assert_allclose(
+        area, stats["lmac"].values("insertion_auc"), atol=1e-6
+    )
+
+
+# --- interrupted and taken up again ---
+
+
+class Interrupt(Exception):
+    pass
+
+
+def test_whole_batches_are_not_scored_again(models, evaluate):
+    options = {"methods": ["lmac", "saliency"], "batch_size": 2}
+    whole, _ = evaluate(**options)
+    frontend, classifier, decoders = models
+    evaluator = Evaluator(frontend, classifier, decoders["stft"], **options)
+    kept, seen = {}, []
+
+    def stop(stats):
+        kept.update(stats)
+        if len(stats["lmac"]) >= 3:
+            raise Interrupt
+
+    clips = make_clips(False)
+    with pytest.raises(Interrupt):
+        evaluator.evaluate(clips, LABELS, False, None, False, on_batch=stop)
+    before = {key: list(stats.ids) for key, stats in kept.items()}
+    again = evaluator.evaluate(
+        clips,
+        LABELS,
+        False,
+        lambda key, clip, *rest: seen.append((key, clip.id)),
+        progressbar=False,
+        done=kept,
+    )
+    assert 3 <= len(before["lmac"]) < len(clips)
+    for key, ids in before.items():
+        assert not {(key, clip) for clip in ids} & set(seen)
+        for name in whole[key].names:
+            np.testing.assert_array_equal(
+                again[key].values(name), whole[key].values(name)
+            )
+
+
+def test_a_new_method_joins_finished_rows(evaluate, models):
+    frontend, classifier, decoders = models
+    done, _ = evaluate(methods=["lmac"])
+    expected = table(done["lmac"])
+    seen = set()
+    stats = Evaluator(
+        frontend, classifier, decoders["stft"], methods=["lmac", "all_ones"]
+    ).evaluate(
+        make_clips(False),
+        LABELS,
+        False,
+        lambda key, *rest: seen.add(key),
+        False,
+        done=done,
+    )
+    assert seen == {"all_ones"}
+    assert table(stats["lmac"]) == expected
+    assert len(stats["all_ones"]) == len(stats["lmac"])
+
+
+def test_a_clip_is_seen_again_but_not_counted_twice(evaluate, models):
+    frontend, classifier, decoders = models
+    done, _ = evaluate(methods=["lmac"])
+    seen = []
+    stats = Evaluator(
+        frontend, classifier, decoders["stft"], methods=["lmac"], batch_size=1
+    ).evaluate(
+        make_clips(False),
+        LABELS,
+        False,
+        lambda key, clip, *rest: seen.append(clip.id),
+        False,
+        done=done,
+        revisit={"clip1"},
+    )
+    assert seen == ["clip1"] and len(stats["lmac"]) == len(CLIPS)
+
+
+def test_keys_of_rows():
+    for protocol in PROTOCOLS:
+        assert split_key(row_key("ig", protocol)) == ("ig", protocol)
+
+
+# --- masks that explain nothing, further decoders, variants ---
+
+
+class Fixed(torch.nn.Module):
+    """A decoder whose masks are given: one value everywhere."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def mask(self, output, num_frames):
+        return torch.full((len(output.logits), num_frames, 513), self.value)
+
+
+def test_empty_and_nan_masks_are_counted(evaluate):
+    stats, _ = evaluate(
+        contaminated=True,
+        methods=["lmac_ft", "l2i"],
+        decoders={"lmac_ft": Fixed(0.0), "l2i": Fixed(float("nan"))},
+        protocols=list(PROTOCOLS),
+        curve_steps=2,
+    )
+    for protocol in PROTOCOLS:
+        empty = stats[row_key("lmac_ft", protocol)]
+        undefined = stats[row_key("l2i", protocol)]
+        assert empty.values("empty_mask").all()
+        assert not empty.values("nan_mask").any()
+        assert np.isnan(empty.values("SPS")).all()
+        assert undefined.values("nan_mask").all()
+        for name in ("AI", "FF", "Fid-In", "MM", "mask_auc", "AD_wav"):
+            assert np.isnan(undefined.values(name)).all(), name
+
+
+def test_a_further_decoder_is_scored_as_the_first(evaluate, models):
+    decoder = models[2]["stft"]
+    stats, _ = evaluate(
+        methods=["lmac", "lmac_ft"], decoders={"lmac_ft": decoder}
+    )
+    assert table(stats["lmac"]) == table(stats["lmac_ft"])
+
+
+def test_a_missing_decoder_is_named(models):
+    frontend, classifier, decoders = models
+    with pytest.raises(UserError, match="l2i needs.*--l2i_folder"):
+        Evaluator(frontend, classifier, decoders["stft"], methods=["l2i"])
+
+
+def test_speechbrains_ad_stands_beside_the_definition(evaluate):
+    plain, _ = evaluate(methods=["lmac"])
+    stats, _ = evaluate(methods=["lmac"], ad_variant="speechbrain")
+    assert "AD_speechbrain" not in plain["lmac"].names
+    np.testing.assert_array_equal(
+        plain["lmac"].values("AD"), stats["lmac"].values("AD")
+    )
+    assert (
+        stats["lmac"].values("AD_speechbrain") != stats["lmac"].values("AD")
+    ).any()
+    with pytest.raises(UserError, match="definition, speechbrain"):
+        evaluate(methods=["lmac"], ad_variant="double")
+
+
+def test_sounds_are_scored_on_request_alone(evaluate):
+    whole, _ = evaluate(contaminated=True, methods=["lmac"])
+    spectra, _ = evaluate(contaminated=True, methods=["lmac"], heard=False)
+    left = set(whole["lmac"].names) - set(spectra["lmac"].names)
+    assert left == {n for n in whole["lmac"].names if n.endswith("_wav")}
+    for name in spectra["lmac"].names:
+        np.testing.assert_array_equal(
+            spectra["lmac"].values(name), whole["lmac"].values(name)
+        )
+
+
+def test_options_reach_their_method(evaluate):
+    deep, _ = evaluate(methods=["gradcam"])
+    shallow, _ = evaluate(
+        methods=["gradcam"], attribution={"gradcam": {"layer": 3}}
+    )
+    assert table(deep["gradcam"]) != table(shallow["gradcam"])
+    with pytest.raises(UserError, match="no option 'layers'"):
+        evaluate(methods=["ig"], attribution={"ig": {"layers": 3}})
+    with pytest.raises(UserError, match="attribution.*lmac"):
+        evaluate(methods=["lmac"], attribution={"lmac": {"layer": 3}})
+
+
+def test_auc_of_the_ideal_mask_is_high(evaluate):
+    stats, _ = evaluate(
+        contaminated=True, methods=["ideal", "random", "all_ones"]
+    )
+    ideal, random, ones = (
+        np.nanmean(stats[name].values("mask_auc"))
+        for name in ("ideal", "random", "all_ones")
+    )
+    assert ideal > 0.9 and ones == 0.5 and abs(random - 0.5) < 0.02

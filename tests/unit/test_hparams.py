@@ -224,3 +224,12 @@ def test_another_path_that_cannot_be_used(file):
     file.write_text("text: !apply:speechbrain.dataio.dataio.load_pkl [no.pkl]")
     with pytest.raises(UserError, match=f"{file}: cannot use no.pkl"):
         load_hparams(file)
+
+
+def test_an_empty_mapping_takes_any_keys(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("options: {}\nfull: {a: 1}\n")
+    found = load_hparams(file, "options: {gradcam: {layer: 1}}")
+    assert found["options"] == {"gradcam": {"layer": 1}}
+    with pytest.raises(UserError, match="--b"):
+        load_hparams(file, "full: {b: 1}")

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.decoders import build_decoder, mel_to_linear
 from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.frontend_clap import ClapFrontEnd
 from speechbrain_lmac.masking import (
     explain,
+    listen,
     mask_features,
     match_mean,
     restore_loudness,
@@ -97,7 +99,7 @@ def test_match_mean_of_what_no_power_moves():
 def test_restored_loudness_is_the_clips():
     features = 3 * torch.rand(3, 5, 6)
     masked = features * torch.rand(3, 5, 6)
-    restored = restore_loudness(masked, features)
+    restored = restore_loudness(masked, features, FRONTEND)
     torch.testing.assert_close(
         restored.expm1().square().sum((1, 2)),
         features.expm1().square().sum((1, 2)),
@@ -108,4 +110,52 @@ def test_restored_loudness_is_the_clips():
         ratio, ratio[:, :1, :1].expand_as(ratio), atol=1e-3, rtol=1e-3
     )
     silent = torch.zeros(1, 5, 6)
-    assert torch.equal(restore_loudness(silent, features[:1]), silent)
+    restored = restore_loudness(silent, features[:1], FRONTEND)
+    assert torch.equal(restored, silent)
+
+
+CLAP = ClapFrontEnd(
+    torch.rand(65, 10), torch.hann_window(128), hop_samples=48, n_samples=4800
+)
+
+
+@pytest.mark.parametrize("frontend", [FRONTEND, CLAP])
+def test_loudness_is_restored_in_any_front_ends_domain(frontend):
+    wavs = torch.randn(2, 4800)
+    features, quiet = (
+        frontend.mel(frontend(w).log_magnitude) for w in (wavs, 0.1 * wavs)
+    )
+    restored = restore_loudness(quiet, features, frontend)
+    torch.testing.assert_close(restored, features, atol=1e-4, rtol=1e-3)
+    masked = features * (torch.rand_like(features) > 0.5)
+    restored = restore_loudness(masked, features, frontend)
+    torch.testing.assert_close(
+        frontend.linear(restored).square().sum((1, 2)),
+        frontend.linear(features).square().sum((1, 2)),
+    )
+    silent = torch.zeros_like(features)
+    assert torch.equal(restore_loudness(silent, features, frontend), silent)
+
+
+@pytest.mark.parametrize("frontend", [FRONTEND, CLAP])
+def test_masks_are_heard_as_their_gain(frontend):
+    wavs = torch.randn(2, 4800)
+    spectrum = frontend(wavs)
+    mask = torch.rand_like(spectrum.log_magnitude)
+    gain, heard = listen(mask, spectrum, frontend, 4800)
+    torch.testing.assert_close(
+        frontend.linear(mask * spectrum.log_magnitude),
+        gain * frontend.linear(spectrum.log_magnitude),
+    )
+    _, rest = listen(torch.zeros_like(mask), spectrum, frontend, 4800)
+    assert heard.shape == wavs.shape and rest.abs().max() == 0
+
+
+def test_masks_on_bands_are_spread_over_bins():
+    spectrum = FRONTEND(torch.randn(1, 4800))
+    bands = torch.rand(1, spectrum.stft.shape[1], 80)
+    spread = mel_to_linear(FRONTEND.mel_matrix)
+    expected = listen(bands @ spread, spectrum, FRONTEND, 4800)
+    found = listen(bands, spectrum, FRONTEND, 4800, spread)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)

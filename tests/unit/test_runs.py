@@ -11,15 +11,15 @@ import torch
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.evaluation import Evaluator
 from speechbrain_lmac.interpreters import load_interpreter
-from speechbrain_lmac.metrics.stats import ClipStats
+from speechbrain_lmac.journal import Journal
 from speechbrain_lmac.runs import (
-    COMPARED,
     class_names,
-    compare_with_lmac,
     evaluate_interpreter,
     manifest_clips,
 )
+from speechbrain_lmac.seeds import evaluate_seeds
 
 METHODS = ["lmac", "all_ones", "random", "ideal"]
 CONDITIONS = ["clean", "mixtures"]
@@ -280,28 +280,112 @@ def test_mistakes_are_found_before_any_work(run, tmp_path):
     assert not folder.exists()
 
 
-def test_comparisons_are_paired_corrected_and_signed(tmp_path):
-    better, worse = ClipStats(), ClipStats()
-    ids = [f"c{i}" for i in range(30)]
-    noise = torch.rand(30) / 100
-    for stats, level in ((better, 0.8), (worse, 0.5)):
-        stats.append(ids, {m: level + noise for m in COMPARED})
-    rows = compare_with_lmac(
-        {"condition": "clean"},
-        {
-            "lmac": better,
-            "random": worse,
-            "lmac@loudness": worse,
-            "random@loudness": worse,
-            "all_ones": better,
-        },
+# --- interrupted, and taken up again ---
+
+
+def files_of(folder):
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.glob("*.csv")) + [folder / "results.md"]
+    }
+
+
+def test_an_interrupted_run_goes_on_to_the_same_results(
+    first, run, tmp_path, monkeypatch
+):
+    class Killed(Exception):
+        pass
+
+    saved = []
+
+    def stop(self, condition, stats, now=False):
+        keep(self, condition, stats, now=True)
+        saved.append(condition)
+        if condition == "mixtures":
+            raise Killed
+
+    keep = Journal.save
+    monkeypatch.setattr(Journal, "save", stop)
+    with pytest.raises(Killed):
+        run(tmp_path)
+    assert not (tmp_path / "results.csv").exists()
+    monkeypatch.setattr(Journal, "save", keep)
+
+    explained = []
+    prepare = Evaluator._make
+    monkeypatch.setattr(
+        Evaluator,
+        "_make",
+        lambda self, chosen, *rest: (
+            explained.extend(clip.id for clip in chosen)
+            or prepare(self, chosen, *rest)
+        ),
     )
-    assert len(rows) == 2 * len(COMPARED)
-    for row in rows:
-        assert row["method"] == "random" and row["p_holm"] >= row["p"]
-        if row["protocol"] == "loudness":
-            assert row["difference"] == 0 and row["p_holm"] == 1
-        else:
-            sign = -1 if row["metric"] == "AD" else 1
-            assert row["difference"] == pytest.approx(0.3 * sign, abs=1e-6)
-            assert row["p_holm"] < 0.01
+    run(tmp_path, n_examples=0)
+    # Of the clean clips nothing was left to do, of the mixtures a batch less.
+    assert 0 < len(explained) < 12
+    assert files_of(tmp_path) == files_of(first[1])
+
+
+def test_a_second_run_measures_nothing_and_says_the_same(
+    first, run, tmp_path, monkeypatch
+):
+    shutil.copytree(first[1], tmp_path / "again")
+    monkeypatch.setattr(Evaluator, "_make", None)
+    run(tmp_path / "again", n_examples=0)
+    assert files_of(tmp_path / "again") == files_of(first[1])
+
+
+def test_examples_come_back_without_measuring_again(first, run, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(first[1], folder)
+    shutil.rmtree(folder / "examples")
+    run(folder)
+    assert len(list(folder.glob("examples/*/*/explanation.wav"))) == 6
+    assert files_of(folder) == files_of(first[1])
+
+
+def test_other_settings_measure_anew(first, run, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(first[1], folder)
+    run(folder, seed=5, n_examples=0)
+    before, after = files_of(first[1]), files_of(folder)
+    assert before.keys() == after.keys()
+    name = "per_clip_clean_random.csv"
+    assert before[name] != after[name]
+
+
+# --- repeated seeds ---
+
+
+def test_seeds_are_summed_up(run, trained_run, tmp_path):
+    for seed in (7, 8):
+        shutil.copytree(trained_run.interpreter, tmp_path / "lmac" / str(seed))
+    seen = []
+
+    def evaluate(changes):
+        seen.append((changes["seed"], changes["interpreter"]))
+        return run(
+            f"{changes['interpreter']}/evaluation",
+            seed=changes["seed"],
+            n_examples=0,
+            methods=["lmac", "random"],
+        )
+
+    hparams = {"seeds": [7, 8], "interpreter": str(tmp_path / "lmac" / "7")}
+    rows = evaluate_seeds(evaluate, hparams, "batch_size: 4")
+    assert seen == [(s, str(tmp_path / "lmac" / str(s))) for s in (7, 8)]
+    assert {row["n_seeds"] for row in rows} == {2}
+    clean = next(r for r in rows if r["method"] == "lmac")
+    assert clean["FF_sd"] == 0  # one interpreter, the same clean clips
+    mixed = rows[-1]
+    assert mixed["condition"] == "mixtures" and mixed["FF_sd"] > 0
+    text = (tmp_path / "lmac" / "evaluation" / "seeds.md").read_text()
+    assert "Seeds: 7, 8." in text and " ± " in text
+
+
+def test_a_missing_seed_is_found_first(trained_run, tmp_path):
+    shutil.copytree(trained_run.interpreter, tmp_path / "7")
+    hparams = {"seeds": [7, 8], "interpreter": str(tmp_path)}
+    with pytest.raises(UserError, match=f"`seeds`: {tmp_path}/8"):
+        evaluate_seeds(None, hparams, "")

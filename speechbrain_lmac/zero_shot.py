@@ -1,0 +1,178 @@
+"""What an evaluation must know of a zero-shot classifier: its prompts.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from speechbrain.utils.logger import get_logger
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
+from speechbrain_lmac.data.audio import write_atomically
+from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.prompts import fill, readable
+from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
+
+logger = get_logger(__name__)
+
+#: Data set -> what prepares it, and its folds.
+DATASETS = {
+    "esc50": (prepare_esc50, (1, 2, 3, 4, 5)),
+    "urbansound8k": (prepare_urbansound8k, tuple(range(1, 11))),
+}
+FACTS_FILE = "zero_shot.json"
+
+
+def trained_name(classifier):
+    """What tables call the decoder that explains a classifier.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.classifiers.slim import SlimCnn
+    >>> trained_name(SlimCnn(n_classes=10))
+    'lmac'
+    """
+    return "lmac_zs" if isinstance(classifier, ZeroShotClassifier) else "lmac"
+
+
+def zero_shot_facts(classifier):
+    """What a zero-shot classifier's answers depend on besides its weights.
+
+    Arguments
+    ---------
+    classifier : AudioClassifier
+        Any; one of a closed set gives nothing.
+
+    Returns
+    -------
+    dict
+        ``prompts`` and ``templates``, and a hash of the prompts' embeddings.
+    """
+    if not isinstance(classifier, ZeroShotClassifier):
+        return {}
+    embeddings = classifier.text_embeddings.cpu().contiguous().numpy()
+    return {
+        "prompts": list(classifier.prompts),
+        "templates": list(classifier.templates),
+        "embeddings": hashlib.sha256(embeddings.tobytes()).hexdigest()[:16],
+    }
+
+
+def find_dataset(name):
+    """How a labelled data set is prepared, and its folds.
+
+    Arguments
+    ---------
+    name : str
+        ESC-50 or UrbanSound8K, in any case, with or without hyphens.
+
+    Returns
+    -------
+    tuple of (callable, tuple of int)
+
+    Raises
+    ------
+    UserError
+        If it is another one.
+
+    Example
+    -------
+    >>> find_dataset("ESC-50")[1]
+    (1, 2, 3, 4, 5)
+    """
+    key = "".join(c for c in str(name).lower() if c.isalnum())
+    if key not in DATASETS:
+        raise UserError(
+            f"`dataset`: expected ESC-50 or UrbanSound8K, found {name!r}. "
+            "Data in the layout of one of them take its name."
+        )
+    return DATASETS[key]
+
+
+def prompts_of(classes, prompts=None):
+    """The prompt of each class: its name in words, or what is given.
+
+    Arguments
+    ---------
+    classes : sequence of str
+        Names of the classes.
+    prompts : dict of str to str or None
+        Class -> prompt, for the classes whose prompt is another.
+
+    Returns
+    -------
+    list of str
+        In the order of the classes.
+
+    Raises
+    ------
+    UserError
+        If a prompt is given for no class of the data.
+
+    Example
+    -------
+    >>> prompts_of(["dog", "sea_waves"], {"dog": "barking dog"})
+    ['barking dog', 'sea waves']
+    """
+    prompts = dict(prompts or {})
+    unknown = sorted(set(prompts) - set(classes))
+    if unknown:
+        raise UserError(
+            f"`prompts`: {', '.join(unknown)} is no class of the data; "
+            f"expected some of {', '.join(classes)}."
+        )
+    return [prompts.get(name) or readable(name) for name in classes]
+
+
+def tell_setting(folder, classifier, frontend, names, mask_domain):
+    """Print and write what the figures of an evaluation belong to.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        Receives ``zero_shot.json``.
+    classifier : ZeroShotClassifier
+        With its prompts.
+    frontend : FrontEnd
+        Tells the sample rate.
+    names : sequence of str
+        Class of each prompt.
+    mask_domain : str
+        ``stft`` or ``mel``.
+
+    Returns
+    -------
+    dict
+        ``checkpoint`` (of the CLAP model), ``sample_rate`` (Hz), ``scale``
+        (of similarities before the softmax), ``mask_domain``, ``templates``
+        and ``prompts``: class -> texts as the text encoder reads them.
+    """
+    texts = {
+        name: [fill(t, prompt) for t in classifier.templates]
+        for name, prompt in zip(names, classifier.prompts, strict=True)
+    }
+    facts = {
+        "checkpoint": str(classifier.encoder.source),
+        "sample_rate": frontend.sample_rate,
+        "scale": round(float(classifier.encoder.logit_scale), 3),
+        "mask_domain": mask_domain,
+        "templates": list(classifier.templates),
+        "prompts": texts,
+    }
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(Path(folder) / FACTS_FILE, text.encode())
+    logger.info(
+        "CLAP %s, %d Hz, similarities times %s, %s masks; softmax over %d "
+        "prompts: %s",
+        facts["checkpoint"],
+        facts["sample_rate"],
+        facts["scale"],
+        mask_domain,
+        len(texts),
+        "; ".join(repr(" / ".join(text)) for text in texts.values()),
+    )
+    return facts

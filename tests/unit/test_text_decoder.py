@@ -1,0 +1,214 @@
+"""The text decoder: shapes, prompts, geometry of real encoders."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.clap.small import SmallClap
+from speechbrain_lmac.evaluation import Evaluator
+from speechbrain_lmac.masking import decode_mask, explain
+from speechbrain_lmac.text_decoder import (
+    PromptedDecoder,
+    TextMaskDecoder,
+    build_text_decoder,
+)
+
+DIM = 6
+
+
+def decoder_of(**options):
+    settings = {"channels": (8, 6, 4), "n_mels": 20, "embed_dim": DIM}
+    return TextMaskDecoder((8, 4), (8, 4), **{**settings, **options})
+
+
+def hidden_of(clips=2):
+    return torch.rand(clips, 8, 3, 2), torch.rand(clips, 4, 7, 5)
+
+
+def unit(*shape):
+    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+def small_clap():
+    clap = SmallClap(embed_dim=16, channels=(4, 4, 8, 8, 16))
+    clap.learn_words(["dog barks", "rain falls", "a siren"])
+    return clap.freeze()
+
+
+def test_one_prompt_several_prompts_and_pairs_agree():
+    decoder, hidden = decoder_of(), hidden_of()
+    text, similarity = unit(2, 3, DIM), torch.rand(2, 3)
+    together = decoder(hidden, 29, text, similarity)
+    assert together.shape == (6, 29, 20)
+    alone = [decoder(hidden, 29, text[:, k], similarity[:, k]) for k in (0, 2)]
+    assert_close(together[[0, 3]], alone[0])
+    assert_close(together[[2, 5]], alone[1])
+    owner = torch.tensor([1, 0, 1])
+    pairs = decoder(hidden, 29, text[owner, 1], similarity[owner, 1], owner)
+    assert_close(pairs, together[[4, 1, 4]])
+
+
+def test_clips_do_not_meet():
+    decoder, hidden = decoder_of(), hidden_of(3)
+    text, similarity = unit(3, DIM), torch.rand(3)
+    every = decoder(hidden, 29, text, similarity)
+    for k in range(3):
+        one = [h[k : k + 1] for h in hidden]
+        alone = decoder(one, 29, text[k : k + 1], similarity[k : k + 1])
+        assert_close(every[k : k + 1], alone)
+
+
+def test_skips_are_computed_once_a_clip():
+    decoder, seen = decoder_of(), []
+    for skip in decoder.skips:
+        skip.register_forward_hook(lambda m, i, o: seen.append(len(i[0])))
+    decoder(hidden_of(), 29, unit(2, 5, DIM), torch.rand(2, 5))
+    assert seen == [2, 2]
+
+
+@pytest.mark.parametrize("what", ["text", "similarity", "clip"])
+def test_mask_depends_on(what):
+    decoder, hidden = decoder_of(), list(hidden_of())
+    text, similarity = unit(2, DIM), torch.rand(2)
+    before = decoder(hidden, 29, text, similarity)
+    if what == "text":
+        text = unit(2, DIM)
+    elif what == "similarity":
+        similarity = similarity + 0.1
+    else:
+        hidden[0] = hidden[0] + 0.1
+    after = decoder(hidden, 29, text, similarity)
+    assert (before - after).abs().max() > 1e-4
+
+
+def test_what_texts_share_is_taken_off():
+    decoder, hidden = decoder_of(), hidden_of(4)
+    shared, own = 10 * unit(DIM), unit(4, DIM)
+    similarity = torch.zeros(4)
+    own = own - own.mean(0)
+    expected = decoder(hidden, 29, own, similarity)
+    decoder.center_on(own + shared)
+    assert_close(decoder.center, shared)
+    found = decoder(hidden, 29, own + shared, similarity)
+    assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert "center" in decoder.state_dict()
+
+
+@pytest.mark.parametrize("frames", [1, 31, 33, 64, 100])
+def test_any_length(frames):
+    clap = small_clap()
+    decoder = build_text_decoder(clap, clap.build_frontend(), channels=(8, 4))
+    _, hidden = clap.embed(torch.rand(1, max(frames, 32), 80))
+    logits = decoder(hidden, frames, unit(1, 16), torch.rand(1))
+    assert logits.shape == (1, frames, 513)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "widths", [(96, 64, 48, 32, 16), (256, 192, 128, 64, 32, 16)]
+)
+def test_htsat_fits_and_is_small(widths):
+    channels, strides = (768, 768, 384, 192, 96), (32, 32, 16, 8, 4)
+    decoder = TextMaskDecoder(
+        channels, strides, widths, n_mels=64, mel_matrix=torch.rand(513, 64)
+    )
+    assert sum(p.numel() for p in decoder.parameters()) < 10e6
+    hidden = [
+        torch.rand(1, c, -(-1001 // s), 64 // s)
+        for c, s in zip(channels, strides, strict=True)
+    ]
+    with torch.no_grad():
+        logits = decoder(hidden, 1001, unit(1, 2, 512), torch.rand(1, 2))
+    assert logits.shape == (2, 1001, 513)
+
+
+def test_gradients_reach_every_parameter():
+    decoder = decoder_of()
+    decoder(hidden_of(), 29, unit(2, 2, DIM), torch.rand(2, 2)).sum().backward()
+    for name, parameter in decoder.named_parameters():
+        assert parameter.grad is not None, name
+
+
+@pytest.mark.parametrize(
+    ("text", "similarity", "owner"),
+    [
+        ((3, DIM), (3,), None),
+        ((2, DIM + 1), (2,), None),
+        ((2, 3, DIM), (2,), None),
+        ((2, 1, 1, DIM), (2, 1, 1), None),
+        ((3, DIM), (3,), [0, 1]),
+    ],
+)
+def test_wrong_shapes(text, similarity, owner):
+    owner = owner and torch.tensor(owner)
+    with pytest.raises(ValueError, match="Expected"):
+        decoder_of()(
+            hidden_of(), 29, torch.rand(text), torch.rand(similarity), owner
+        )
+
+
+def test_mask_domains():
+    clap = small_clap()
+    frontend = clap.build_frontend()
+    mel = build_text_decoder(clap, frontend, "mel", channels=(8, 4))
+    assert mel.spread is None
+    with pytest.raises(UserError, match="mask_domain"):
+        build_text_decoder(clap, frontend, "cepstrum")
+
+
+# --- as a decoder of one class ---
+
+
+@pytest.fixture
+def prompted():
+    clap = small_clap()
+    classifier = ZeroShotClassifier(clap, ["dog barks", "rain", "a siren"])
+    decoder = build_text_decoder(clap, clap.build_frontend(), channels=(8, 4))
+    return PromptedDecoder(decoder, classifier)
+
+
+def test_decided_prompt_is_explained(prompted):
+    classifier = prompted.classifier
+    output = classifier(torch.rand(2, 40, 80))
+    output = output._replace(logits=torch.tensor([[0.0, 2, 1], [3, 0, 0]]))
+    text = classifier.text_embeddings[[1, 0]]
+    similarity = (output.embedding * text).sum(1)
+    expected = prompted.decoder(output.hidden, 40, text, similarity).sigmoid()
+    assert_close(decode_mask(prompted, output, 40), expected)
+
+
+def test_other_prompts_can_be_explained(prompted):
+    output = prompted.classifier(torch.rand(2, 40, 80))
+    text = unit(2, 3, 16)
+    masks = prompted.prompted(output, 40, text)
+    assert masks.shape == (6, 40, 513)
+    assert 0 <= masks.min() and masks.max() <= 1
+    assert_close(masks[1::3], prompted.prompted(output, 40, text[:, 1]))
+
+
+def test_classifier_is_no_part_of_it(prompted):
+    names = prompted.state_dict()
+    assert names and all(name.startswith("decoder.") for name in names)
+
+
+def test_explain_and_evaluator_take_it_unchanged(prompted):
+    clap = prompted.classifier.encoder
+    frontend = clap.build_frontend()
+    wavs = torch.rand(2, 8000)
+    mask = explain(wavs, frontend, prompted.classifier, prompted).mask
+    assert mask.shape == (2, 44, 513)
+    clip = {"id": "a", "class_string": "rain", "num_samples": 8000}
+    made = SimpleNamespace(**clip, make=lambda: (wavs[0], wavs[0], wavs[0] * 0))
+    evaluator = Evaluator(
+        frontend, prompted.classifier, prompted, methods=("lmac", "random")
+    )
+    stats = evaluator.evaluate(
+        [made], {"rain": 1}, contaminated=False, progressbar=False
+    )
+    assert stats["lmac"].means()["MM"] == pytest.approx(
+        float(mask[0].detach().mean()), abs=1e-5
+    )

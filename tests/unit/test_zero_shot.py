@@ -1,0 +1,226 @@
+"""Zero-shot classifiers in the evaluator: names, prompts, lengths."""
+
+import csv
+import json
+import logging
+import math
+
+import pytest
+import torch
+from zs_toys import PROMPTS, tones, zs_interpreter
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
+from speechbrain_lmac.frontend_lengths import for_any_length
+from speechbrain_lmac.runs import evaluate_interpreter
+from speechbrain_lmac.zero_shot import (
+    find_dataset,
+    prompts_of,
+    tell_setting,
+    trained_name,
+    zero_shot_facts,
+)
+
+
+def make_clips(num_samples, rate=16000):
+    """Two clips a class, and their loader."""
+    waves = {
+        f"{name}{k}": wav
+        for name, frequency in zip(PROMPTS, (300, 2000, 6000), strict=True)
+        for k, wav in enumerate(tones(frequency, 2, num_samples, rate))
+    }
+    clips = [
+        {"id": i, "wav": i, "class_string": i[:-1], "num_samples": num_samples}
+        for i in waves
+    ]
+    return clips, waves.__getitem__
+
+
+def evaluate(interpreter, folder, clips=None, **changes):
+    clips, load = clips or make_clips(8000)
+    options = {
+        "conditions": ["clean", "mixtures"],
+        "methods": ["lmac_zs", "gradcam", "all_ones", "ideal"],
+        "n_mixtures": 1,
+        "names": list(PROMPTS),
+        "device": "cpu",
+        "progressbar": False,
+        **changes,
+    }
+    return evaluate_interpreter(
+        interpreter, clips, folder, audio=load, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("zs")
+    return evaluate(zs_interpreter(), folder, n_examples=1), folder
+
+
+def test_the_trained_decoder_is_called_lmac_zs(evaluated):
+    rows, folder = evaluated
+    found = [row["method"] for row in rows if row["condition"] == "clean"]
+    assert found == ["lmac_zs", "gradcam", "all_ones"]
+    assert (folder / "per_clip_mixtures_lmac_zs.csv").is_file()
+    with open(folder / "comparisons.csv", newline="") as file:
+        compared = {row["method"] for row in csv.DictReader(file)}
+    assert compared == {"gradcam"}
+    assert len(list(folder.glob("examples/clean/*/explanation.wav"))) == 1
+
+
+def test_accuracy_is_that_of_the_nearest_prompt(evaluated):
+    toy, (clips, load) = zs_interpreter(), make_clips(8000)
+    wavs = torch.stack([load(clip["wav"]) for clip in clips])
+    wavs = wavs / wavs.abs().amax(1, keepdim=True)
+    features = toy.frontend.mel(toy.frontend(wavs).log_magnitude)
+    audio, _ = toy.classifier.encoder.embed(features)
+    nearest = (audio @ toy.classifier.text_embeddings.T).argmax(1)
+    right = torch.tensor([0, 0, 1, 1, 2, 2]) == nearest
+    (row,) = (
+        row
+        for row in evaluated[0]
+        if (row["condition"], row["method"]) == ("clean", "all_ones")
+    )
+    assert row["accuracy"] == pytest.approx(right.float().mean().item())
+
+
+def test_all_ones_change_nothing_and_the_ideal_mask_separates(evaluated):
+    rows = {(r["condition"], r["method"]): r for r in evaluated[0]}
+    ones = rows["mixtures", "all_ones"]
+    assert (ones["AI"], ones["AD"], ones["AG"], ones["Fid-In"]) == (0, 0, 0, 1)
+    assert rows["mixtures", "ideal"]["SI-SDR_gain"] > 3
+
+
+def test_other_prompts_are_measured_anew(tmp_path, caplog):
+    for prompts, anew in (
+        (PROMPTS, False), (PROMPTS, False), (("a bark", *PROMPTS[1:]), True),
+    ):  # fmt: skip
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            evaluate(
+                zs_interpreter(prompts=prompts),
+                tmp_path,
+                conditions=["clean"],
+                methods=["lmac_zs"],
+            )
+        assert ("are evaluated anew" in caplog.text) == anew
+    settings = json.loads((tmp_path / "evaluation.json").read_text())
+    assert settings["common"]["prompts"][0] == "a bark"
+
+
+@pytest.mark.parametrize("domain", ["stft", "mel"])
+def test_a_clap_model_is_evaluated_on_shorter_clips(tmp_path, domain):
+    pytest.importorskip("transformers")
+    from clap_toys import SMALL_AUDIO, save_clap
+
+    from speechbrain_lmac.classifiers.clap.hf import HfClap
+
+    save_clap(tmp_path / "clap", SMALL_AUDIO, seconds=2, bands=16)
+    toy = zs_interpreter(HfClap(tmp_path / "clap"), domain)
+    rows = evaluate(
+        toy,
+        tmp_path / "out",
+        make_clips(40000, 48000),
+        methods=["lmac_zs", "gradcampp", "all_ones", "ideal"],
+        protocols=["published", "loudness"],
+        n_examples=1,
+    )
+    found = {(r["condition"], r["method"], r["protocol"]): r for r in rows}
+    ones = found["mixtures", "all_ones", "published"]
+    assert ones["Fid-In"] == ones["Fid-In_wav"] == ones["agreement_wav"] == 1
+    assert abs(ones["SI-SDR_gain"]) < 0.01
+    ideal = found["mixtures", "ideal", "published"]
+    assert ideal["target_kept"] > 0.9
+    if domain == "stft":
+        assert ideal["SI-SDR_gain"] > 3
+    masks = found["clean", "lmac_zs", "loudness"]
+    assert 0 < masks["MM"] < 1 and math.isfinite(masks["AD"])
+
+
+def test_methods_of_the_other_kind_are_refused(tmp_path):
+    with pytest.raises(UserError, match="`methods`.*'lmac'.*lmac_zs"):
+        evaluate(zs_interpreter(), tmp_path, methods=["lmac"])
+
+
+def test_classes_without_a_prompt_are_refused(tmp_path):
+    with pytest.raises(UserError, match="does not know: siren"):
+        evaluate(zs_interpreter(), tmp_path, names=["dog", "rain", "horn"])
+
+
+def test_facts_of_a_zero_shot_classifier():
+    classifier = zs_interpreter().classifier
+    facts = zero_shot_facts(classifier)
+    assert facts["prompts"] == list(PROMPTS)
+    assert facts["templates"] == ["the sound of {}"]
+    other = zero_shot_facts(zs_interpreter(prompts=PROMPTS[::-1]).classifier)
+    assert other["embeddings"] != facts["embeddings"]
+    assert trained_name(classifier) == "lmac_zs"
+
+
+def test_the_setting_is_told_with_the_results(tmp_path, caplog):
+    toy = zs_interpreter()
+    with caplog.at_level(logging.INFO):
+        facts = tell_setting(
+            tmp_path, toy.classifier, toy.frontend, ["a", "b", "c"], "stft"
+        )
+    assert json.loads((tmp_path / "zero_shot.json").read_text()) == facts
+    assert facts["prompts"]["b"] == ["the sound of rain"]
+    for text in ("SmallClap", "16000 Hz", "the sound of siren", "3 prompts"):
+        assert text in caplog.text
+
+
+def test_prompts_of_classes():
+    assert prompts_of(["sea_waves"]) == ["sea waves"]
+    with pytest.raises(UserError, match="`prompts`: cat is no class"):
+        prompts_of(["dog"], {"cat": "a cat"})
+
+
+def test_data_sets_by_name():
+    assert find_dataset("UrbanSound8k") == find_dataset("urban-sound-8K")
+    with pytest.raises(UserError, match="`dataset`.*'AudioSet'"):
+        find_dataset("AudioSet")
+
+
+def test_front_ends_are_made_for_any_length_once():
+    frontend = zs_interpreter().frontend
+    assert for_any_length(frontend) is frontend
+
+
+# --- UrbanSound8K ---
+
+
+@pytest.fixture
+def urban(tmp_path):
+    """A folder in the layout of UrbanSound8K: two folds, two classes."""
+    folder = tmp_path / "UrbanSound8K"
+    (folder / "metadata").mkdir(parents=True)
+    lines = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
+    for fold in (1, 2):
+        (folder / f"audio/fold{fold}").mkdir(parents=True)
+        for k, name in enumerate(("dog_bark", "siren")):
+            file = f"{fold}00{k}-{k}-0-0.wav"
+            lines.append(f"{file},{fold}00{k},0,1,1,{fold},{k},{name}")
+            wav = tones(500, 1, 4000 * fold, 22050)[0]
+            write_wav(folder / f"audio/fold{fold}" / file, wav, 22050)
+    (folder / "metadata/UrbanSound8K.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_manifests_of_urbansound8k(urban, tmp_path):
+    manifests = prepare_urbansound8k(urban, tmp_path / "out", [1], None, [2])
+    assert manifests.class_names == ("dog_bark", "siren")
+    entries = json.loads(manifests.test.read_text())
+    assert list(entries) == ["2000-0-0-0", "2001-1-0-0"]
+    entry = entries["2001-1-0-0"]
+    assert entry["wav"] == "{data_root}/audio/fold2/2001-1-0-0.wav"
+    assert (entry["class_string"], entry["fold"]) == ("siren", 2)
+    assert entry["num_samples"] == 5805  # ceil(8000 * 16000 / 22050)
+
+
+def test_a_folder_that_is_not_urbansound8k(urban, tmp_path):
+    with pytest.raises(UserError, match="metadata/UrbanSound8K.csv is miss"):
+        prepare_urbansound8k(tmp_path, tmp_path / "out")
+    with pytest.raises(UserError, match="test_fold_nums.*10"):
+        prepare_urbansound8k(urban, tmp_path / "out", None, None)
