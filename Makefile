@@ -1,4 +1,4 @@
-# make install | test | lint | demo | clean
+# make install | test | test-clap | lint | demo | clean
 # Needs python3 (3.10 to 3.13) with venv; PYTHON=python3.12 picks another.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Two test processes of one thread each beat one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install lint test demo clean
+.PHONY: install lint test test-clap demo clean
 
 install: $(STAMP)
 
@@ -28,9 +28,22 @@ lint: $(STAMP)
 test: lint
 	$(PYTEST)
 
+# laion-clap holds numpy below 2: an environment of its own.
+CLAP_VENV ?= .venv-clap
+CLAP_STAMP := $(CLAP_VENV)/.installed
+
+$(CLAP_STAMP): setup.py
+	$(PYTHON) -m venv $(CLAP_VENV)
+	$(CLAP_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(CLAP_VENV)/bin/python -m pip install --quiet -e ".[laion]" pytest
+	touch $(CLAP_STAMP)
+
+test-clap: $(CLAP_STAMP)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2 $(CLAP_VENV)/bin/python -m pytest tests/clap
+
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLAP_VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
