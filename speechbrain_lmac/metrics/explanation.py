@@ -96,6 +96,7 @@ def explanation_metrics(
 
     Example
     -------
+    >>> import torch
     >>> p = torch.tensor([[0.8, 0.2]])
     >>> q = torch.tensor([[0.5, 0.5]])
     >>> m = torch.ones(1, 3, 4)

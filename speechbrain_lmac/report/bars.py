@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from speechbrain_lmac.report import (
+    MAIN,
     METRICS,
     PROTOCOL_LABELS,
     condition_label,
@@ -74,7 +75,7 @@ def build_bars_figure(rows, metrics=("AI", "AD", "AG", "FF", "Fid-In")):
         for label, method in zip(
             line[0].get_yticklabels(), methods, strict=True
         ):
-            label.set_fontweight("bold" if method == "lmac" else "normal")
+            label.set_fontweight("bold" if method in MAIN else "normal")
         condition = condition_label(group[0].get("condition", ""))
         line[-1].annotate(
             f"{condition}\n{_clips(group)}", (1, 0.5), (6, 0),

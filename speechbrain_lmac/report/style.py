@@ -11,6 +11,7 @@ import numpy as np
 
 from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report import (
+    MAIN,
     METHOD_LABELS,
     OURS,
     YARDSTICKS,
@@ -192,7 +193,7 @@ def draw_line(axes, x, y, method, methods, markers=True):
         Mark the points.
     """
     color, line, marker = style_of(method, methods)
-    strong = method == "lmac"
+    strong = method in MAIN
     axes.plot(
         x, y, color=color, linestyle=line, marker=marker if markers else "",
         markersize=5 if strong else 3.5, markeredgewidth=0.8,
@@ -218,7 +219,7 @@ def draw_band(axes, x, low, high, method, methods):
     color, *_ = style_of(method, methods)
     axes.fill_between(
         x, low, high, color=color, linewidth=0, zorder=2,
-        alpha=0.25 if method == "lmac" else 0.1,
+        alpha=0.25 if method in MAIN else 0.1,
     )  # fmt: skip
 
 
@@ -243,7 +244,7 @@ def draw_points(axes, x, points, method, methods):
     color, *_ = style_of(method, methods)
     axes.vlines(
         x, low, high, color=color, zorder=3,
-        linewidth=1.6 if method == "lmac" else 0.8,
+        linewidth=1.6 if method in MAIN else 0.8,
     )  # fmt: skip
 
 
@@ -268,7 +269,7 @@ def add_legend(figure, methods, labels, title, markers=True):
     handles = []
     for method in methods:
         color, line, marker = style_of(method, methods)
-        strong = method == "lmac"
+        strong = method in MAIN
         handles += [
             Line2D(
                 [], [], color=color, linestyle=line,
@@ -284,4 +285,4 @@ def add_legend(figure, methods, labels, title, markers=True):
     )  # fmt: skip
     legend.get_title().set_color(FAINT)
     for text, method in zip(legend.get_texts(), methods, strict=True):
-        text.set_fontweight("bold" if method == "lmac" else "normal")
+        text.set_fontweight("bold" if method in MAIN else "normal")
