@@ -51,7 +51,7 @@ def load_hparams(hparams_file, overrides=None):
     >>> load_hparams(file.name, "l_in_w: 5")
     {'l_in_w': 5, 'twice': 10}
     """
-    tree = _read_tree(hparams_file)
+    tree = read_tree(hparams_file)
     changes = read_overrides(overrides)
     for key, value in changes.items():
         _check_known(hparams_file, tree, key)
@@ -66,8 +66,23 @@ def load_hparams(hparams_file, overrides=None):
         raise _path_error(err, hparams_file, changes) from err
 
 
-def _read_tree(hparams_file):
-    """Read a hyperparameter file; tags are kept and nothing is built."""
+def read_tree(hparams_file):
+    """Read a hyperparameter file; tags are kept and nothing is built.
+
+    Arguments
+    ---------
+    hparams_file : str or pathlib.Path
+        HyperPyYAML file.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    UserError
+        If the file is missing or no valid YAML.
+    """
     try:
         # HyperPyYAML, too, reads with ruamel: 1e-3 is a number, yes a text.
         tree = ruamel.yaml.YAML().load(Path(hparams_file))

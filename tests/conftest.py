@@ -69,11 +69,11 @@ def synthetic_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def recipe(tmp_path_factory):
-    """Starts a script of recipes/ESC50 as a user does, in a folder."""
+    """Starts a script of a recipe as a user does, in a folder."""
     temporary = tmp_path_factory.mktemp("tmp")
 
-    def run(script, hparams, *options, cwd):
-        scripts = ROOT / "recipes" / "ESC50"
+    def run(script, hparams, *options, cwd, dataset="ESC50"):
+        scripts = ROOT / "recipes" / dataset
         quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         return subprocess.run(
@@ -137,3 +137,64 @@ def trained_run(recipe, synthetic_folder, tmp_path_factory):
         cwd / "results/lmac_small/1234",
         log,
     )
+
+
+class ZeroShotRun(NamedTuple):
+    """What the zero-shot trainings have written."""
+
+    clap: Path
+    interpreter: Path
+
+
+@pytest.fixture(scope="session")
+def zero_shot_run(recipe, synthetic_folder, tmp_path_factory):
+    """An epoch of a small CLAP and of LMAC-ZS on it, by recipe."""
+    cwd = tmp_path_factory.mktemp("zero_shot")
+    short = (
+        f"--data_folder={synthetic_folder}",
+        "--number_of_epochs=1",
+        "--valid_interval=1",
+        "--signal_length_s=1",
+    )
+    for script, hparams, *more in (
+        (
+            "train_clap_small.py",
+            "clap_small.yaml",
+            "--crop_s=1",
+            "--warmup_steps=20",
+        ),
+        ("train_lmac_zs.py", "lmac_zs_small.yaml", "--valid_length_s=1"),
+    ):
+        done = recipe(
+            script, hparams, *short, *more, cwd=cwd, dataset="CLAP_ZS"
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    return ZeroShotRun(
+        cwd / "results/clap_small/1234/clap",
+        cwd / "results/lmac_zs_small/1234",
+    )
+
+
+@pytest.fixture(scope="session")
+def clap_folder(tmp_path_factory):
+    """A folder like a published CLAP's, tiny and with random weights."""
+    from clap_toys import SMALL_AUDIO, save_clap
+
+    folder = tmp_path_factory.mktemp("clap")
+    save_clap(folder, SMALL_AUDIO, seconds=2, bands=16)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def captions_folder(synthetic_folder, tmp_path_factory):
+    """A captioned data set: the built-in sounds and a table."""
+    folder = tmp_path_factory.mktemp("captions") / "set"
+    audio = sorted((synthetic_folder / "audio").glob("*"))[:24]
+    folder.mkdir()
+    lines = ["file,caption,split"]
+    for k, path in enumerate(audio):
+        (folder / path.name).symlink_to(path)
+        split = "train" if k % 3 else "valid"
+        lines.append(f"{path.name},the sound of thing {k},{split}")
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
+    return folder

@@ -34,7 +34,7 @@ ROOMS = {
     # Tensors and callables in, tensors out.
     "losses": (),
     "losses_clap": (),
-    "losses_zs": (),
+    "losses_zs": ("losses",),
     "attribution": (),
     "metrics.masks": (),
     "metrics.functional": ("metrics.masks",),
@@ -82,7 +82,13 @@ ROOMS = {
     "report": ("metrics.stats", "data.audio"),
     "listening_test": ("metrics.stats", "data.audio", "report"),
     "examples": ("report",),
-    "prompt_masks": (*STAGES, *MEASURES, "methods", "sanity"),
+    "prompt_masks": (
+        *STAGES,
+        *MEASURES,
+        "methods",
+        "sanity",
+        "frontend_lengths",
+    ),
     "prompt_sensitivity": (
         *STAGES,
         *MEASURES,

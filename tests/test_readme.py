@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from speechbrain_lmac.experiment import parse
-from speechbrain_lmac.hparams import _check_known, _read_tree, read_overrides
+from speechbrain_lmac.hparams import _check_known, read_overrides, read_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md"))]
@@ -35,7 +35,7 @@ def test_commands_name_what_exists(recipe, command, monkeypatch):
     script, hparams_file, *options = command
     assert (recipe / script).is_file()
     _, run_opts, overrides = parse([hparams_file, *options])
-    tree = _read_tree(recipe / hparams_file)
+    tree = read_tree(recipe / hparams_file)
     for key in read_overrides(overrides):
         _check_known(hparams_file, tree, key)
     given = set(read_overrides(overrides))

@@ -1,0 +1,609 @@
+"""LMAC-ZS training: pairs, chunks, guidance, metrics, folders, learning."""
+
+import math
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from speechbrain import Stage
+from speechbrain.utils.checkpoints import Checkpointer
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.train_logger import FileTrainLogger
+from torch.testing import assert_close
+
+from speechbrain_lmac import interpreters_zs, losses_zs
+from speechbrain_lmac.brains.clap import TextGroups
+from speechbrain_lmac.brains.lmac_zs import LMACZSBrain
+from speechbrain_lmac.brains.zs_batches import (
+    Scene,
+    choose_prompts,
+    linear_magnitude,
+    mix_pairs,
+    rank_correlation,
+)
+from speechbrain_lmac.brains.zs_explainer import zero_shot_quality
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.clap.small import SmallClap, save_small_clap
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.frontend_clap import ClapFrontEnd
+from speechbrain_lmac.masking import explain
+from speechbrain_lmac.text_decoder import build_text_decoder
+
+CAPTIONS = [["a dog barks"], ["rain falls"], ["a siren"], ["sea waves"]]
+PROMPTS = ["dog", "rain", "siren"]
+CPU = {"device": "cpu", "noprogressbar": True}
+SAMPLES = 8000
+DEFAULTS = {
+    "objective": "prompt_weighted",
+    "l_sim_w": 0.5,
+    "l_in_w": 1.0,
+    "l_out_w": 0.5,
+    "reg_w_l1": 1.0,
+    "area_budget": 0.25,
+    "area_floor": 0.05,
+    "sparsity_ramp": 0.0,
+    "l_div_w": 0.1,
+    "prompts_per_clip": 3,
+    "similar_prompts": 2,
+    "bank_size": 4,
+    "pairs_per_chunk": None,
+    "mask_domain": "stft",
+    "contamination": None,
+    "finetuning": False,
+    "mix_prob": 1.0,
+    "mix_snr": [0, 0],
+    "g_w": 2.0,
+    "crosscor_th": 0.0,
+    "crosscortype": "dotp",
+    "seed": 1,
+    "lr": 0.003,
+    "number_of_epochs": 1,
+    "valid_interval": 1,
+    "ckpt_metric": "quality",
+    "ckpt_mode": "max",
+}
+
+
+class ToyEncoder(torch.nn.Module):
+    """Keeps the type of its weights, as the double test wants it."""
+
+    hidden_channels, hidden_strides = (3, 2), (4, 2)
+    embed_dim, logit_scale, source = 8, 10.0, "toy"
+
+    def __init__(self, n_mels=80):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(n_mels, 8), False)
+        self.maps = torch.nn.Parameter(torch.randn(5, 1), False)
+
+    def embed(self, features):
+        embedding = F.normalize((features @ self.weight).tanh().mean(1), dim=1)
+        maps = [
+            F.avg_pool2d(features[:, None], s) * self.maps[:c, :, None]
+            for c, s in zip(
+                self.hidden_channels, self.hidden_strides, strict=True
+            )
+        ]
+        return embedding, tuple(maps)
+
+    def encode_text(self, texts):
+        rows = [
+            torch.randn(8, generator=torch.Generator().manual_seed(len(t)))
+            for t in texts
+        ]
+        return F.normalize(torch.stack(rows), dim=1).to(self.weight)
+
+
+def brain_of(encoder=None, frontend=None, folder=None, **changes):
+    encoder = encoder or ToyEncoder()
+    frontend = frontend or FrontEnd()
+    hparams = {**DEFAULTS, **changes}
+    decoder = build_text_decoder(
+        encoder, frontend, hparams["mask_domain"], channels=(6, 4)
+    )
+    hparams["modules"] = {
+        "frontend": frontend,
+        "encoder": encoder,
+        "decoder": decoder,
+    }
+    hparams["epoch_counter"] = EpochCounter(hparams["number_of_epochs"])
+    checkpointer = None
+    if folder is not None:
+        hparams["train_logger"] = FileTrainLogger(folder / "train_log.txt")
+        checkpointer = Checkpointer(
+            folder / "save",
+            {"decoder": decoder, "counter": hparams["epoch_counter"]},
+        )
+    brain = LMACZSBrain(
+        TextGroups(CAPTIONS),
+        PROMPTS,
+        ("{}",),
+        modules=hparams["modules"],
+        opt_class=partial(torch.optim.Adam, lr=hparams["lr"]),
+        hparams=hparams,
+        run_opts=CPU,
+        checkpointer=checkpointer,
+    )
+    brain.step, brain.optimizer_step, brain.steps_per_epoch = 1, 0, 1
+    return brain
+
+
+def batch_of(clips=4, samples=SAMPLES):
+    """Tones of different pitch, each with a caption of its own."""
+    time = torch.arange(samples) / 16000
+    pitch = 300.0 * (1 + torch.arange(clips))[:, None]
+    wavs = torch.sin(6.283 * pitch * time) + 0.01 * torch.randn(clips, samples)
+    batch = SimpleNamespace(
+        id=[f"c{k}" for k in range(clips)],
+        sig=SimpleNamespace(data=wavs),
+        captions=[CAPTIONS[k % 4] for k in range(clips)],
+    )
+    batch.to = lambda device: batch
+    return batch
+
+
+def train_loss(brain, batch=None, stage=Stage.TRAIN):
+    batch = batch or batch_of()
+    brain.on_stage_start(stage)
+    return brain.compute_objectives(
+        brain.compute_forward(batch, stage), batch, stage
+    )
+
+
+# --- pairs ---
+
+
+def test_pairs_are_clip_major():
+    scene = Scene(*[None] * 4, chosen=torch.tensor([[5, 1], [2, 4], [0, 3]]))
+    owner, prompt, slot = scene.pairs()
+    assert owner.tolist() == [0, 0, 1, 1, 2, 2]
+    assert prompt.tolist() == [5, 1, 2, 4, 0, 3]
+    assert slot.tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_choose_prompts():
+    similarity = torch.tensor([[0.1, 0.9, -0.3, 0.5, -0.9]]).repeat(50, 1)
+    chosen = choose_prompts(similarity, 3, 2)
+    assert (chosen[:, :2] == torch.tensor([1, 3])).all()
+    assert set(chosen[:, 2].tolist()) == {0, 2, 4}  # at random
+    always = torch.tensor([[4, 2]]).repeat(50, 1)
+    chosen = choose_prompts(similarity, 3, 1, always)
+    assert (chosen == torch.tensor([4, 2, 1])).all()
+    # Of two equal ones the second gives way to the most similar.
+    chosen = choose_prompts(similarity, 2, 1, torch.full((50, 2), 4))
+    assert (chosen == torch.tensor([4, 1])).all()
+    assert choose_prompts(similarity, 99, 2).shape == (50, 5)
+
+
+def test_mix_pairs_knows_the_partner():
+    wavs = torch.randn(4, 100)
+    groups = torch.tensor([0, 0, 1, 1])
+    generator = torch.Generator().manual_seed(0)
+    mixed, partner, known = mix_pairs(wavs, groups, 1.0, [0, 0], generator)
+    assert known.all() and (groups[partner] != groups).all()
+    assert_close(mixed.mixture, mixed.target + mixed.interferer)
+    # At 0 dB target and interferer are the clips, of one energy.
+    for part, source in (
+        (mixed.target, wavs),
+        (mixed.interferer, wavs[partner]),
+    ):
+        cosine = F.cosine_similarity(part, source)
+        assert_close(cosine, torch.ones(4))
+    assert_close(mixed.target.norm(dim=1), mixed.interferer.norm(dim=1))
+
+
+def test_mix_pairs_leaves_alone_what_has_one_name():
+    wavs, generator = torch.randn(3, 50), torch.Generator().manual_seed(0)
+    mixed, _, known = mix_pairs(wavs, torch.zeros(3), 1.0, [0, 0], generator)
+    assert not known.any() and not mixed.interferer.any()
+    one, _, known = mix_pairs(wavs[:1], torch.zeros(1), 1.0, [0, 0], generator)
+    assert not known.any() and one.mixture.shape == (1, 50)
+    with pytest.raises(UserError, match="mix_snr"):
+        mix_pairs(wavs, torch.zeros(3), 1.0, [3, 0], generator)
+
+
+def test_linear_magnitude_of_both_front_ends():
+    wavs = torch.randn(1, 4000)
+    frontend = FrontEnd()
+    spectrum = frontend(wavs)
+    assert_close(
+        linear_magnitude(frontend, spectrum.log_magnitude),
+        spectrum.stft.abs(),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    clap = ClapFrontEnd(torch.rand(513, 8), torch.hann_window(1024))
+    view = clap(wavs).log_magnitude
+    assert linear_magnitude(clap, view) is view
+
+
+def test_rank_correlation_against_scipy():
+    from scipy.stats import spearmanr
+
+    a, b = torch.randn(40), torch.randint(5, (40,)).float()
+    expected = spearmanr(a.numpy(), b.numpy()).statistic
+    assert rank_correlation(a, b) == pytest.approx(expected, abs=1e-9)
+
+
+# --- a step ---
+
+
+def gradients(size, **changes):
+    torch.manual_seed(3)
+    brain = brain_of(pairs_per_chunk=size, **changes)
+    frontend, encoder, decoder = (
+        brain.modules[name] for name in ("frontend", "encoder", "decoder")
+    )
+    wavs = batch_of().sig.data
+    with torch.no_grad():
+        scene = brain.draw(wavs, CAPTIONS, torch.Generator().manual_seed(0))
+    for module in (frontend, encoder, decoder):
+        module.double()
+    scene = Scene(
+        *(
+            tuple(h.double() for h in x)
+            if isinstance(x, tuple)
+            else x.double()
+            if torch.is_tensor(x) and x.is_floating_point()
+            else x
+            for x in scene
+        )
+    )
+    brain.on_stage_start(Stage.TRAIN)
+    prediction = scene, brain.pair_values(scene)
+    loss = brain.compute_objectives(prediction, batch_of(), Stage.TRAIN)
+    loss.backward()
+    return loss.detach(), torch.cat(
+        [p.grad.flatten() for p in decoder.parameters() if p.grad is not None]
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"objective": "published"}, {"finetuning": True}],
+    ids=["prompt_weighted", "published", "finetuning"],
+)
+def test_chunks_change_no_gradient(changes):
+    loss, expected = gradients(None, **changes)
+    assert expected.dtype == torch.float64 and expected.abs().max() > 1e-6
+    for size in (1, 3, 1000):
+        found, gradient = gradients(size, **changes)
+        assert_close(found, loss, rtol=1e-9, atol=1e-9)
+        assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_published_objective_by_hand():
+    brain = brain_of(
+        objective="published", l_out_w=0, l_div_w=0, l_sim_w=1, reg_w_l1=0.5
+    )
+    batch = batch_of()
+    brain.on_stage_start(Stage.TRAIN)
+    prediction = brain.compute_forward(batch, Stage.TRAIN)
+    scene = prediction[0]
+    frontend, encoder, decoder = (
+        brain.modules[name] for name in ("frontend", "encoder", "decoder")
+    )
+    expected = 0.0
+    bank = encoder.encode_text([c[0] for c in CAPTIONS])
+    for j in range(4):
+        x = frontend(batch.sig.data[j : j + 1]).log_magnitude
+        audio, hidden = encoder.embed(frontend.mel(x))
+        for text in bank:
+            mask = decoder(
+                hidden, x.shape[1], text[None], audio @ text
+            ).sigmoid()
+            after, _ = encoder.embed(frontend.mel(mask * x))
+            change = (audio @ text - after @ text).abs()
+            expected = expected + (change + 0.5 * mask.mean()) / 16
+    assert scene.chosen.shape == (4, 4)
+    loss = brain.compute_objectives(prediction, batch, Stage.TRAIN)
+    assert_close(loss, expected.squeeze(), rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_objective():
+    with pytest.raises(UserError, match="objective"):
+        brain_of(objective="similarity")
+
+
+def test_one_prompt_is_too_few():
+    brain = brain_of(objective="published")
+    with pytest.raises(UserError, match="batch_size"):
+        train_loss(brain, batch_of(1))
+
+
+def test_sparsity_comes_in_slowly():
+    brain = brain_of(sparsity_ramp=0.5, reg_w_l1=4.0)
+    brain.steps_per_epoch = 8
+    weights = []
+    for brain.optimizer_step in (0, 2, 4, 8):
+        weights.append(brain.weights()["l1"])
+    assert weights == [0.0, 2.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize("domain", ["stft", "mel"])
+def test_encoder_is_left_alone_and_decoder_learns(domain):
+    brain = brain_of(mask_domain=domain)
+    encoder, decoder = brain.modules.encoder, brain.modules.decoder
+    before = fingerprint(encoder), fingerprint(decoder)
+    brain.init_optimizers()
+    train_loss(brain).backward()
+    brain.optimizer.step()
+    assert fingerprint(encoder) == before[0]
+    assert fingerprint(decoder) != before[1]
+    assert all(p.grad is None for p in encoder.parameters())
+
+
+def test_same_step_same_draw():
+    brain = brain_of(finetuning=True)
+    batch = batch_of()
+    losses = [float(train_loss(brain, batch).detach()) for _ in range(2)]
+    torch.manual_seed(99)
+    losses.append(float(train_loss(brain, batch).detach()))
+    assert losses[0] == losses[1] == losses[2]
+    brain.step = 2
+    assert float(train_loss(brain, batch).detach()) != losses[0]
+
+
+# --- fine-tuning ---
+
+
+def test_guidance_is_that_of_the_named_source():
+    brain = brain_of(finetuning=True)
+    with torch.no_grad():
+        scene = brain.draw(
+            batch_of().sig.data, CAPTIONS, torch.Generator().manual_seed(0)
+        )
+        owner, prompt, slot = scene.pairs()
+        mask = torch.rand(len(owner), *scene.view.shape[1:])
+        value, guided = brain.guidance(scene, mask, owner, slot)
+    assert (guided == (slot < 2)).all()
+    assert not value[slot == 2].any()
+    own, partner = scene.chosen[0, :2].tolist()
+    assert own == 0 and partner != 0
+    gain = brain.modules.frontend.gain(scene.view[:1], mask[:1])
+    target, other = (x[None].expm1() for x in scene.sources[0])
+    mixture = scene.view[:1].expm1()
+    expected = losses_zs.source_residual(gain, mixture, target, other)
+    assert_close(value[:1], expected)
+    gain = brain.modules.frontend.gain(scene.view[:1], mask[1:2])
+    expected = losses_zs.source_residual(gain, mixture, other, target)
+    assert_close(value[1:2], expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "captions"),
+    [({"crosscor_th": 1.1}, CAPTIONS), ({"mix_prob": 0.0}, CAPTIONS)],
+    ids=["threshold", "not mixed"],
+)
+def test_nothing_is_guided(changes, captions):
+    brain = brain_of(finetuning=True, **changes)
+    with torch.no_grad():
+        scene = brain.draw(
+            batch_of().sig.data, captions, torch.Generator().manual_seed(0)
+        )
+        *_, guidance, guided = brain.pair_values(scene)
+    assert not guided.any() and not guidance.any()
+
+
+# --- validation ---
+
+
+@pytest.mark.parametrize("finetuning", [False, True])
+def test_validation_metrics(finetuning):
+    brain = brain_of(finetuning=finetuning)
+    loss = train_loss(brain, stage=Stage.VALID)
+    summary = brain.stage_summary(loss)
+    for name in ("AI", "AD", "AG", "FF", "Fid-In", "right MM", "absent MM"):
+        assert math.isfinite(summary[name]), name
+    assert 0 <= summary["dead"] <= 1 and -1 <= summary["spearman"] <= 1
+    assert summary["quality"] <= 1
+    assert brain.areas[0].shape == (4, 3)
+    # The area under the decided prompt is the mean of the mask measured.
+    assert summary["right MM"] == pytest.approx(summary["MM"], abs=1e-6)
+    assert ("named wins" in summary) == finetuning
+
+
+def test_validation_does_not_depend_on_chunks():
+    batch, found = batch_of(), []
+    for size in (None, 1, 5):
+        torch.manual_seed(3)
+        brain = brain_of(pairs_per_chunk=size)
+        found.append(brain.stage_summary(train_loss(brain, batch, Stage.VALID)))
+        found[-1].pop("seconds")
+    assert found[0] == pytest.approx(found[1], abs=1e-5, nan_ok=True)
+    assert found[0] == pytest.approx(found[2], abs=1e-5, nan_ok=True)
+
+
+def test_quality_asks_for_following_the_prompt():
+    values = {"AI": 50, "AD": 10, "AG": 20, "FF": 0.4, "Fid-In": 0.9}
+    follows = {"spearman": 0.8, "right MM": 0.2, "absent MM": 0.02, "dead": 0}
+    good = zero_shot_quality({**values, **follows})
+    assert good == pytest.approx((2.9 + 0.8 + 0.9 + 1) / 8)
+    for worse in (
+        {"spearman": 0.0},
+        {"spearman": math.nan},
+        {"absent MM": 0.2},
+        {"dead": 0.5},
+        {"named wins": 0.5},
+    ):
+        assert zero_shot_quality({**values, **follows, **worse}) < good
+
+
+# --- prompts and folders ---
+
+
+def test_validation_prompts():
+    hparams = {"valid_prompts": None, "valid_templates": ["a {}"]}
+    find = interpreters_zs.validation_prompts
+    assert find(hparams, ["sea_waves", "dog"], None) == (
+        ["sea waves", "dog"],
+        ("a {}",),
+    )
+    given = {**hparams, "valid_prompts": ["x", "y"]}
+    assert find(given, ["dog"], None)[0] == ["x", "y"]
+    clips = {str(k): {"captions": [f"caption {k}"]} for k in range(40)}
+
+    class Clips(SimpleNamespace):
+        def __len__(self):
+            return len(self.data)
+
+    found = find(hparams, [], Clips(data=clips, data_ids=list(clips)))
+    assert len(found[0]) == 14 and found[1] == ("{}",)
+    with pytest.raises(UserError, match="valid_prompts"):
+        find(hparams, ["dog"], None)
+
+
+@pytest.fixture
+def small(tmp_path):
+    clap = SmallClap(embed_dim=16, channels=(4, 4, 8, 8, 16))
+    clap.learn_words(["dog", "rain"])
+    save_small_clap(tmp_path / "source", clap.freeze(), ["dog", "rain"])
+    return clap
+
+
+def test_info_and_copy(small, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    hparams = {
+        "encoder": small,
+        "clap_source": str(tmp_path / "source"),
+        "mask_domain": "stft",
+        "ckpt_metric": "quality",
+        "ckpt_mode": "max",
+    }
+    interpreters_zs.write_zs_info(run, hparams)
+    names = {path.name for path in (run / "clap").iterdir()}
+    assert names == {"clap.ckpt", "clap.json"}
+    # Once more from the copy itself: it stays.
+    hparams["clap_source"] = str(run / "clap")
+    interpreters_zs.write_zs_info(run, hparams)
+    assert (run / "clap" / "clap.ckpt").is_file()
+    with pytest.raises(UserError, match="no checkpoint"):
+        interpreters_zs.load_text_decoder(None, run, small)
+
+
+def test_other_clap_is_refused(small, tmp_path):
+    brain = brain_of(small, small.build_frontend(), tmp_path / "run")
+    (tmp_path / "run").mkdir(exist_ok=True)
+    brain.checkpointer.save_checkpoint(meta={"quality": 0.5})
+    hparams = {
+        "encoder": small,
+        "clap_source": str(tmp_path / "source"),
+        "mask_domain": "stft",
+        "ckpt_metric": "quality",
+        "ckpt_mode": "max",
+    }
+    interpreters_zs.write_zs_info(tmp_path / "run", hparams)
+    decoder = build_text_decoder(small, small.build_frontend(), channels=(6, 4))
+    interpreters_zs.load_text_decoder(decoder, tmp_path / "run", small)
+    assert fingerprint(decoder) == fingerprint(brain.modules.decoder)
+    other = SmallClap(embed_dim=16, channels=(4, 4, 8, 8, 16))
+    with pytest.raises(UserError, match="another"):
+        interpreters_zs.load_text_decoder(decoder, tmp_path / "run", other)
+
+
+HYPERPARAMS = """
+output_folder: nowhere
+checkpointer: null
+contamination: null
+audio: !new:speechbrain_lmac.data.audio.AudioCache
+    folder: null
+mask_domain: stft
+clap_source: {source}
+encoder: !apply:speechbrain_lmac.classifiers.clap.small.load_small_clap
+    folder: !ref <clap_source>
+frontend: !new:speechbrain_lmac.frontend.FrontEnd
+decoder: !apply:speechbrain_lmac.text_decoder.build_text_decoder
+    encoder: !ref <encoder>
+    frontend: !ref <frontend>
+    mask_domain: !ref <mask_domain>
+    channels: [6, 4]
+"""
+
+
+def test_interpreter_of_a_run(small, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    brain = brain_of(small, small.build_frontend(), run)
+    brain.checkpointer.save_checkpoint(meta={"quality": 0.5})
+    info = {name: DEFAULTS[name] for name in ("ckpt_metric", "ckpt_mode")}
+    interpreters_zs.write_zs_info(
+        run,
+        {
+            **info,
+            "mask_domain": "stft",
+            "encoder": small,
+            "clap_source": tmp_path / "source",
+        },
+    )
+    # The source may go: the run keeps a copy.
+    (tmp_path / "source").rename(tmp_path / "gone")
+    text = HYPERPARAMS.format(source=tmp_path / "source")
+    (run / "hyperparams.yaml").write_text(text)
+    loaded = interpreters_zs.load_zs_interpreter(run, PROMPTS)
+    assert fingerprint(loaded.decoder.decoder) == fingerprint(
+        brain.modules.decoder
+    )
+    assert loaded.classifier.prompts == PROMPTS
+    assert loaded.classifier.templates == ("this is a sound of {}",)
+    assert loaded.label_file is None and loaded.mask_domain == "stft"
+    explanation = explain(
+        torch.rand(2, SAMPLES),
+        loaded.frontend,
+        loaded.classifier,
+        loaded.decoder,
+    )
+    assert explanation.mask.shape == explanation.spectrum.log_magnitude.shape
+    with pytest.raises(UserError, match="interpreter"):
+        interpreters_zs.load_zs_interpreter(tmp_path, PROMPTS)
+
+
+# --- CLAP's own architecture ---
+
+
+@pytest.fixture(scope="module")
+def tiny_clap(tmp_path_factory):
+    """HTSAT of two stages with random weights, for 2 s of sound."""
+    pytest.importorskip("transformers")
+    from clap_toys import SMALL_AUDIO, save_clap
+
+    from speechbrain_lmac.classifiers.clap.hf import HfClap
+
+    folder = tmp_path_factory.mktemp("clap")
+    save_clap(folder, SMALL_AUDIO, seconds=2, bands=16)
+    return HfClap(str(folder))
+
+
+@pytest.mark.parametrize("domain", ["stft", "mel"])
+@pytest.mark.parametrize("finetuning", [False, True])
+def test_real_clap_trains_in_chunks(tiny_clap, domain, finetuning):
+    found = []
+    for size in (None, 2):
+        torch.manual_seed(5)
+        brain = brain_of(
+            tiny_clap,
+            tiny_clap.build_frontend(),
+            mask_domain=domain,
+            finetuning=finetuning,
+            pairs_per_chunk=size,
+        )
+        decoder = brain.modules.decoder
+        # 1 s at 48 kHz: the front end repeats it to 2 s.
+        torch.manual_seed(6)
+        train_loss(brain, batch_of(samples=48000)).backward()
+        found.append(
+            torch.cat([p.grad.flatten() for p in decoder.parameters()])
+        )
+    assert found[0].abs().max() > 0
+    # Of one scale: float32 adds up the parts in another order.
+    scale = float(found[0].abs().max())
+    assert_close(found[1] / scale, found[0] / scale, rtol=0, atol=1e-4)
+
+
+def test_real_clap_validates(tiny_clap):
+    brain = brain_of(tiny_clap, tiny_clap.build_frontend(), finetuning=True)
+    loss = train_loss(brain, batch_of(2, samples=48000), Stage.VALID)
+    summary = brain.stage_summary(loss)
+    assert math.isfinite(summary["MM"]) and summary["quality"] <= 1
