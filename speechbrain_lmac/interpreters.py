@@ -271,7 +271,8 @@ def load_others(interpreter, folder, names, folders=None):
         key = f"{name}_folder"
         given = (folders or {}).get(name)
         source = Path(given or sibling_folder(folder, name))
-        if not given and not (source / INFO_FILE).is_file():
+        found = (source / INFO_FILE).is_file() and source != Path(folder)
+        if not given and not found:
             raise UserError(
                 f"`methods`: {name} needs a trained interpreter of its own. "
                 f"There is none in {source}; train one (see the README of the "
@@ -279,9 +280,40 @@ def load_others(interpreter, folder, names, folders=None):
             )
         check_belongs(source, interpreter.classifier.parts(), key)
         other = load_interpreter(source, key)
+        check_method(name, other, source)
         check_same_views(interpreter, other, key)
         loaded[name] = other
     return loaded
+
+
+def check_method(name, other, source):
+    """Refuse an interpreter that is not of the method that it stands for.
+
+    Arguments
+    ---------
+    name : str
+        ``lmac_ft`` or ``l2i``.
+    other : Interpreter
+        What was loaded.
+    source : str or pathlib.Path
+        Its folder.
+
+    Raises
+    ------
+    UserError
+        If it is none of fine-tuning, or none of L2I.
+    """
+    l2i = hasattr(other.decoder, "dictionary")
+    tuned = not l2i and bool(other.hparams.get("finetuning"))
+    if not {"lmac_ft": tuned, "l2i": l2i}[name]:
+        wanted = {
+            "lmac_ft": "a fine-tuned L-MAC (train_lmac.py, finetuning: True)",
+            "l2i": "an L2I (train_l2i.py)",
+        }[name]
+        raise UserError(
+            f"`{name}_folder`: expected the output folder of {wanted}; "
+            f"{source} holds another interpreter."
+        )
 
 
 def sibling_folder(folder, name):

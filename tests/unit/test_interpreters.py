@@ -1,6 +1,7 @@
 """The folder of a trained interpreter: found, checked, loaded anywhere."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -17,6 +18,7 @@ from speechbrain_lmac.interpreters import (
     check_belongs,
     load_decoder,
     load_interpreter,
+    load_others,
     read_info,
 )
 from speechbrain_lmac.masking import explain
@@ -214,3 +216,42 @@ def test_a_pretrained_decoder_that_is_missing(tmp_path):
         load_decoder(
             fresh_decoder(other), str(tmp_path / "absent"), other.parts()
         )
+
+
+# --- methods that are trained interpreters of their own ---
+
+
+def test_a_method_is_looked_for_beside_the_interpreter(trained_run):
+    interpreter = load_interpreter(trained_run.interpreter)
+    for name, place in (("l2i", "l2i_small"), ("lmac_ft", "lmac_small_ft")):
+        with pytest.raises(UserError, match=f"{place}/1234.*--{name}_folder"):
+            load_others(interpreter, trained_run.interpreter, [name])
+
+
+def test_an_interpreter_does_not_stand_for_another_method(folder):
+    interpreter = load_interpreter(folder)
+    for name in ("l2i", "lmac_ft"):
+        with pytest.raises(UserError, match=f"{name}_folder.*holds another"):
+            load_others(interpreter, folder, [name], {name: str(folder)})
+    # Nor does a folder without "lmac" in its name stand for its own L2I.
+    with pytest.raises(UserError, match="l2i needs"):
+        load_others(interpreter, folder, ["l2i"])
+
+
+def test_a_fine_tuned_interpreter_is_loaded(folder, tmp_path):
+    tuned = tmp_path / "tuned"
+    shutil.copytree(folder, tuned)
+    file = tuned / "hyperparams.yaml"
+    text = file.read_text()
+    assert "finetuning: false" in text.lower()
+    file.write_text(re.sub("finetuning: .alse", "finetuning: true", text))
+    interpreter = load_interpreter(folder)
+    found = load_others(
+        interpreter, folder, ["lmac_ft"], {"lmac_ft": str(tuned)}
+    )
+    assert found["lmac_ft"].hparams["finetuning"] is True
+    text = file.read_text()
+    assert "win_length: 23.2199" in text
+    file.write_text(text.replace("win_length: 23.2199", "win_length: 20"))
+    with pytest.raises(UserError, match="`win_length` is 20"):
+        load_others(interpreter, folder, ["lmac_ft"], {"lmac_ft": str(tuned)})
