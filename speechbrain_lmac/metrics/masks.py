@@ -5,7 +5,8 @@ hold here: one value per clip, NaN where a value is undefined, double
 precision inside (a mask has some 220 000 bins), float32 outside.
 """
 
-import numpy as np
+import functools
+
 import torch
 
 # Values at a time: what fits in the cache is twice as fast, and memory is
@@ -128,22 +129,32 @@ def _per_clip(function, mask):
 
 
 def _sorted(values):
-    """Rows in ascending order."""
+    """Rows in ascending order; the values may be overwritten."""
     # On the CPU NumPy's vectorised sort is several times faster than torch's.
     if values.device.type == "cpu" and not values.requires_grad:
         wide = values.to(_result_dtype(values))  # NumPy has no bfloat16
-        return torch.from_numpy(np.sort(wide.numpy(), axis=1))
+        rows = wide.numpy()
+        rows.sort(axis=1)
+        return torch.from_numpy(rows)
     return values.sort(dim=1).values
 
 
 def _gini(values):
     size = values.shape[1]
     ranked = _sorted(values).double()
-    weights = torch.arange(
-        1 - size, size, 2, dtype=torch.float64, device=values.device
-    )
+    weights = _ranks(size, values.device)
     # An all-zero row is 0 / 0: NaN, as intended.
     return (ranked @ weights) / (size * ranked.sum(dim=1))
+
+
+@functools.lru_cache(maxsize=4)
+def _ranks(size, device):
+    """``2 i - size - 1`` for i from 1 to size: the same for every clip."""
+    # Kept for later callers, who may want gradients.
+    with torch.inference_mode(False):
+        return torch.arange(
+            1 - size, size, 2, dtype=torch.float64, device=device
+        )
 
 
 def _entropy(values):
