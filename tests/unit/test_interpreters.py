@@ -244,7 +244,7 @@ def test_a_fine_tuned_interpreter_is_loaded(folder, tmp_path):
     file = tuned / "hyperparams.yaml"
     text = file.read_text()
     assert "finetuning: false" in text.lower()
-    file.write_text(re.sub("finetuning: .alse", "finetuning: true", text))
+    file.write_text(re.sub("(?i)finetuning: false", "finetuning: true", text))
     interpreter = load_interpreter(folder)
     found = load_others(
         interpreter, folder, ["lmac_ft"], {"lmac_ft": str(tuned)}
