@@ -228,6 +228,7 @@ class Evaluator:
                 [labels[clip.class_string] for clip in chosen],
                 device=self.device,
             ),
+            sources and tuple(s.stft.abs().square() for s in sources),
         )
         return batch, made
 

@@ -47,6 +47,8 @@ class ClipBatch(NamedTuple):
         The waveforms, each (batch, samples).
     truth : torch.Tensor or None
         Index of each clip's true class, shape (batch,).
+    source_power : tuple of torch.Tensor or None
+        ``|STFT|^2`` of the sources, which every method is scored with.
     """
 
     ids: list
@@ -58,6 +60,7 @@ class ClipBatch(NamedTuple):
     forward: object
     mixture: tuple | None = None
     truth: torch.Tensor | None = None
+    source_power: tuple | None = None
 
     def probs(self):
         """Class probabilities on the clips, shape (batch, classes)."""

@@ -161,7 +161,7 @@ class Scorer:
 
     def _source_power(self, batch):
         """Power of target and interferer in the bins or bands of the mask."""
-        power = [source.stft.abs().square() for source in batch.sources]
+        power = batch.source_power
         if self.mask_domain == "mel":
             power = [p @ self.frontend.mel_matrix for p in power]
         return power
@@ -219,10 +219,10 @@ class Scorer:
         """How well the explanation singles out the target, if it is known."""
         if batch.sources is None:
             return {}
-        power = [source.stft.abs().square() for source in batch.sources]
+        target, interferer = batch.source_power
         return {
-            "target_kept": energy_kept(gain, power[0]),
-            "interferer_kept": energy_kept(gain, power[1]),
+            "target_kept": energy_kept(gain, target),
+            "interferer_kept": energy_kept(gain, interferer),
             "SI-SDR_gain": si_sdr_gain(
                 wavs_in, batch.mixture.mixture, batch.mixture.target
             ),

@@ -81,12 +81,7 @@ class LMACZSBrain(ZeroShotExplainer):
         wavs = self.fitted(batch.sig.data)
         if stage != sb.Stage.TRAIN:
             return wavs, self.hear(wavs)
-        step = (self.hparams.seed, self.hparams.epoch_counter.current)
-        rank = int(getattr(self, "rank", 0))
-        generator = torch.Generator().manual_seed(
-            hash((*step, self.step, rank)) % 2**63
-        )
-        # What is drawn depends on seed, epoch and step alone.
+        generator = self.step_generator(stage)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(generator.initial_seed())
             scene = self.draw(wavs, batch.captions, generator)
