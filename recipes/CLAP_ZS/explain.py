@@ -3,7 +3,7 @@
 
 To run this recipe, do the following:
 > python explain.py hparams/explain_zs.yaml \
-    --interpreter=results/lmac_zs_small/1234 --file=street.wav \
+    --interpreter=results/lmac_zs_small/1234 --audio=street.wav \
     --prompts="[a dog barks, rain]"
 
 Authors
@@ -29,7 +29,7 @@ def main(argv):
     """Explain a file for each prompt; write and print what came out."""
     hparams_file, run_opts, overrides = parse(argv)
     hparams = load_hparams(hparams_file, overrides)
-    audio_info(hparams["file"])
+    audio_info(hparams["audio"])
     interpreter = load_zs_interpreter(
         hparams["interpreter"], ["a sound"], ["{}"]
     )
@@ -38,10 +38,10 @@ def main(argv):
     interpreter.classifier.to(device)
     interpreter.decoder.to(device)
     explained = explain_prompts(
-        interpreter, hparams["file"], hparams["prompts"]
+        interpreter, hparams["audio"], hparams["prompts"]
     )
     rows = save_prompt_explanations(
-        hparams["output_folder"], hparams["file"], explained, interpreter
+        hparams["output_folder"], hparams["audio"], explained, interpreter
     )
     for row in rows:
         probability = row["probability"]

@@ -210,7 +210,18 @@ def error():
         return {"first": first, "own": error_of(path, "HTSAT-tiny")}
 
 
+def checkpoint():
+    """A checkpoint of random weights that needs no trust; its path."""
+    torch.manual_seed(0)
+    module = laion.build_module("HTSAT-tiny")
+    enliven(module, test_clips(seconds=10))
+    path = Path(out).with_name("random.pt")
+    torch.save(module.model.state_dict(), path)
+    return {"path": str(path)}
+
+
 if __name__ == "__main__":
     job, out = sys.argv[1:]
-    answer = {"measure": measure, "error": error}[job]()
+    jobs = {"measure": measure, "error": error, "checkpoint": checkpoint}
+    answer = jobs[job]()
     Path(out).write_text(json.dumps(answer), encoding="utf-8")
