@@ -11,11 +11,10 @@ Authors
 
 import copy
 import hashlib
-from pathlib import Path
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import pandas
 import torch
 from tqdm import tqdm
 
@@ -29,14 +28,25 @@ from speechbrain_lmac.metrics.similarity import (
     rank_correlation,
     ssim,
 )
-from speechbrain_lmac.metrics.stats import ClipStats
+from speechbrain_lmac.zero_shot import trained_name
 
 #: Methods that look at the classifier: the trained decoder, and gradients.
 CHECKED_METHODS = ("lmac", *ATTRIBUTIONS)
+#: The same for zero-shot classifiers.
+CHECKED_ZS_METHODS = ("lmac_zs", *ATTRIBUTIONS)
 
 #: How modules name the function that draws their first weights: PyTorch's
 #: layers, its attention, SpeechBrain's CNN14.
 INITIALIZERS = ("reset_parameters", "_reset_parameters", "init_weight")
+
+#: Weights that stand in a module without such a function, by their name in
+#: it, and how they are drawn: the table of Swin's attention (Liu et al., ICCV
+#: 2021, and their code), which is HTSAT's. Any other such weight is refused.
+BARE_WEIGHTS = {
+    "relative_position_bias_table": partial(
+        torch.nn.init.trunc_normal_, std=0.02
+    ),
+}
 
 
 class BlockSimilarity(NamedTuple):
@@ -73,13 +83,28 @@ def check_names(names, known, key):
             )
 
 
+def checked_methods(classifier):
+    """The methods that can be checked on a classifier of this kind.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.classifiers.slim import SlimCnn
+    >>> checked_methods(SlimCnn(n_classes=10))[:2]
+    ('lmac', 'saliency')
+    """
+    zero_shot = trained_name(classifier) == "lmac_zs"
+    return CHECKED_ZS_METHODS if zero_shot else CHECKED_METHODS
+
+
 def blocks(classifier):
     """A classifier's layers from the output down, checked to be complete.
 
     Arguments
     ---------
     classifier : AudioClassifier
-        Names its layers by its method ``blocks()``.
+        Names its layers by its method ``blocks()``, and by
+        ``outside_blocks()`` what is none of them: the text side of a
+        zero-shot classifier.
 
     Returns
     -------
@@ -88,7 +113,8 @@ def blocks(classifier):
     Raises
     ------
     ValueError
-        If a weight or buffer of the classifier is in no block.
+        If a weight or buffer of the classifier is neither in a block nor
+        named as outside of them.
 
     Example
     -------
@@ -102,13 +128,18 @@ def blocks(classifier):
         for block in found.values()
         for tensor in block.state_dict(keep_vars=True).values()
     }
-    state = classifier.state_dict(keep_vars=True)
-    missing = [name for name, tensor in state.items() if id(tensor) not in held]
+    outside = tuple(f"{name}." for name in classifier.outside_blocks())
+    missing = [
+        name
+        for name, tensor in classifier.state_dict(keep_vars=True).items()
+        if id(tensor) not in held and not f"{name}.".startswith(outside)
+    ]
     if missing:
         raise ValueError(
             f"Expected the blocks of {type(classifier).__name__} to hold all "
             f"its weights but got none that holds {', '.join(missing[:5])}; "
-            "say in its method `blocks()` which layer they belong to"
+            "say in its method `blocks()` which layer they belong to, or in "
+            "`outside_blocks()` that no sound passes them"
         )
     return found
 
@@ -116,8 +147,10 @@ def blocks(classifier):
 def reinitialize(module, seed):
     """Draw the weights of a module anew, as its layers do when they are made.
 
-    Batch norms forget their statistics, too. The draw depends on the seed
-    alone, and no other random number changes.
+    Each layer is asked for it (``INITIALIZERS``); ``BARE_WEIGHTS`` says how
+    the weights are drawn that no layer answers for. Batch norms forget their
+    statistics, too. The draw depends on the seed alone, and no other random
+    number changes.
 
     Arguments
     ---------
@@ -144,6 +177,9 @@ def reinitialize(module, seed):
         torch.default_generator.manual_seed(seed)
         # Children first: a parent may overrule how its layers begin.
         for child in reversed(list(module.modules())):
+            for name, weight in child.named_parameters(recurse=False):
+                if name in BARE_WEIGHTS:
+                    BARE_WEIGHTS[name](weight)
             for name in INITIALIZERS:
                 if callable(getattr(child, name, None)):
                     getattr(child, name)()
@@ -206,17 +242,20 @@ def clip_batch(
     seed : int
         For methods that draw.
     logits : torch.Tensor or None
-        Shape (batch, classes); their largest is the explained class, if it
-        is not to be this classifier's own decision.
+        Shape (batch, classes); their largest is the explained class or
+        prompt, if it is not to be this classifier's own decision.
 
     Returns
     -------
     ClipBatch
     """
-    explanation = explain(wavs, frontend, classifier, decoder)
-    if logits is not None:
-        output = explanation.output._replace(logits=logits)
-        explanation = explanation._replace(output=output)
+
+    def classify(features):
+        """A decoder that asks for the decision finds the given one, too."""
+        output = classifier(features)
+        return output if logits is None else output._replace(logits=logits)
+
+    explanation = explain(wavs, frontend, classify, decoder)
     if mask_domain == "mel":
         inputs, forward = explanation.features, classifier
     else:
@@ -246,14 +285,16 @@ def cascading_randomization(
     clips,
     seed=1234,
     batch_size=16,
+    attribution=None,
     device="cpu",
     progressbar=True,
 ):
     """Each method's masks under ever less of the classifier's training.
 
-    The class that gradient methods explain stays the original decision. A
+    The class or prompt that is explained stays the original decision. A
     trained decoder is left as it is, and reads the hidden maps of the
-    randomised classifier.
+    randomised classifier; that of a zero-shot classifier also the similarity
+    of its embedding of the clip to the prompt.
 
     Arguments
     ---------
@@ -262,13 +303,16 @@ def cascading_randomization(
     mask_domain : str
         ``stft`` or ``mel``.
     methods : sequence of str
-        Some of ``CHECKED_METHODS``.
+        Some of ``CHECKED_METHODS``, or of ``CHECKED_ZS_METHODS`` for a
+        zero-shot classifier.
     clips : list of ConditionClip
         What is explained: each one's mixture.
     seed : int
         Of the new weights and of methods that draw.
     batch_size : int
         Clips of equal length explained together; no value depends on it.
+    attribution : dict of str to dict or None
+        Options of attribution methods by name.
     device : str
         Where to compute.
     progressbar : bool
@@ -284,7 +328,7 @@ def cascading_randomization(
     UserError
         If a method is unknown, or is none that looks at the classifier.
     """
-    check_names(methods, CHECKED_METHODS, "sanity_methods")
+    check_names(methods, checked_methods(classifier), "sanity_methods")
     parts = [m.to(device).eval() for m in (frontend, classifier, decoder)]
     frontend, classifier, decoder = parts
     cascade = list(blocks(classifier))
@@ -294,7 +338,9 @@ def cascading_randomization(
         batch = clip_batch(
             wavs, ids, frontend, model, decoder, mask_domain, seed, logits
         )
-        built = build_methods(methods, model, frontend, mask_domain)
+        built = build_methods(
+            methods, model, frontend, mask_domain, options=attribution
+        )
         return batch, [built[name](batch) for name in methods]
 
     lengths = [clip.num_samples for clip in clips]
@@ -320,46 +366,3 @@ def cascading_randomization(
         ]
         for m, name in enumerate(methods)
     }
-
-
-def save_randomization(folder, ids, results):
-    """Write what :func:`cascading_randomization` found.
-
-    ``randomization_<method>.csv`` has a row per clip, ``randomization.csv``
-    the means over clips with their 95 % bootstrap intervals.
-
-    Arguments
-    ---------
-    folder : str or pathlib.Path
-        Created if need be.
-    ids : list of str
-        The clips, in the order of the values.
-    results : dict of str to list of BlockSimilarity
-        By method.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The table of means: method, block, and for SSIM and Spearman the mean,
-        ``_low``, ``_high`` and ``_undefined``.
-    """
-    folder, rows = Path(folder), []
-    folder.mkdir(parents=True, exist_ok=True)
-    for method, found in results.items():
-        stats = ClipStats()
-        columns = {f"SSIM_{b.block}": b.ssim for b in found}
-        columns |= {f"Spearman_{b.block}": b.spearman for b in found}
-        stats.append(ids, columns)
-        stats.to_csv(folder / f"randomization_{method}.csv")
-        for block in (b.block for b in found):
-            row = {"method": method, "block": block, "n_clips": len(ids)}
-            for measure in ("SSIM", "Spearman"):
-                summary = stats.summary(f"{measure}_{block}")
-                row[measure] = summary.mean
-                row[f"{measure}_low"] = summary.low
-                row[f"{measure}_high"] = summary.high
-                row[f"{measure}_undefined"] = summary.n_undefined
-            rows.append(row)
-    frame = pandas.DataFrame(rows)
-    frame.to_csv(folder / "randomization.csv", index=False)
-    return frame

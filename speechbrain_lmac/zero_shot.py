@@ -8,6 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.checks import UserError
@@ -126,6 +127,43 @@ def prompts_of(classes, prompts=None):
             f"expected some of {', '.join(classes)}."
         )
     return [prompts.get(name) or readable(name) for name in classes]
+
+
+def spread(clips, count=None, key="max_clips"):
+    """So many clips, spread over the set.
+
+    Arguments
+    ---------
+    clips : list
+        The set.
+    count : int or None
+        At least 1; None, or no less than there are, for all.
+    key : str
+        Hyperparameter that gave the number, for errors.
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    UserError
+        If `count` is no number of clips.
+
+    Example
+    -------
+    >>> spread(list("abcde"), 3), spread(["a", "b"])
+    (['a', 'c', 'e'], ['a', 'b'])
+    """
+    if count is None:
+        return list(clips)
+    if not isinstance(count, int) or count < 1:
+        raise UserError(
+            f"`{key}`: expected a number of clips from 1 up, or null for all, "
+            f"found {count!r}."
+        )
+    places = np.linspace(0, len(clips) - 1, min(count, len(clips)))
+    return [clips[k] for k in places.round().astype(int)]
 
 
 def tell_setting(folder, classifier, frontend, names, mask_domain):

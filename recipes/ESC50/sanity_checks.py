@@ -20,14 +20,13 @@ from speechbrain_lmac.data.conditions import build_condition
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
 from speechbrain_lmac.interpreters import load_interpreter
+from speechbrain_lmac.randomization_report import (
+    print_table,
+    run_randomization,
+)
 from speechbrain_lmac.roar import Roar, check_epochs, check_shares, save_roar
 from speechbrain_lmac.runs import class_names, manifest_clips
-from speechbrain_lmac.sanity import (
-    CHECKED_METHODS,
-    cascading_randomization,
-    check_names,
-    save_randomization,
-)
+from speechbrain_lmac.sanity import CHECKED_METHODS, check_names
 
 
 def main(argv):
@@ -72,34 +71,17 @@ def main(argv):
 
 def randomization(hparams, run_opts, interpreter, train, test, names):
     """Masks under a classifier that loses its training layer by layer."""
-    from speechbrain_lmac.report.plots import save_randomization_figure
-
-    results = cascading_randomization(
-        interpreter.frontend,
-        interpreter.classifier,
-        interpreter.decoder,
-        interpreter.mask_domain,
-        hparams["sanity_methods"],
+    run_randomization(
+        interpreter,
         test,
+        hparams["output_folder"],
+        hparams["sanity_methods"],
         seed=hparams["seed"],
         batch_size=hparams["batch_size"],
+        attribution=hparams["attribution"],
         device=run_opts.device,
         progressbar=not run_opts.noprogressbar,
     )
-    folder = Path(hparams["output_folder"])
-    frame = save_randomization(folder, [clip.id for clip in test], results)
-    columns = ["block", "SSIM", "SSIM_low", "SSIM_high"]
-    save_randomization_figure(
-        folder / "randomization.png",
-        {
-            method: list(part[columns].itertuples(index=False, name=None))
-            for method, part in frame.groupby("method", sort=False)
-        },
-    )
-    for measure in ("SSIM", "Spearman"):
-        print(f"\n{measure} with the original mask, {len(test)} clips")
-        print_table(frame, "block", measure, hparams["sanity_methods"])
-    print(f"\nIn {folder}: randomization.csv, randomization.png")
 
 
 def roar(hparams, run_opts, interpreter, train, test, names):
@@ -131,14 +113,6 @@ def roar(hparams, run_opts, interpreter, train, test, names):
     print("\nArea under the curve, lower is better")
     print_table(frame.assign(share="area"), "share", "area", curves)
     print(f"\nIn {folder}: roar.csv, roar.png")
-
-
-def print_table(frame, rows, values, methods):
-    """Print one column per method, in the order of the run."""
-    table = frame.groupby([rows, "method"], sort=False)[values].first()
-    table = table.unstack("method").loc[frame[rows].unique(), list(methods)]
-    table = table.rename_axis(index=None, columns=None)
-    print(table.to_string(float_format="{:.3f}".format))
 
 
 CHECKS = {"randomization": randomization, "roar": roar}

@@ -44,11 +44,15 @@ class AudioClassifier(torch.nn.Module):
         Input frames (and bands) that one cell of each hidden map covers.
     min_frames : int
         Shorter inputs are padded with silence at the end up to this length.
+    reentrant : bool
+        Whether several threads may classify at a time; not where hooks catch
+        the hidden maps.
     """
 
     hidden_channels: tuple
     hidden_strides: tuple
     min_frames: int = 1
+    reentrant: bool = True
     frozen: bool = False
 
     def compute(self, features):
@@ -85,10 +89,22 @@ class AudioClassifier(torch.nn.Module):
         Returns
         -------
         dict of str to torch.nn.Module
-            Together they hold every weight and buffer.
+            Together they hold every weight and buffer, but for those of
+            :meth:`outside_blocks`.
         """
         children = reversed(list(self.named_children()))
         return {name: child for name, child in children if child.state_dict()}
+
+    def outside_blocks(self):
+        """What no sound passes, and no randomisation touches; here nothing.
+
+        Returns
+        -------
+        tuple of str
+            Names, in the state dict, of weights and buffers or of modules
+            that hold them. Not each must be there.
+        """
+        return ()
 
     def freeze(self):
         """Make this the fixed object of an explanation, for good.

@@ -11,8 +11,8 @@ Authors
 
 import json
 import os
-import pickle
 import shutil
+import zipfile
 from pathlib import Path
 
 import torch
@@ -94,11 +94,40 @@ def load_classifier(source, parts, collect_in=None):
     paths = {name: _collect(source, name, collect_in) for name in parts}
     for name, module in parts.items():
         load_weights(module, paths[name], "classifier_source")
-    logger.info(
-        "Classifier from %s (fingerprints %s)", source, fingerprints(parts)
-    )
+    found = fingerprints(parts)
+    _check_described(Path(source) / INFO_FILE, found)
+    logger.info("Classifier from %s (fingerprints %s)", source, found)
     labels = Path(source) / LABELS_FILE
     return labels if labels.is_file() else None
+
+
+def _check_described(path, found):
+    """Refuse weights that are not those that the folder describes, if it does.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The folder's ``classifier.json``; it may be missing.
+    found : dict of str to str
+        Fingerprints of the loaded parts.
+    """
+    if not path.is_file():
+        return
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        expected = dict(info.get("fingerprints", found))
+    except (OSError, ValueError, TypeError, AttributeError) as err:
+        raise UserError(
+            f"`classifier_source`: {path} is damaged ({err}). Restore it from "
+            "a copy, or remove it to use the weights as they are."
+        ) from err
+    if expected != found:
+        raise UserError(
+            f"`classifier_source`: {path} belongs to another classifier "
+            f"({expected}) than the checkpoints beside it ({found}), or these "
+            "are damaged. Restore the folder from a copy, or remove this file "
+            "to use the weights as they are."
+        )
 
 
 def copy_classifier(folder, parts, label_encoder, source):
@@ -137,11 +166,14 @@ def load_weights(module, path, key):
             f"point --{key} to where it is."
         )
     try:
+        _check_whole(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as err:
+    # A damaged file makes the unpickler fail in any way that there is.
+    except Exception as err:
+        reason = (str(err) or type(err).__name__).splitlines()[0][:120]
         raise UserError(
             f"`{key}`: {path} is not a readable PyTorch checkpoint of weights "
-            f"({str(err).splitlines()[0][:120]})."
+            f"({reason}). Restore it from a copy, or train again."
         ) from err
     problems = _differences(module.state_dict(), state)
     if problems:
@@ -150,7 +182,24 @@ def load_weights(module, path, key):
             f"{type(module).__name__}: {problems}. Check the architecture and "
             "the number of classes (`out_n_neurons`, `classes`)."
         )
+    bad = [k for k, v in state.items() if not v.isfinite().all()]
+    if bad:
+        raise UserError(
+            f"`{key}`: {path} holds NaN or infinite weights ({bad[0]}): the "
+            "training that wrote it diverged. Train again with a lower `lr`."
+        )
     module.load_state_dict(state)
+
+
+def _check_whole(path):
+    """Compare checksums: torch itself loads weights with flipped bits."""
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":  # written by torch before 1.6
+            return
+    with zipfile.ZipFile(path) as file:
+        damaged = file.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of its part {damaged}")
 
 
 def _collect(source, name, collect_in):
@@ -181,8 +230,13 @@ def _differences(expected, found):
     """The first ways in which two state dicts differ, in words."""
     if not isinstance(found, dict):
         return f"expected a state dict, found {type(found).__name__}"
+    for value in found.values():
+        if not isinstance(value, torch.Tensor):
+            return f"expected tensors, found {type(value).__name__}"
+        if value.layout != torch.strided or value.is_complex():
+            return f"expected plain tensors, found {value.layout} {value.dtype}"
     missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(found.keys() - expected.keys())
+    unexpected = sorted(map(str, found.keys() - expected.keys()))
     shapes = [
         f"{k}: expected {tuple(expected[k].shape)}, found "
         f"{tuple(found[k].shape)}"

@@ -18,6 +18,7 @@ from speechbrain_lmac.data.conditions import ConditionClip
 from speechbrain_lmac.data.mixtures import mix_clips
 from speechbrain_lmac.decoders import build_decoder
 from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.randomization_report import save_randomization
 from speechbrain_lmac.sanity import (
     BlockSimilarity,
     blocks,
@@ -25,7 +26,6 @@ from speechbrain_lmac.sanity import (
     clip_batch,
     randomize_cascade,
     reinitialize,
-    save_randomization,
 )
 
 CHANNELS = (8, 8, 16, 16, 32)

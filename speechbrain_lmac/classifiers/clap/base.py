@@ -41,8 +41,9 @@ class ClapEncoder(torch.nn.Module):
 
     Always in eval mode and without gradients on its weights; gradients pass
     to the features. A subclass loads a model, sets the attributes below by
-    :meth:`settle` and implements ``audio_features(decibels)`` and
-    ``text_features(input_ids, attention_mask)``.
+    :meth:`settle` and implements ``audio_features(decibels)``,
+    ``text_features(input_ids, attention_mask)``, and ``blocks()`` and
+    ``outside_blocks()`` as :class:`AudioClassifier` describes them.
 
     Attributes
     ----------
@@ -288,6 +289,11 @@ class ZeroShotClassifier(AudioClassifier):
         """Number of prompts."""
         return len(self.prompts)
 
+    @property
+    def reentrant(self):
+        """Not for the models of other libraries, which hooks listen to."""
+        return not isinstance(self.encoder, ClapEncoder)
+
     def set_prompts(self, prompts, templates=("{}",)):
         """Classify between other prompts from now on.
 
@@ -324,6 +330,14 @@ class ZeroShotClassifier(AudioClassifier):
         embedding, hidden = self.encoder.embed(features)
         logits = self.encoder.logit_scale * embedding @ self.text_embeddings.T
         return ClassifierOutput(logits, embedding, hidden)
+
+    def blocks(self):
+        """As :meth:`AudioClassifier.blocks`: the encoder's audio side."""
+        return self.encoder.blocks()
+
+    def outside_blocks(self):
+        """As :meth:`AudioClassifier.outside_blocks`: the text side."""
+        return tuple(f"encoder.{n}" for n in self.encoder.outside_blocks())
 
     def _set_embeddings(self, names, embeddings):
         dim = self.encoder.embed_dim

@@ -11,7 +11,7 @@ import torch
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ClapEncoder
-from speechbrain_lmac.classifiers.clap.maps import htsat_taps
+from speechbrain_lmac.classifiers.clap.maps import htsat_blocks, htsat_taps
 from speechbrain_lmac.frontend_clap import PADDINGS
 
 #: Files of a model's folder: one name of each line must be there.
@@ -106,6 +106,20 @@ class HfClap(ClapEncoder):
             input_ids=input_ids, attention_mask=attention_mask
         ).pooler_output
         return self.model.text_projection(pooled)
+
+    def blocks(self):
+        """As :meth:`AudioClassifier.blocks`: projection and HTSAT."""
+        encoder = self.model.audio_model.audio_encoder
+        return {
+            "projection": self.model.audio_projection,
+            **htsat_blocks(encoder, encoder.batch_norm),
+        }
+
+    def outside_blocks(self):
+        """As :meth:`AudioClassifier.outside_blocks`."""
+        scales = ("logit_scale_a", "logit_scale_t")
+        names = ("text_model", "text_projection", *scales)
+        return tuple(f"model.{name}" for name in names)
 
 
 def frontend_settings(extractor):

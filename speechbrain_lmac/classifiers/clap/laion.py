@@ -22,12 +22,29 @@ from speechbrain_lmac.classifiers.clap.checkpoints import (
     load_state,
     read_checkpoint,
 )
-from speechbrain_lmac.classifiers.clap.maps import htsat_taps, straight
+from speechbrain_lmac.classifiers.clap.maps import (
+    htsat_blocks,
+    htsat_taps,
+    straight,
+)
 
 #: Texts are padded to this many tokens, as the models were trained.
 TEXT_TOKENS = 77
 ROBERTA = "roberta-base"
 HUB_TIMEOUT = 5  # seconds
+#: Parts of the library's model that no sound passes: the text side, and heads
+#: of trainings that the embedding does not need.
+OUTSIDE = (
+    "text_branch",
+    "text_transform",
+    "text_projection",
+    "audio_transform",
+    "logit_scale_a",
+    "logit_scale_t",
+    "audio_branch.tscam_conv",
+    "audio_branch.head",
+    "audio_branch.fc_audioset",
+)
 
 
 class LaionClap(ClapEncoder):
@@ -112,6 +129,21 @@ class LaionClap(ClapEncoder):
         """Tokens (texts, length) to (texts, embed_dim)."""
         tokens = {"input_ids": input_ids, "attention_mask": attention_mask}
         return self.model.encode_text(tokens, device=input_ids.device)
+
+    def blocks(self):
+        """As :meth:`AudioClassifier.blocks`: projection, HTSAT or CNN14."""
+        branch = self.model.audio_branch
+        if hasattr(branch, "patch_embed"):
+            layers = htsat_blocks(branch, branch.bn0)
+        else:
+            names = ("fc1", *(f"conv_block{k}" for k in range(6, 0, -1)))
+            layers = {name: getattr(branch, name) for name in names}
+            layers["batch_norm"] = branch.bn0
+        return {"projection": self.model.audio_projection, **layers}
+
+    def outside_blocks(self):
+        """As :meth:`AudioClassifier.outside_blocks`."""
+        return tuple(f"model.{name}" for name in OUTSIDE)
 
     def _text_place(self):
         return f"of {ROBERTA} in the hub's cache ({_cache_folder()})"

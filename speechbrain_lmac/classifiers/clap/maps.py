@@ -206,6 +206,30 @@ def htsat_taps(grid_size, patch_stride, depth, chunks, num_frames, width):
     return taps, strides
 
 
+def htsat_blocks(htsat, batch_norm):
+    """HTSAT's layers, as :meth:`AudioClassifier.blocks` names them.
+
+    Arguments
+    ---------
+    htsat : torch.nn.Module
+        With ``norm``, ``layers`` (the stages) and ``patch_embed``.
+    batch_norm : torch.nn.Module
+        Its norm of the bands, whose name differs between libraries.
+
+    Returns
+    -------
+    dict of str to torch.nn.Module
+        From the output down.
+    """
+    stages = [(f"stage{k}", stage) for k, stage in enumerate(htsat.layers, 1)]
+    return {
+        "norm": htsat.norm,
+        **dict(reversed(stages)),
+        "patch_embed": htsat.patch_embed,
+        "batch_norm": batch_norm,
+    }
+
+
 def straight(maps):
     """Tap of a stage that gives (batch, channels, frames, bands) itself."""
     return maps, maps

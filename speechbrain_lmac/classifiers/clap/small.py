@@ -151,6 +151,14 @@ class SmallClap(nn.Module):
         output = self.audio(features)
         return F.normalize(output.logits.float(), dim=-1), output.hidden
 
+    def blocks(self):
+        """As :meth:`AudioClassifier.blocks`: the audio tower's."""
+        return self.audio.blocks()
+
+    def outside_blocks(self):
+        """As :meth:`AudioClassifier.outside_blocks`: the text side."""
+        return ("text", "center", "log_scale")
+
     def forward(self, features, words, grams):
         """What a training step compares.
 

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Recipe for a sanity check of zero-shot explanations.
+
+Cascading model randomisation (Adebayo et al., NeurIPS 2018) of the audio side
+of the CLAP model; the text side and the prompt explained stay as they are.
+
+To run this recipe, do the following:
+> python sanity_checks.py hparams/evaluate_zs.yaml \
+    --interpreter=results/lmac_zs_small/1234 \
+    --dataset=ESC50 --data_folder=/data/ESC-50
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import sys
+from pathlib import Path
+
+from speechbrain.utils.distributed import infer_device
+
+from speechbrain_lmac.data.conditions import build_condition
+from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
+from speechbrain_lmac.randomization_report import run_randomization
+from speechbrain_lmac.sanity import CHECKED_ZS_METHODS, check_names
+from speechbrain_lmac.zero_shot import find_dataset, spread, tell_setting
+from speechbrain_lmac.zero_shot_data import (
+    load_unprompted,
+    prompt_with_classes,
+)
+
+
+def main(argv):
+    """Check everything, then randomise the model under the test clips."""
+    hparams_file, run_opts, overrides = parse(argv)
+    hparams = load_hparams(hparams_file, overrides)
+    find_dataset(hparams["dataset"])
+    check_names(hparams["sanity_methods"], CHECKED_ZS_METHODS, "sanity_methods")
+    interpreter = load_unprompted(hparams)
+    hparams["output_folder"] = str(Path(hparams["output_folder"]) / "sanity")
+    start_run(hparams, hparams_file, overrides)
+    clips, names, audio = prompt_with_classes(interpreter, hparams)
+    clips = spread(clips, hparams["sanity_clips"], "sanity_clips")
+    run_randomization(
+        interpreter,
+        build_condition("clean", clips, audio, hparams["seed"]),
+        hparams["output_folder"],
+        hparams["sanity_methods"],
+        seed=hparams["seed"],
+        batch_size=hparams["batch_size"],
+        attribution=hparams["attribution"],
+        device=run_opts.device or infer_device(),
+        progressbar=not run_opts.noprogressbar,
+    )
+    tell_setting(
+        hparams["output_folder"],
+        interpreter.classifier,
+        interpreter.frontend,
+        names,
+        interpreter.mask_domain,
+    )
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

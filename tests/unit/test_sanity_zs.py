@@ -1,0 +1,348 @@
+"""Cascading randomisation of CLAP models: the audio side, and no text."""
+
+import copy
+import importlib.util
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from zs_toys import PROMPTS, tones, with_rule, zs_interpreter
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.conditions import build_condition
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.frontend_lengths import for_any_length
+from speechbrain_lmac.masking import explain
+from speechbrain_lmac.methods import build_methods
+from speechbrain_lmac.randomization_report import run_randomization
+from speechbrain_lmac.sanity import (
+    blocks,
+    cascading_randomization,
+    checked_methods,
+    clip_batch,
+    randomize_cascade,
+    reinitialize,
+)
+from speechbrain_lmac.zero_shot import spread
+
+BLOCKS = {
+    "small": ["linear", "conv3", "conv2", "conv1", "norm0"],
+    "hf": [
+        "projection",
+        "norm",
+        "stage2",
+        "stage1",
+        "patch_embed",
+        "batch_norm",
+    ],
+}
+TABLE = "relative_position_bias_table"
+
+
+def learned(classifier):
+    """Every weight of the audio side away from what an initialisation gives."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for block in classifier.blocks().values():
+            for tensor in (*block.parameters(), *statistics(block)):
+                noise = torch.rand(tensor.shape, generator=generator)
+                tensor.add_(0.3 * noise.to(tensor) + 0.1)
+    return classifier
+
+
+def statistics(block):
+    """Running means and variances of a block's batch norms."""
+    return [b for n, b in block.named_buffers() if "running_" in n]
+
+
+@pytest.fixture(scope="module")
+def small():
+    toy = zs_interpreter()
+    learned(toy.classifier)
+    return toy
+
+
+@pytest.fixture(scope="module")
+def hf(clap_folder):
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip("transformers is not installed")
+    from speechbrain_lmac.classifiers.clap.hf import HfClap
+
+    toy = zs_interpreter(HfClap(clap_folder))
+    learned(toy.classifier)
+    return toy._replace(frontend=for_any_length(toy.frontend))
+
+
+@pytest.fixture(params=list(BLOCKS))
+def toy(request):
+    return request.getfixturevalue(request.param)
+
+
+def make_clips(toy, num_samples=8000):
+    """A clip a prompt."""
+    waves = {
+        name: tones(frequency, 1, num_samples, toy.frontend.sample_rate)[0]
+        for name, frequency in zip(PROMPTS, (300, 1500, 5000), strict=True)
+    }
+    rows = [
+        {"id": i, "wav": i, "class_string": i, "num_samples": num_samples}
+        for i in waves
+    ]
+    return build_condition("clean", rows, waves.__getitem__, 0)
+
+
+def audio_tensors(block):
+    """What training changes: weights and statistics, no geometry."""
+    return [*block.parameters(), *statistics(block)]
+
+
+# --- blocks ---
+
+
+@pytest.mark.parametrize("name", list(BLOCKS))
+def test_blocks_go_from_the_output_down(request, name):
+    toy = request.getfixturevalue(name)
+    assert list(blocks(toy.classifier)) == BLOCKS[name]
+
+
+def test_a_weight_of_neither_side_is_refused(small):
+    classifier = copy.deepcopy(small.classifier)
+    classifier.encoder.text_gate = torch.nn.Parameter(torch.ones(()))
+    with pytest.raises(ValueError, match="none that holds encoder.text_gate"):
+        blocks(classifier)
+
+
+def test_the_audio_side_goes_and_the_text_side_stays(toy):
+    classifier = toy.classifier
+    before, done = fingerprint(classifier), []
+    outside = classifier.outside_blocks()
+    text = {
+        name: tensor
+        for name, tensor in classifier.state_dict().items()
+        if name.startswith(outside)
+    }
+    embeddings = classifier.encoder.encode_text(PROMPTS)
+    assert len(text) > 5
+    for name, model in randomize_cascade(classifier, seed=1):
+        done.append(name)
+        originals = blocks(classifier)
+        for other, block in blocks(model).items():
+            same = [
+                torch.equal(new, old)
+                for new, old in zip(
+                    audio_tensors(block),
+                    audio_tensors(originals[other]),
+                    strict=True,
+                )
+            ]
+            assert not any(same) if other in done else all(same), (name, other)
+        state = model.state_dict()
+        assert all(torch.equal(state[n], t) for n, t in text.items())
+        assert torch.equal(model.text_embeddings, classifier.text_embeddings)
+        assert torch.equal(model.encoder.encode_text(PROMPTS), embeddings)
+    assert done == list(originals)
+    assert fingerprint(classifier) == before
+
+
+def test_copies_are_frozen_for_good(toy):
+    name, model = next(iter(randomize_cascade(toy.classifier, seed=1)))
+    torch.nn.ModuleList([model]).train()
+    assert not any(module.training for module in model.modules())
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_a_copy_computes_with_its_own_weights(hf):
+    """Hidden maps change from the randomised stage on, not before."""
+    wavs = torch.stack([c.make().mixture for c in make_clips(hf)])
+    features = hf.frontend.mel(hf.frontend(wavs).log_magnitude)
+    original = hf.classifier(features)
+    # Deepest first: the last two are of stage 1 and of the patch embedding.
+    changed = {
+        "projection": [False, False, False],
+        "norm": [False, False, False],
+        "stage2": [True, False, False],
+        "stage1": [True, True, False],
+        "patch_embed": [True, True, True],
+        "batch_norm": [True, True, True],
+    }
+    previous = original
+    for name, model in randomize_cascade(hf.classifier, seed=1):
+        output = model(features)
+        assert [
+            not torch.equal(a, b)
+            for a, b in zip(output.hidden, original.hidden, strict=True)
+        ] == changed[name]
+        assert not torch.allclose(output.embedding, previous.embedding)
+        previous = output
+    torch.testing.assert_close(hf.classifier(features).logits, original.logits)
+
+
+# --- weights that no layer draws ---
+
+
+def test_swins_table_is_drawn_as_in_swin():
+    """Truncated normal of deviation 0.02 (and not the zeros it began with)."""
+    module = torch.nn.Module()
+    setattr(module, TABLE, torch.nn.Parameter(torch.ones(529, 24)))
+    reinitialize(module, seed=3)
+    table = getattr(module, TABLE).detach().clone()
+    assert table.std().item() == pytest.approx(0.02, rel=0.03)
+    assert abs(table.mean().item()) < 1e-3
+    reinitialize(module, seed=3)
+    assert torch.equal(getattr(module, TABLE), table)
+    reinitialize(module, seed=4)
+    assert not torch.equal(getattr(module, TABLE), table)
+
+
+def test_other_bare_weights_are_still_refused():
+    module = torch.nn.Sequential(torch.nn.Module())
+    setattr(module[0], TABLE, torch.nn.Parameter(torch.ones(3, 2)))
+    module[0].absolute_pos_embed = torch.nn.Parameter(torch.ones(1, 4))
+    with pytest.raises(ValueError, match="none for 0.absolute_pos_embed;"):
+        reinitialize(module, seed=0)
+
+
+# --- the prompt ---
+
+
+def deciding_otherwise(toy, wavs):
+    """A seed whose last model decides otherwise on some clip.
+
+    With that model and both outputs, so that a test that the prompt stays can
+    fail.
+    """
+    parts = (toy.frontend, toy.classifier, toy.decoder)
+    original = explain(wavs, *parts)
+    for seed in range(20):
+        *_, (_, model) = randomize_cascade(toy.classifier, seed)
+        own = explain(wavs, toy.frontend, model, toy.decoder)
+        decisions = (m.output.logits.argmax(1) for m in (own, original))
+        if not torch.equal(*decisions):
+            return seed, model, own, original
+    raise AssertionError("every randomised model decides as the original")
+
+
+def test_the_prompt_stays_and_maps_and_similarity_change(toy):
+    wavs = torch.stack([c.make().mixture for c in make_clips(toy)])
+    _, model, own, original = deciding_otherwise(toy, wavs)
+    logits = original.output.logits
+    batch = clip_batch(
+        wavs, list(PROMPTS), toy.frontend, model, toy.decoder, "stft", 0, logits
+    )
+    output = batch.explanation.output
+    text = toy.classifier.text_embeddings[logits.argmax(1)]
+    assert torch.equal(output.logits, logits)
+    # Hidden maps and similarity are the randomised model's.
+    for new, old in zip(output.hidden, original.output.hidden, strict=True):
+        assert not torch.allclose(new, old)
+    assert torch.equal(output.embedding, own.output.embedding)
+    similarity = (output.embedding * text).sum(1)
+    before = (original.output.embedding * text).sum(1)
+    assert (similarity - before).abs().min() > 1e-4
+    # The mask is the original prompt's under them, and not the own one's.
+    expected = toy.decoder.prompted(own.output, original.mask.shape[1], text)
+    found = build_methods(["lmac_zs"], model, toy.frontend, "stft")
+    mask = found["lmac_zs"](batch)
+    assert torch.equal(mask, expected)
+    assert not torch.allclose(mask, own.mask, atol=1e-4)
+    assert not torch.allclose(mask, original.mask, atol=1e-4)
+
+
+def test_a_decoder_that_sees_the_prompt_alone_does_not_change(small):
+    """Under any randomisation: the prompt is the original decision's."""
+    toy = with_rule(small, lambda k, s: torch.linspace(0.1, 0.3, 513) * (k + 1))
+    wavs = torch.stack([c.make().mixture for c in make_clips(toy)])
+    seed, *_ = deciding_otherwise(toy, wavs)
+    for found in cascade(toy, ["lmac_zs"], seed=seed)["lmac_zs"]:
+        np.testing.assert_allclose(found.ssim, 1, atol=1e-5)
+        np.testing.assert_allclose(found.spearman, 1, atol=1e-5)
+
+
+# --- the check ---
+
+
+def cascade(toy, methods, seed=7, **options):
+    return cascading_randomization(
+        toy.frontend, toy.classifier, toy.decoder, "stft", methods,
+        make_clips(toy), seed, progressbar=False, **options,
+    )  # fmt: skip
+
+
+def test_masks_change_with_the_layers(toy):
+    before = fingerprint(toy.classifier)
+    methods = ["lmac_zs", "gradcam", "gradcampp"]
+    found = cascade(toy, methods)
+    for method in methods:
+        names = [similarity.block for similarity in found[method]]
+        assert names == list(blocks(toy.classifier))
+        assert all(s.ssim.shape == (3,) for s in found[method])
+        assert np.isfinite([s.ssim for s in found[method]]).all()
+        assert found[method][-1].ssim.max() < 0.999
+    # Above the maps only the similarity changes, and the mask little.
+    assert 0.9 < found["lmac_zs"][0].ssim.min() < 1 - 1e-6
+    assert fingerprint(toy.classifier) == before
+
+
+def test_options_of_attribution_methods(small):
+    deep, shallow = (
+        cascade(small, ["gradcam"], attribution={"gradcam": {"layer": k}})
+        for k in (0, 2)
+    )
+    assert not np.allclose(
+        deep["gradcam"][-1].ssim, shallow["gradcam"][-1].ssim
+    )
+    assert np.allclose(
+        deep["gradcam"][-1].ssim,
+        cascade(small, ["gradcam"])["gradcam"][-1].ssim,
+    )
+
+
+def test_the_trained_decoder_is_named_by_the_kind_of_classifier(small):
+    assert checked_methods(small.classifier)[0] == "lmac_zs"
+    with pytest.raises(UserError, match="'lmac'; expected some of lmac_zs, "):
+        cascade(small, ["lmac"])
+    closed, frontend = SlimCnn(3, channels=(4, 8)).freeze(), FrontEnd()
+    with pytest.raises(UserError, match="'lmac_zs'; expected some of lmac, "):
+        cascading_randomization(
+            frontend,
+            closed,
+            build_decoder(closed, frontend, channels=(8, 8)),
+            "stft",
+            ["lmac_zs"],
+            make_clips(small),
+            progressbar=False,
+        )
+
+
+def test_all_is_written_drawn_and_printed(small, tmp_path, capsys):
+    clips = make_clips(small)
+    frame = run_randomization(
+        small, clips, tmp_path / "new", ["gradcam", "lmac_zs"],
+        progressbar=False,
+    )  # fmt: skip
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        "randomization.csv",
+        "randomization.png",
+        "randomization_gradcam.csv",
+        "randomization_lmac_zs.csv",
+    }
+    rows = pandas.read_csv(tmp_path / "new" / "randomization_lmac_zs.csv")
+    assert list(rows["id"]) == list(PROMPTS)
+    mean = frame[(frame.method == "lmac_zs") & (frame.block == "linear")].SSIM
+    assert rows["SSIM_linear"].mean() == pytest.approx(mean.item())
+    printed = capsys.readouterr().out
+    assert "SSIM with the original mask, 3 clips\n        gradcam" in printed
+    assert "Spearman with the original mask" in printed
+
+
+def test_clips_are_spread_over_the_set():
+    clips = list(range(10))
+    assert spread(clips) == spread(clips, 99) == clips
+    assert spread(clips, 4) == [0, 3, 6, 9] and spread(clips, 1) == [0]
+    for wrong in (0, -1, 2.5):
+        with pytest.raises(UserError, match="`sanity_clips`.*from 1 up"):
+            spread(clips, wrong, "sanity_clips")
