@@ -3,37 +3,53 @@
     python tools/demo.py [--out results/demo] [--quick]
 
 Makes the sounds, trains the slim classifier, trains L-MAC on it, evaluates
-the explanations under three conditions and writes a page to listen to. The
-steps are the recipes' own commands; each is printed before it runs.
+the explanations under three conditions and writes a page to listen to. Then it
+trains a small CLAP and LMAC-ZS, and lets texts name the sounds of a mixture.
+The steps are the recipes' own commands; each is printed before it runs.
 
 Authors
  * The speechbrain_lmac authors 2026
 """
 
 import argparse
+import csv
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from speechbrain_lmac.data.audio import read_audio, write_wav
+from speechbrain_lmac.data.mixtures import mix_clips
+
 ROOT = Path(__file__).resolve().parents[1]
-RECIPE = ROOT / "recipes" / "ESC50"
+CLOSED_SET = ROOT / "recipes" / "ESC50"
+ZERO_SHOT = ROOT / "recipes" / "CLAP_ZS"
+# What the zero-shot job is asked about a mixture of the first two.
+PROMPTS = ("a siren", "rain", "a door knock")
 
 
 def steps(out, quick):
-    """Names and commands of the demo, in order."""
+    """Names, folders and commands of the demo, in order."""
     data, cache = out / "data", out / "audio_cache"
     common = [f"--data_folder={data}", f"--cache_folder={cache}"]
     common += ["--noprogressbar"] if not sys.stderr.isatty() else []
-    epochs = ["--number_of_epochs=2"] if quick else []
     clips = ["--clips_per_class_and_fold=2"] if quick else []
     yield (
         "Make the sounds",
+        ROOT,
         ["-m", "speechbrain_lmac.data.synthetic", str(data), *clips],
     )
+    yield from closed_set_steps(out, common, quick)
+    yield from zero_shot_steps(out, common, quick)
+
+
+def closed_set_steps(out, common, quick):
+    """A classifier of ten classes, and L-MAC to explain its decisions."""
+    epochs = ["--number_of_epochs=2"] if quick else []
     yield (
         "Train the classifier",
+        CLOSED_SET,
         [
             "train_classifier.py",
             "hparams/classifier_small.yaml",
@@ -44,6 +60,7 @@ def steps(out, quick):
     )
     yield (
         "Train L-MAC to explain it",
+        CLOSED_SET,
         [
             "train_lmac.py",
             "hparams/lmac_small.yaml",
@@ -55,6 +72,7 @@ def steps(out, quick):
     )
     yield (
         "Evaluate the explanations",
+        CLOSED_SET,
         [
             "evaluate.py",
             "hparams/evaluate.yaml",
@@ -63,6 +81,75 @@ def steps(out, quick):
             *common,
         ],
     )
+
+
+def zero_shot_steps(out, common, quick):
+    """A small CLAP, LMAC-ZS for it, and prompts for a mixture.
+
+    Shorter trainings than the recipe's own: the built-in sounds are easy.
+    """
+    clap, mixed = out / "clap_small" / "clap", out / "siren_in_rain.wav"
+    yield (
+        "Train a small CLAP",
+        ZERO_SHOT,
+        [
+            "train_clap_small.py",
+            "hparams/clap_small.yaml",
+            f"--output_folder={clap.parent}",
+            *common,
+            *training_length(2 if quick else 30),
+        ],
+    )
+    yield (
+        "Train LMAC-ZS to explain it",
+        ZERO_SHOT,
+        [
+            "train_lmac_zs.py",
+            "hparams/lmac_zs_small.yaml",
+            f"--clap_source={clap}",
+            f"--output_folder={out / 'lmac_zs_small'}",
+            *common,
+            *training_length(1 if quick else 6),
+        ],
+    )
+    yield (
+        "Mix two sounds",
+        ROOT,
+        ["tools/demo.py", f"--out={out}", f"--mix={mixed}"],
+    )
+    yield (
+        "Let texts name what is in the mixture",
+        ZERO_SHOT,
+        [
+            "explain.py",
+            "hparams/explain_zs.yaml",
+            f"--interpreter={out / 'lmac_zs_small'}",
+            f"--audio={mixed}",
+            f"--prompts=[{', '.join(PROMPTS)}]",
+            f"--output_folder={out / 'prompts'}",
+        ],
+    )
+
+
+def training_length(epochs):
+    """Overrides for a training of some epochs, validated after the last."""
+    return [
+        "--classes=null",
+        f"--number_of_epochs={epochs}",
+        f"--valid_interval={epochs}",
+    ]
+
+
+def write_mixture(out, path):
+    """A siren and rain of the built-in sounds' test fold, equally loud."""
+    with open(out / "data" / "meta" / "esc50.csv", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["fold"] == "5"]
+    siren, rain = (
+        next(row["filename"] for row in rows if row["category"] == name)
+        for name in ("siren", "rain")
+    )
+    sounds = [read_audio(out / "data" / "audio" / f) for f in (siren, rain)]
+    write_wav(path, mix_clips(*sounds, 0.5, 0.5).mixture, 16000)
 
 
 def main(arguments=None):
@@ -74,14 +161,18 @@ def main(arguments=None):
         action="store_true",
         help="few clips, two epochs: checks the path, learns nothing",
     )
+    parser.add_argument("--mix", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     out = options.out.resolve()
+    if options.mix:
+        write_mixture(out, options.mix)
+        return 0
     out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    for name, command in steps(out, options.quick):
+    for name, folder, command in steps(out, options.quick):
         print(f"\n== {name}\n$ python {shlex.join(command)}", flush=True)
         began = time.monotonic()
-        done = subprocess.run([sys.executable, *command], cwd=RECIPE)
+        done = subprocess.run([sys.executable, *command], cwd=folder)
         if done.returncode:
             print(f"\nThe demo stopped at: {name}", file=sys.stderr)
             return done.returncode
@@ -91,6 +182,7 @@ def main(arguments=None):
     print(f"  listen  {evaluation / 'report.html'}")
     print(f"  read    {evaluation / 'results.md'}")
     print(f"  sounds  {evaluation / 'examples'}")
+    print(f"  prompts {out / 'prompts' / 'explanations.png'}, and its sounds")
     return 0
 
 
