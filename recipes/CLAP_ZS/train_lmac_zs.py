@@ -69,6 +69,7 @@ def main(argv):
             batch_size=hparams["batch_size"],
             crop="energy",
             num_workers=hparams["num_workers"],
+            seed=hparams["seed"],
         )
     train, heard = data["signal"], data["valid"]
     prompts, templates = validation_prompts(hparams, names, heard.valid)

@@ -57,6 +57,7 @@ def main(argv):
         length=round(hparams["signal_length_s"] * hparams["sample_rate"]),
         batch_size=hparams["batch_size"],
         num_workers=hparams["num_workers"],
+        seed=hparams["seed"],
         label_file=f"{hparams['save_folder']}/label_encoder.txt",
     )
 

@@ -78,6 +78,7 @@ def main(argv):
         crop="energy",
         batch_size=hparams["batch_size"],
         num_workers=hparams["num_workers"],
+        seed=hparams["seed"],
         label_file=labels,
     )
     if sb.utils.distributed.if_main_process():

@@ -5,17 +5,25 @@ Authors
 """
 
 import math
+import signal
+import threading
 import time
 from collections import defaultdict
 
 import speechbrain as sb
 import torch
+from speechbrain.utils.checkpoints import DEFAULT_SAVE_HOOKS, get_default_hook
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_lmac.checkpoints import History, RandomStates
 from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.draws import derive_seed
 from speechbrain_lmac.metrics.stats import ClipStats
 
 logger = get_logger(__name__)
+
+# What shells report of a process that SIGTERM ended.
+EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def cosine_warmup(progress, warmup=0.05):
@@ -50,10 +58,15 @@ class RecipeBrain(sb.Brain):
     A subclass writes per-clip values into ``self.stats`` and loss terms into
     :meth:`add_terms`. Hyperparameters read here: ``lr``, ``number_of_epochs``,
     ``valid_interval``, ``ckpt_metric``, ``ckpt_mode``, ``train_logger``,
-    ``epoch_counter`` and, optional, ``lr_schedule`` (a function of the
+    ``epoch_counter`` and, optional, ``seed``, ``lr_schedule`` (of the
     training's progress in [0, 1], such as :func:`cosine_warmup`),
     ``lr_annealing`` (a SpeechBrain scheduler that reads the loss) and
     ``tensorboard_train_logger``.
+
+    A run that was interrupted goes on where its newest checkpoint was, to the
+    same weights as one that was not: every step draws from a seed of its own,
+    and all that changes from step to step is part of the checkpoint. SIGTERM
+    saves before it ends the run.
     """
 
     def __init__(self, *args, **kwargs):
@@ -65,6 +78,25 @@ class RecipeBrain(sb.Brain):
                 self.checkpointer.checkpoints_dir
             )
             self.checkpointer.checkpoints_dir = folder
+        self.history = History()
+        self.draws = None
+        self.finite = True
+        self.terminated = False
+        if self.checkpointer is not None:
+            self.add_recoverables()
+
+    def add_recoverables(self):
+        """All that a resumed run needs besides the recipe's own list."""
+        known = {"random": RandomStates(), "history": self.history}
+        for name in ("lr_annealing", "sparsity"):
+            value = getattr(self.hparams, name, None)
+            if get_default_hook(value, DEFAULT_SAVE_HOOKS) is not None:
+                known[name] = value
+        for name, value in known.items():
+            if name not in self.checkpointer.recoverables:
+                self.checkpointer.add_recoverable(
+                    name, value, optional_load=True
+                )
 
     def make_dataloader(self, dataset, stage, **kwargs):
         """As SpeechBrain's; notes how many steps an epoch has."""
@@ -81,31 +113,68 @@ class RecipeBrain(sb.Brain):
 
     def fit(self, epoch_counter, train_set, *args, **kwargs):
         """As SpeechBrain's; a loader that is given is measured, too."""
-        if isinstance(train_set, torch.utils.data.DataLoader):
+        loader = isinstance(train_set, torch.utils.data.DataLoader)
+        if loader:
             self.steps_per_epoch = len(train_set)
-        return super().fit(epoch_counter, train_set, *args, **kwargs)
+        clips = train_set.dataset if loader else train_set
+        self.draws = getattr(clips, "draws", None)
+        with terminations(self):
+            return super().fit(epoch_counter, train_set, *args, **kwargs)
 
-    def step_generator(self, stage):
+    def step_seed(self, stage, clip_ids):
         """What a step draws from: the same sounds for a resumed run.
 
-        It depends on the seed, the epoch and the step alone; in validation
-        and test on the step alone, so that all validations meet the same
-        clips.
+        It depends on the seed, the epoch and the clips alone, in whichever
+        process they are; in validation and test not on the epoch, so that all
+        validations meet the same sounds.
 
         Arguments
         ---------
         stage : speechbrain.Stage
             Training, validation or test.
+        clip_ids : list of str
+            The batch.
 
         Returns
         -------
-        torch.Generator
+        int
         """
         train = stage == sb.Stage.TRAIN
         epoch = self.hparams.epoch_counter.current if train else 0
-        rank = int(getattr(self, "rank", 0)) if train else 0
-        place = (self.hparams.seed, epoch, self.step, rank)
-        return torch.Generator().manual_seed(hash(place) % 2**63)
+        seed = getattr(self.hparams, "seed", 0)
+        return derive_seed(seed, epoch, *clip_ids)
+
+    def step_generator(self, stage, clip_ids):
+        """A generator at :meth:`step_seed`, on CPU."""
+        seed = self.step_seed(stage, clip_ids)
+        return torch.Generator().manual_seed(seed)
+
+    def fit_batch(self, batch):
+        """As SpeechBrain's; the global generator, too, is the step's own."""
+        torch.manual_seed(self.step_seed(sb.Stage.TRAIN, batch.id))
+        return super().fit_batch(batch)
+
+    def check_loss_isfinite(self, loss):
+        """As SpeechBrain's; the step is left out, and the end is told."""
+        self.finite = bool(torch.isfinite(loss))
+        try:
+            super().check_loss_isfinite(loss)
+        except ValueError as err:
+            raise UserError(
+                f"The loss is {loss.item()} in step {self.step} of epoch "
+                f"{self.hparams.epoch_counter.current}, the "
+                f"{self.nonfinite_count}th such step: training stops. The "
+                "last good checkpoint is kept. Lower `lr`, or look for broken "
+                "clips; --nonfinite_patience says how many such steps are "
+                "left out."
+            ) from err
+
+    def optimizers_step(self):
+        """As SpeechBrain's; a loss that is not finite changes no weight."""
+        if self.finite:
+            super().optimizers_step()
+        else:
+            self.zero_grad(set_to_none=True)
 
     def init_optimizers(self):
         """As SpeechBrain's, for the trainable parameters alone."""
@@ -149,6 +218,12 @@ class RecipeBrain(sb.Brain):
         self.stats = ClipStats()
         self.terms = defaultdict(list)
         self.stage_start = time.monotonic()
+        if stage == sb.Stage.TRAIN:
+            if self.draws is not None:
+                self.draws.epoch = epoch
+            # Of the steps before an interruption within the epoch.
+            for name, values in self.history.stage.items():
+                self.terms[name] = [torch.tensor(value) for value in values]
 
     def add_terms(self, **terms):
         """Note the loss terms of a batch (scalars; no synchronisation)."""
@@ -172,12 +247,52 @@ class RecipeBrain(sb.Brain):
             super()._fit_valid(valid_set, epoch, enable)
         else:
             self.log(epoch, train_stats=self.train_summary)
+            self.save_checkpoint({}, epoch)
+        if self.terminated:
+            self.end_terminated()
+
+    def _should_save_intra_epoch_ckpt(self, last_ckpt_time, steps_since_ckpt):
+        """As SpeechBrain's, and when the run is to end."""
+        wanted = super()._should_save_intra_epoch_ckpt(
+            last_ckpt_time, steps_since_ckpt
+        )
+        # Between two optimiser steps there are gradients that none saves.
+        between = self.step % self.grad_accumulation_factor
+        return (wanted or self.asked_to_end()) and not between
+
+    def _save_intra_epoch_ckpt(self):
+        """As SpeechBrain's, with the sums of the epoch so far."""
+        self.history.stage = {
+            name: torch.stack(values).tolist()
+            for name, values in self.terms.items()
+        }
+        super()._save_intra_epoch_ckpt()
+        self.history.stage = {}
+        if self.terminated:
+            self.end_terminated()
+
+    def asked_to_end(self):
+        """Whether SIGTERM came, to this process or to another one."""
+        if torch.distributed.is_initialized():
+            # Gloo and NCCL alike: on the device of the training.
+            flag = torch.tensor(float(self.terminated), device=self.device)
+            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+            self.terminated = bool(flag)
+        return self.terminated
+
+    def end_terminated(self):
+        """End the run with the exit code of SIGTERM."""
+        logger.warning(
+            "Ended by SIGTERM; saved. The same command goes on from here."
+        )
+        raise SystemExit(EXIT_TERMINATED)
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Log the stage; after validation, keep the best checkpoint."""
         summary = self.stage_summary(stage_loss)
         if stage == sb.Stage.TRAIN:
             self.train_summary = summary
+            self.history.stage = {}
         elif stage == sb.Stage.VALID:
             self.on_validated(summary, epoch)
             self.log(epoch, train_stats=self.train_summary, valid_stats=summary)
@@ -208,18 +323,27 @@ class RecipeBrain(sb.Brain):
             board.log_stats(meta, **stats)
 
     def save_checkpoint(self, summary, epoch):
-        """Save, and keep the newest and the best by ``ckpt_metric``."""
+        """Save, and keep the newest and the best by ``ckpt_metric``.
+
+        Arguments
+        ---------
+        summary : dict of str to float
+            Of the validation; empty for an epoch without one.
+        epoch : int
+            The epoch that ended.
+        """
         metric, mode = self.hparams.ckpt_metric, self.hparams.ckpt_mode
-        if metric not in summary:
+        if summary and metric not in summary:
             raise UserError(
                 f"`ckpt_metric` is {metric!r}, which no validation writes; "
                 f"expected one of {', '.join(sorted(summary))}."
             )
         keys = {"max_keys" if mode == "max" else "min_keys": [metric]}
         meta = {name: float(value) for name, value in summary.items()}
-        self.checkpointer.save_and_keep_only(
-            meta={**meta, "epoch": epoch}, **keys
-        )
+        meta["epoch"] = epoch
+        if summary:
+            self.history.validations.append(meta)
+        self.checkpointer.save_and_keep_only(meta=meta, **keys)
 
     def evaluate_best(self, test_set, loader_kwargs):
         """Test the best checkpoint; returns its metrics as plain floats."""
@@ -235,3 +359,32 @@ class RecipeBrain(sb.Brain):
         if sb.utils.distributed.ddp_broadcast(nothing):
             self.save_checkpoint(self.test_summary, epoch=0)
         return self.test_summary
+
+
+class terminations:  # noqa: N801, a context manager
+    """Notes SIGTERM, as pre-emption sends it, in place of ending at once.
+
+    Arguments
+    ---------
+    brain : RecipeBrain
+        Its ``terminated`` becomes True.
+    """
+
+    def __init__(self, brain):
+        self.brain = brain
+        self.before = None
+
+    def __enter__(self):
+        # Handlers belong to the main thread; others are not asked to end.
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGTERM, self.note)
+        return self
+
+    def note(self, signum, frame):
+        """The signal's handler."""
+        logger.warning("SIGTERM: saving, then ending")
+        self.brain.terminated = True
+
+    def __exit__(self, *exception):
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)

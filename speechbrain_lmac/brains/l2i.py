@@ -75,8 +75,7 @@ class L2IBrain(RecipeBrain):
     def make_dictionary(self):
         """Fit the dictionary on crops of the training clips.
 
-        Crops are drawn from a generator of their own: the training's draws do
-        not depend on whether the dictionary was fitted or loaded.
+        They are those of epoch 0: the same whenever it is fitted.
         """
         hparams = self.hparams
         with torch.random.fork_rng(devices=[]):
@@ -93,6 +92,8 @@ class L2IBrain(RecipeBrain):
     @torch.no_grad()
     def training_spectra(self):
         """Log-magnitudes of the training clips, batch by batch."""
+        if self.draws is not None:
+            self.draws.epoch = 0  # the same crops whenever it is fitted
         loader = make_dataloader(
             self.dictionary_set, batch_size=self.hparams.batch_size
         )
@@ -107,18 +108,19 @@ class L2IBrain(RecipeBrain):
         batch = batch.to(self.device)
         modules = self.modules
         with torch.no_grad():
-            wavs = self.contaminate(batch.sig.data, stage)
+            wavs = self.contaminate(batch, stage)
             log_magnitude = modules.frontend(wavs).log_magnitude
             output = modules.classifier(modules.frontend.mel(log_magnitude))
         l2i = modules.decoder(output.hidden, log_magnitude.shape[1])
         return L2IPrediction(log_magnitude, output, l2i)
 
-    def contaminate(self, wavs, stage):
+    def contaminate(self, batch, stage):
         """Training clips with what is added to them; others as they are."""
-        contamination = self.hparams.contamination
+        wavs, contamination = batch.sig.data, self.hparams.contamination
         if contamination is None or stage != sb.Stage.TRAIN:
             return wavs
-        return contamination(wavs, self.step_generator(stage)).mixture
+        generator = self.step_generator(stage, batch.id)
+        return contamination(wavs, generator).mixture
 
     def compute_objectives(self, predictions, batch, stage):
         """Fidelity to the classifier, reconstruction, sparse activations."""

@@ -118,7 +118,7 @@ class LMACBrain(RecipeBrain):
     def compute_forward(self, batch, stage):
         """One STFT, one frozen forward, one decoder forward, two masked."""
         batch = batch.to(self.device)
-        mixture, clean = self.contaminate(batch.sig.data, stage)
+        mixture, clean = self.contaminate(batch, stage)
         modules, domain = self.modules, self.hparams.mask_domain
         explanation = explain(
             mixture, modules.frontend, modules.classifier, modules.decoder
@@ -140,12 +140,12 @@ class LMACBrain(RecipeBrain):
             clean,
         )
 
-    def contaminate(self, wavs, stage):
+    def contaminate(self, batch, stage):
         """Contaminated waveforms and, when fine-tuning, the clean spectra."""
-        contamination = self.hparams.contamination
+        wavs, contamination = batch.sig.data, self.hparams.contamination
         if contamination is None or stage == sb.Stage.TEST:
             return wavs, None
-        mixture = contamination(wavs, self.step_generator(stage))
+        mixture = contamination(wavs, self.step_generator(stage, batch.id))
         if not self.hparams.finetuning:
             return mixture.mixture, None
         with torch.no_grad():

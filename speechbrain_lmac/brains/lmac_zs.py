@@ -81,7 +81,7 @@ class LMACZSBrain(ZeroShotExplainer):
         wavs = self.fitted(batch.sig.data)
         if stage != sb.Stage.TRAIN:
             return wavs, self.hear(wavs)
-        generator = self.step_generator(stage)
+        generator = self.step_generator(stage, batch.id)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(generator.initial_seed())
             scene = self.draw(wavs, batch.captions, generator)

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from speechbrain.dataio.dataset import DynamicItemDataset
 
 from speechbrain_lmac.data.datasets import same_length_batches
-from speechbrain_lmac.data.pipelines import _load_clip
+from speechbrain_lmac.data.pipelines import load_clip
+from speechbrain_lmac.draws import EpochDraws
 
 
 class CaptionDatasets(NamedTuple):
@@ -34,6 +35,7 @@ def caption_datasets(
     batch_size,
     crop="random",
     num_workers=0,
+    seed=0,
 ):
     """Data sets and loader options from the manifests of a caption data set.
 
@@ -57,6 +59,8 @@ def caption_datasets(
         How training clips are cropped: "random" or "energy".
     num_workers : int
         Processes that load the training clips.
+    seed : int
+        Of the training clips' crops.
 
     Returns
     -------
@@ -80,14 +84,12 @@ def caption_datasets(
     >>> clip["sig"].shape, clip["captions"]
     (torch.Size([4000]), ['a dog barks'])
     """
+    draws = EpochDraws(seed)
+    fit = partial(load_clip, audio=audio, length=length, draws=draws)
     train, valid, test = (
         None
         if path is None
-        else _dataset(
-            path,
-            data_folder,
-            partial(_load_clip, audio=audio, length=length, crop=how),
-        )
+        else _dataset(path, data_folder, partial(fit, crop=how), draws)
         for path, how in (
             (manifests.train, crop),
             (manifests.valid, "center"),
@@ -104,13 +106,17 @@ def caption_datasets(
     return CaptionDatasets(train, valid, test, train_loader, *loaders)
 
 
-def _dataset(manifest_json, data_folder, load):
-    return DynamicItemDataset.from_json(
+def _dataset(manifest_json, data_folder, load, draws):
+    dataset = DynamicItemDataset.from_json(
         manifest_json,
         replacements={"data_root": str(data_folder)},
-        dynamic_items=[{"func": load, "takes": "wav", "provides": "sig"}],
+        dynamic_items=[
+            {"func": load, "takes": ["wav", "id"], "provides": "sig"}
+        ],
         output_keys=["id", "sig", "captions"],
     )
+    dataset.draws = draws
+    return dataset
 
 
 def _in_order(dataset, length, batch_size):

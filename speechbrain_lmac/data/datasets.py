@@ -73,6 +73,7 @@ def make_datasets(
     crop="random",
     num_workers=0,
     label_file=None,
+    seed=0,
 ):
     """Data sets and loader options from a data set's manifests.
 
@@ -96,6 +97,8 @@ def make_datasets(
         Processes that load the training clips.
     label_file : str or pathlib.Path or None
         Label encoder to follow (and to check against), or to write.
+    seed : int
+        Of the training clips' crops.
 
     Returns
     -------
@@ -122,7 +125,13 @@ def make_datasets(
             )
     encoder = make_label_encoder(names, label_file)
     train = make_dataset(
-        manifests.train, data_folder, audio, encoder, length=length, crop=crop
+        manifests.train,
+        data_folder,
+        audio,
+        encoder,
+        length=length,
+        crop=crop,
+        seed=seed,
     )
     valid, test = (
         make_dataset(path, data_folder, audio, encoder)

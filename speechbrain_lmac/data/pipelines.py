@@ -9,6 +9,7 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 from torch.utils.data import BatchSampler
 
 from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.draws import EpochDraws
 
 CROPS = ("random", "energy", "center")
 # Length of the frames in which the energy of a clip is measured, in samples:
@@ -71,7 +72,7 @@ def make_label_encoder(class_names, path=None):
     return encoder
 
 
-def crop_start(waveform, length, crop="random"):
+def crop_start(waveform, length, crop="random", generator=None):
     """Choose where a crop starts.
 
     Arguments
@@ -84,7 +85,8 @@ def crop_start(waveform, length, crop="random"):
         "random": anywhere, with equal chances. "energy": near a frame that is
         drawn with chances proportional to its energy; the centre of the crop
         is up to a quarter of its length off that frame. "center": the middle.
-        The random ones draw from torch's generator.
+    generator : torch.Generator, optional
+        What the random ones draw from; torch's own if there is none.
 
     Returns
     -------
@@ -105,14 +107,15 @@ def crop_start(waveform, length, crop="random"):
         ).view(-1, ENERGY_FRAME)
         energy = frames.square().sum(dim=1)
         if energy.sum() > 0:  # silence has no frame to prefer
-            frame = torch.multinomial(energy, 1).item()
-            jitter = (torch.rand(()).item() - 0.5) * length / 2
+            frame = torch.multinomial(energy, 1, generator=generator).item()
+            share = torch.rand((), generator=generator).item()
+            jitter = (share - 0.5) * length / 2
             centre = (frame + 0.5) * ENERGY_FRAME + jitter
             return min(max(round(centre - length / 2), 0), spare)
-    return torch.randint(0, spare + 1, ()).item()
+    return torch.randint(0, spare + 1, (), generator=generator).item()
 
 
-def fit_length(waveform, length, crop="random"):
+def fit_length(waveform, length, crop="random", generator=None):
     """Crop a waveform, or pad it with zeros at its end, to a given length.
 
     Arguments
@@ -122,6 +125,8 @@ def fit_length(waveform, length, crop="random"):
     length : int
         Wanted number of samples.
     crop : str
+        See `crop_start`.
+    generator : torch.Generator, optional
         See `crop_start`.
 
     Returns
@@ -138,15 +143,39 @@ def fit_length(waveform, length, crop="random"):
     """
     if len(waveform) <= length:
         return torch.nn.functional.pad(waveform, (0, length - len(waveform)))
-    start = crop_start(waveform, length, crop)
+    start = crop_start(waveform, length, crop, generator)
     return waveform[start : start + length]
 
 
 # Functions of the module, bound by `partial`: a data set must be picklable
 # for the worker processes of a data loader.
-def _load_clip(wav, audio, length, crop):
+def load_clip(wav, clip_id, audio, length, crop, draws):
+    """Load a clip and fit it to a length.
+
+    Arguments
+    ---------
+    wav : str
+        The file.
+    clip_id : str
+        Names its draw.
+    audio : AudioCache
+        Decodes it.
+    length : int or None
+        Samples; None keeps the clip's own.
+    crop : str
+        See `crop_start`.
+    draws : EpochDraws
+        Of the data set.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (length,).
+    """
     waveform = audio(wav)
-    return waveform if length is None else fit_length(waveform, length, crop)
+    if length is None:
+        return waveform
+    return fit_length(waveform, length, crop, draws.of(clip_id))
 
 
 def _encode(class_string, label_encoder):
@@ -161,8 +190,11 @@ def make_dataset(
     output_keys=("id", "sig", "label"),
     length=None,
     crop="random",
+    seed=0,
 ):
     """Make a SpeechBrain data set from a manifest.
+
+    Its attribute ``draws`` is the :class:`EpochDraws` of its random crops.
 
     Arguments
     ---------
@@ -182,6 +214,8 @@ def make_dataset(
     crop : str
         "random", "energy" (both for training) or "center" (for validation);
         see `crop_start`.
+    seed : int
+        Of the random crops: with it, the epoch and the clip a crop is given.
 
     Returns
     -------
@@ -206,17 +240,22 @@ def make_dataset(
             f"{manifest_json}: the manifest does not exist. Prepare the data "
             "set first."
         )
-    load = partial(_load_clip, audio=audio, length=length, crop=crop)
+    draws = EpochDraws(seed)
+    load = partial(
+        load_clip, audio=audio, length=length, crop=crop, draws=draws
+    )
     encode = partial(_encode, label_encoder=label_encoder)
-    return DynamicItemDataset.from_json(
+    dataset = DynamicItemDataset.from_json(
         manifest_json,
         replacements={"data_root": str(data_folder)},
         dynamic_items=[
-            {"func": load, "takes": "wav", "provides": "sig"},
+            {"func": load, "takes": ["wav", "id"], "provides": "sig"},
             {"func": encode, "takes": "class_string", "provides": "label"},
         ],
         output_keys=list(output_keys),
     )
+    dataset.draws = draws
+    return dataset
 
 
 class SameLengthBatchSampler(BatchSampler):

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -659,29 +660,34 @@ def test_the_correlation_is_no_path_for_gradients(lmac_brain, batch16):
 
 @pytest.fixture
 def contaminated(lmac_brain, batch16):
-    def make(epoch=1, step=1, stage=Stage.TRAIN, seed=1234):
+    def make(epoch=1, step=1, stage=Stage.TRAIN, seed=1234, ids=None):
         brain = lmac_brain(
             contamination=TrainingContamination(["white_noise"]), seed=seed
         )
         brain.hparams.epoch_counter.current = epoch
         brain.step = step
-        return brain.contaminate(batch16.sig.data, stage)[0]
+        batch = SimpleNamespace(id=ids or batch16.id, sig=batch16.sig)
+        return brain.contaminate(batch, stage)[0]
 
     return make
 
 
-def test_contamination_follows_from_seed_epoch_and_step(contaminated):
+def test_contamination_follows_from_seed_epoch_and_clips(contaminated):
     first = contaminated()
     torch.rand(7)  # the global generator has no say
     assert torch.equal(contaminated(), first)
-    for change in ({"epoch": 2}, {"step": 2}, {"seed": 4}):
+    # Nor which step it is, and with it how many processes share the work.
+    assert torch.equal(contaminated(step=2), first)
+    others = [f"clip {k}" for k in range(16)]
+    for change in ({"epoch": 2}, {"ids": others}, {"seed": 4}):
         assert not torch.equal(contaminated(**change), first), change
 
 
 def test_every_validation_hears_the_same(contaminated):
     first = contaminated(stage=Stage.VALID)
     assert torch.equal(contaminated(stage=Stage.VALID, epoch=2), first)
-    assert not torch.equal(contaminated(stage=Stage.VALID, step=2), first)
+    others = [f"clip {k}" for k in range(16)]
+    assert not torch.equal(contaminated(stage=Stage.VALID, ids=others), first)
 
 
 def test_the_test_is_clean(contaminated, batch16):

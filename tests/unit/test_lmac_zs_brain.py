@@ -342,7 +342,7 @@ def test_same_step_same_draw():
     torch.manual_seed(99)
     losses.append(float(train_loss(brain, batch).detach()))
     assert losses[0] == losses[1] == losses[2]
-    brain.step = 2
+    batch.id = ["d0", "d1", "d2", "d3"]
     assert float(train_loss(brain, batch).detach()) != losses[0]
 
 

@@ -1,0 +1,84 @@
+"""Random draws that depend on what they are for, not on what came before.
+
+A training whose draws come from one long stream changes with the number of
+processes and workers, and with every interruption. Here each draw is named by
+the seed, the epoch and the clips: it is the same wherever and whenever it is
+made.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import hashlib
+
+import torch
+
+
+def derive_seed(*parts):
+    """A seed that is named by some values, the same on every machine.
+
+    Arguments
+    ---------
+    *parts : int or str
+        What the draw is for, such as seed, epoch and clip.
+
+    Returns
+    -------
+    int
+        In [0, 2**63).
+
+    Example
+    -------
+    >>> derive_seed(1234, 1, "dog") == derive_seed(1234, 1, "dog")
+    True
+    >>> derive_seed(1234, 1, "dog") == derive_seed(1234, 2, "dog")
+    False
+    """
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+class EpochDraws:
+    """What the clips of a training set draw from in an epoch.
+
+    Arguments
+    ---------
+    seed : int
+        Of the training.
+
+    Attributes
+    ----------
+    epoch : int
+        To be set before the epoch's first clip is loaded; worker processes
+        that start then know it.
+
+    Example
+    -------
+    >>> draws = EpochDraws(seed=1234)
+    >>> first = torch.rand(2, generator=draws.of("dog.wav"))
+    >>> torch.equal(first, torch.rand(2, generator=draws.of("dog.wav")))
+    True
+    >>> draws.epoch = 1
+    >>> torch.equal(first, torch.rand(2, generator=draws.of("dog.wav")))
+    False
+    """
+
+    def __init__(self, seed):
+        self.seed = seed
+        self.epoch = 0
+
+    def of(self, clip_id):
+        """The generator of a clip in this epoch, at its beginning.
+
+        Arguments
+        ---------
+        clip_id : str
+            The clip.
+
+        Returns
+        -------
+        torch.Generator
+            On CPU.
+        """
+        seed = derive_seed(self.seed, self.epoch, clip_id)
+        return torch.Generator().manual_seed(seed)

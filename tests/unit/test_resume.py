@@ -1,0 +1,245 @@
+"""Interrupted anywhere, a training ends with the same weights to the bit."""
+
+import json
+import os
+import signal
+from functools import partial
+
+import pytest
+import torch
+from speechbrain import Stage
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.train_logger import FileTrainLogger
+
+from speechbrain_lmac.brains.base import RecipeBrain, cosine_warmup
+from speechbrain_lmac.checkpoints import AtomicCheckpointer
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.data.pipelines import load_clip
+from speechbrain_lmac.draws import EpochDraws
+
+CLIPS, BATCH, EPOCHS = 20, 4, 3
+STEPS = EPOCHS * CLIPS // BATCH
+
+
+class ToyBrain(RecipeBrain):
+    """A layer that draws noise in every step, and can be interrupted."""
+
+    interrupt_at = None
+    signal_at = None
+    nan_at = ()
+
+    def compute_forward(self, batch, stage):
+        wavs = batch.sig.data
+        if stage == Stage.VALID and self.signal_at == "valid":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if stage == Stage.TRAIN:
+            wavs = wavs + 0.1 * torch.randn_like(wavs)
+            draws = self.step_generator(stage, batch.id)
+            wavs = wavs + 0.1 * torch.randn(wavs.shape, generator=draws)
+        return self.modules.layer(wavs)
+
+    def compute_objectives(self, predictions, batch, stage):
+        loss = predictions.square().mean()
+        if stage == Stage.TRAIN:
+            self.add_terms(power=loss)
+            if self.optimizer_step + 1 in self.nan_at:
+                loss = loss * torch.nan
+        else:
+            self.stats.append(batch.id, error=predictions.detach()[:, 0])
+        return loss
+
+    def on_fit_batch_start(self, batch, should_step):
+        if self.interrupt_at == self.optimizer_step:
+            raise KeyboardInterrupt
+        if self.signal_at == self.optimizer_step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        super().on_fit_batch_start(batch, should_step)
+
+
+class Audio:
+    """Clips of noise; each the same whenever it is loaded."""
+
+    def __call__(self, path):
+        draws = torch.Generator().manual_seed(int(path))
+        return torch.randn(200, generator=draws)
+
+
+def clips(count, length):
+    draws = EpochDraws(seed=5)
+    load = partial(
+        load_clip, audio=Audio(), length=length, crop="random", draws=draws
+    )
+    dataset = DynamicItemDataset(
+        {f"clip {k}": {"wav": str(k)} for k in range(count)},
+        [{"func": load, "takes": ["wav", "id"], "provides": "sig"}],
+        ["id", "sig"],
+    )
+    dataset.draws = draws
+    return dataset
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Starts, or goes on with, the training of a folder; returns the Brain."""
+
+    def run(name, workers=0, **interruption):
+        torch.manual_seed(0)
+        layer, counter = torch.nn.Linear(50, 3), EpochCounter(EPOCHS)
+        brain = ToyBrain(
+            {"layer": layer},
+            partial(torch.optim.Adam, lr=0.01),
+            {
+                "seed": 7,
+                "lr": 0.01,
+                "lr_schedule": cosine_warmup,
+                "number_of_epochs": EPOCHS,
+                "valid_interval": 2,
+                "ckpt_metric": "loss",
+                "ckpt_mode": "min",
+                "epoch_counter": counter,
+                "train_logger": FileTrainLogger(str(tmp_path / f"{name}.txt")),
+            },
+            {
+                "device": "cpu",
+                "noprogressbar": True,
+                "ckpt_interval_steps": 2,
+                "nonfinite_patience": 1,
+            },
+            AtomicCheckpointer(
+                tmp_path / name, {"layer": layer, "counter": counter}
+            ),
+        )
+        for key, value in interruption.items():
+            setattr(brain, key, value)
+        brain.fit(
+            counter,
+            clips(CLIPS, 50),
+            clips(6, 50),
+            train_loader_kwargs={
+                "batch_size": BATCH,
+                "shuffle": True,
+                "num_workers": workers,
+            },
+            valid_loader_kwargs={"batch_size": BATCH},
+        )
+        return brain
+
+    return run
+
+
+def weights(brain):
+    return brain.modules.layer.weight.detach().clone()
+
+
+EXPECTED = []
+
+
+@pytest.fixture
+def expected(train):
+    """The weights of a training that nothing disturbed."""
+    if not EXPECTED:
+        EXPECTED.append(weights(train("undisturbed")))
+    return EXPECTED[0]
+
+
+@pytest.mark.parametrize(
+    "at, workers", [(0, 0), (3, 0), (5, 0), (8, 0), (14, 0), (6, 2)]
+)
+def test_interrupted_anywhere(train, expected, at, workers):
+    with pytest.raises(KeyboardInterrupt):
+        train("again", workers, interrupt_at=at)
+    assert torch.equal(weights(train("again", workers)), expected)
+
+
+def test_interrupted_again_and_again(train, expected):
+    for at in (1, 4, 5, 5, 9, 12, 14):
+        with pytest.raises(KeyboardInterrupt):
+            train("again", interrupt_at=at)
+    assert torch.equal(weights(train("again")), expected)
+
+
+def test_workers_change_nothing(train, expected):
+    assert torch.equal(weights(train("workers", workers=2)), expected)
+
+
+def test_an_ended_training_is_left_alone(train, expected):
+    train("ended")
+    assert torch.equal(weights(train("ended", interrupt_at=0)), expected)
+
+
+# --- SIGTERM ---
+
+
+@pytest.mark.parametrize("at", [3, 6, "valid"])
+def test_sigterm_saves_first(train, expected, at, tmp_path):
+    with pytest.raises(SystemExit) as ended:
+        train("again", signal_at=at)
+    assert ended.value.code == 143
+    if at != "valid":
+        newest = max((tmp_path / "again").glob("CKPT*/CKPT.yaml"))
+        assert "intra_epoch" in newest.read_text()
+    # Not a step is done twice.
+    done = []
+
+    def note(self, *arguments):
+        done.append(self.optimizer_step)
+        RecipeBrain.on_fit_batch_start(self, *arguments)
+
+    ToyBrain.on_fit_batch_start, kept = note, ToyBrain.on_fit_batch_start
+    try:
+        brain = train("again")
+    finally:
+        ToyBrain.on_fit_batch_start = kept
+    first = 2 * CLIPS // BATCH if at == "valid" else at + 1
+    assert done == list(range(first, STEPS))
+    assert torch.equal(weights(brain), expected)
+
+
+def test_the_handler_is_put_back(train):
+    before = signal.getsignal(signal.SIGTERM)
+    train("undisturbed")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# --- the log, and what went before ---
+
+
+def test_sums_of_an_epoch_survive(train, tmp_path):
+    train("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("again", interrupt_at=8)
+    train("again")
+
+    def powers(name):
+        lines = (tmp_path / f"{name}.txt").read_text().splitlines()
+        return [line.partition("train power: ")[2][:8] for line in lines]
+
+    assert powers("again")[-2:] == powers("whole")[-2:]
+
+
+def test_history_of_the_validations(train, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train("again", interrupt_at=12)
+    train("again")
+    newest = max((tmp_path / "again").glob("CKPT*"))
+    history = json.loads((newest / "history.ckpt").read_text())
+    assert [v["epoch"] for v in history["validations"]] == [2, 3]
+    assert all(v["loss"] > 0 for v in history["validations"])
+
+
+# --- losses that are not finite ---
+
+
+def test_a_nan_step_changes_no_weight(train, expected):
+    brain = train("nan", nan_at=(4,), nonfinite_patience=30)
+    assert torch.isfinite(weights(brain)).all()
+    assert brain.nonfinite_count > 1  # the step that is asked for comes again
+
+
+def test_many_nan_steps_end_the_training(train, tmp_path):
+    with pytest.raises(UserError, match="The loss is nan in step 4 of epoch 2"):
+        train("nan", nan_at=(8, 9, 10))
+    found = AtomicCheckpointer(tmp_path / "nan", {}).find_checkpoint()
+    state = torch.load(found.paramfiles["layer"], weights_only=True)
+    assert torch.isfinite(state["weight"]).all()
