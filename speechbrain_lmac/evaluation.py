@@ -17,13 +17,13 @@ from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.masking import explain
 from speechbrain_lmac.methods import (
     NEED_SOURCES,
-    TRAINED_NAMES,
     ClipBatch,
     build_methods,
     check_protocols,
 )
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.scoring import Scorer
+from speechbrain_lmac.sharding import gather_rows, shard
 
 
 class Evaluator:
@@ -123,7 +123,7 @@ class Evaluator:
         on_batch=None,
         revisit=(),
     ):
-        """Score every method on every clip.
+        """Score every method on every clip; processes share the batches.
 
         Arguments
         ---------
@@ -145,9 +145,9 @@ class Evaluator:
             that they hold are not scored again.
         on_batch : callable or None
             Called with the rows so far after every batch that was scored.
-        revisit : set of str
-            Clips that ``on_scored`` wants to see under the trained decoder,
-            scored before or not.
+        revisit : set of tuple
+            Pairs of a row's name and a clip's id that ``on_scored`` wants to
+            see, scored before or not.
 
         Returns
         -------
@@ -165,9 +165,9 @@ class Evaluator:
         }
         lengths = [clip.num_samples for clip in clips]
         batches = list(SameLengthBatchSampler(lengths, self.batch_size))
-        for indices in tqdm(
-            batches, desc="explaining", disable=not progressbar
-        ):
+        rank, world = shard()
+        own = batches[rank::world]
+        for indices in tqdm(own, desc="explaining", disable=not progressbar):
             chosen = [clips[i] for i in indices]
             missing = self._missing(stats, chosen, revisit)
             if not missing:
@@ -184,16 +184,17 @@ class Evaluator:
                         on_scored(key, clip, k, made[k], found)
             if on_batch is not None:
                 on_batch(stats)
-        return stats
+        return gather_rows(stats, [clips[i].id for b in batches for i in b])
 
     def _missing(self, stats, chosen, revisit):
         """Methods and their protocols that a batch still wants."""
         missing = {}
-        seen_again = any(clip.id in revisit for clip in chosen)
         for key, scores in stats.items():
             name, protocol = split_key(key)
-            again = seen_again and key in TRAINED_NAMES
-            if again or any(clip.id not in scores for clip in chosen):
+            if any(
+                clip.id not in scores or (key, clip.id) in revisit
+                for clip in chosen
+            ):
                 missing.setdefault(name, []).append(protocol)
         return missing
 

@@ -12,6 +12,7 @@ import json
 import time
 from pathlib import Path
 
+from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.checks import UserError
@@ -106,7 +107,12 @@ class Journal:
         return rows
 
     def save(self, condition, stats, now=False):
-        """Keep the rows so far, at most once in ``interval`` seconds."""
+        """Keep the rows so far, at most once in ``interval`` seconds.
+
+        Of several processes the main one writes.
+        """
+        if not if_main_process():
+            return
         if not now and time.monotonic() - self.saved < self.interval:
             return
         for key, scores in stats.items():

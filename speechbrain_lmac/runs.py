@@ -7,7 +7,11 @@ Authors
 from pathlib import Path
 
 from speechbrain.dataio.dataio import load_data_json
-from speechbrain.utils.distributed import infer_device
+from speechbrain.utils.distributed import (
+    ddp_barrier,
+    if_main_process,
+    infer_device,
+)
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac import __version__
@@ -20,6 +24,7 @@ from speechbrain_lmac.data.conditions import (
 from speechbrain_lmac.data.datasets import read_label_encoder
 from speechbrain_lmac.evaluation import Evaluator, split_key
 from speechbrain_lmac.examples import ExampleWriter
+from speechbrain_lmac.experiment import on_every_rank
 from speechbrain_lmac.frontend_lengths import for_any_length
 from speechbrain_lmac.interpreters import load_interpreter
 from speechbrain_lmac.journal import Journal
@@ -107,7 +112,7 @@ def evaluate_interpreter(
     dataset : str
         Name for the table.
     n_examples : int
-        Clips per condition with sounds and figures; -1 for all.
+        Clips per condition with every method's sounds; -1 for all.
     ad_variant, heard, curve_steps, batch_size, seed : object
         As for :class:`Evaluator`.
     n_mixtures, speech_folder, wham_folder : object
@@ -150,9 +155,10 @@ def evaluate_interpreter(
         attribution,
         heard,
     )
-    journal = Journal(
-        output_folder,
-        {
+    journal = on_every_rank(
+        Journal,
+        folder=output_folder,
+        common={
             "version": __version__,
             **zero_shot_facts(interpreter.classifier),
             "classifier": fingerprint(interpreter.classifier),
@@ -168,19 +174,21 @@ def evaluate_interpreter(
             "speech_folder": speech_folder and str(speech_folder),
             "wham_folder": wham_folder and str(wham_folder),
         },
-        {
+        methods={
             name: fingerprint(others[name].decoder)
             if name in others
             else (attribution or {}).get(name)
             for name in methods
         },
     )
-    writer = ExampleWriter(
-        Path(output_folder) / "examples",
-        interpreter,
-        names,
-        n_examples,
-        trained,
+    writer = on_every_rank(
+        ExampleWriter,
+        folder=Path(output_folder) / "examples",
+        interpreter=interpreter,
+        labels=names,
+        n_examples=n_examples,
+        method=trained,
+        settings=journal.settings,
     )
     evaluated = {}
     for condition in conditions:
@@ -196,12 +204,14 @@ def evaluate_interpreter(
             audio=audio,
         )
         logger.info("Condition %s: %d clips", condition, len(items))
-        writer.start(condition, items)
+        on_every_rank(
+            writer.start, condition=condition, clips=items, methods=methods
+        )
         evaluated[condition] = evaluate_condition(
             evaluator, items, names, condition, journal, writer, progressbar
         )
     facts = {"dataset": dataset, "mask_domain": interpreter.mask_domain}
-    return write_evaluation(evaluated, facts, output_folder, writer.examples)
+    return write_evaluation(evaluated, facts, output_folder)
 
 
 def evaluate_condition(
@@ -222,7 +232,7 @@ def evaluate_condition(
     journal : Journal
         Remembers.
     writer : ExampleWriter
-        Sees every clip.
+        Sees every clip; it has been told of the condition.
     progressbar : bool
         Show one.
 
@@ -253,7 +263,7 @@ def evaluate_condition(
     return stats
 
 
-def write_evaluation(evaluated, facts, output_folder, examples=()):
+def write_evaluation(evaluated, facts, output_folder):
     """Tables, tests and figures from the per-clip values of an evaluation.
 
     Arguments
@@ -264,8 +274,6 @@ def write_evaluation(evaluated, facts, output_folder, examples=()):
         ``dataset`` and ``mask_domain``.
     output_folder : str or pathlib.Path
         Where to.
-    examples : list of Example
-        For the page.
 
     Returns
     -------
@@ -284,14 +292,16 @@ def write_evaluation(evaluated, facts, output_folder, examples=()):
             named = {"method": method, "protocol": protocol}
             rows.append(row_of({**meta, **named}, scores))
         compared += compare_with_lmac(meta, stats)
-    write_results(
-        rows,
-        compared,
-        evaluated,
-        output_folder,
-        f"Explanations of {facts['dataset']}",
-        examples,
-    )
+    ddp_barrier()  # all examples are written
+    if if_main_process():
+        write_results(
+            rows,
+            compared,
+            evaluated,
+            output_folder,
+            f"Explanations of {facts['dataset']}",
+        )
+    ddp_barrier()
     return rows
 
 

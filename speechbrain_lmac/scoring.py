@@ -50,6 +50,8 @@ class Scored(NamedTuple):
         Shape (batch, samples).
     probs, masked_in_probs, masked_out_probs : torch.Tensor
         Shape (batch, classes).
+    view : torch.Tensor
+        The clips in the mask's domain, same shape as ``mask``.
     """
 
     values: dict
@@ -59,6 +61,7 @@ class Scored(NamedTuple):
     probs: torch.Tensor
     masked_in_probs: torch.Tensor
     masked_out_probs: torch.Tensor
+    view: torch.Tensor
 
 
 class _Parts(NamedTuple):
@@ -263,6 +266,7 @@ class Scorer:
             probs,
             masked_in,
             parts.masked_out_probs,
+            batch.input_features,
         )
 
     def _resynthesize(self, mask, batch):

@@ -12,28 +12,35 @@ Authors
 
 import sys
 
-from speechbrain.utils.distributed import infer_device
+from speechbrain.utils.distributed import (
+    ddp_init_group,
+    if_main_process,
+    infer_device,
+)
 
-from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.conditions import check_conditions
-from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
-from speechbrain_lmac.frontend_lengths import for_any_length
-from speechbrain_lmac.interpreters_zs import load_zs_interpreter
+from speechbrain_lmac.experiment import (
+    load_hparams,
+    on_every_rank,
+    parse,
+    run,
+    start_run,
+)
 from speechbrain_lmac.methods import check_methods, check_protocols
 from speechbrain_lmac.prompt_sensitivity import run_prompt_sensitivity
-from speechbrain_lmac.runs import evaluate_interpreter, manifest_clips
+from speechbrain_lmac.runs import evaluate_interpreter
 from speechbrain_lmac.seeds import evaluate_seeds
-from speechbrain_lmac.zero_shot import (
-    find_dataset,
-    prompts_of,
-    tell_setting,
+from speechbrain_lmac.zero_shot import find_dataset, tell_setting
+from speechbrain_lmac.zero_shot_data import (
+    load_unprompted,
+    prompt_with_classes,
 )
 
 
 def main(argv):
     """Evaluate one interpreter, or those of several seeds."""
     hparams_file, run_opts, overrides = parse(argv)
+    ddp_init_group(run_opts)
     hparams = load_hparams(hparams_file, overrides)
     find_dataset(hparams["dataset"])
     check_methods(hparams["methods"], "lmac_zs")
@@ -50,45 +57,14 @@ def main(argv):
     )
 
 
-def prepare(hparams, trained, audio):
-    """Manifest of the test clips; all folds where none was trained on."""
-    prepare_dataset, all_folds = find_dataset(hparams["dataset"])
-    # Labels as captions: only some folds and classes are not trained on.
-    on_labels = trained.get("layout") == "esc50"
-    folds, classes = hparams["test_fold_nums"], hparams["classes"]
-    if on_labels and prepare_dataset is prepare_esc50:
-        folds = folds or trained["test_fold_nums"]
-        classes = classes or trained["classes"]
-    return prepare_dataset(
-        data_folder=hparams["data_folder"],
-        save_folder=f"{hparams['output_folder']}/manifests",
-        train_fold_nums=None,
-        valid_fold_nums=None,
-        test_fold_nums=folds or list(all_folds),
-        classes=classes,
-        audio=audio,
-        skip_broken_audio=hparams["skip_broken_audio"],
-        dataset=hparams["dataset"],
-    )
-
-
 def evaluate(hparams_file, run_opts, overrides):
     """Check everything, then explain and score the test clips."""
     hparams = load_hparams(hparams_file, overrides)
-    # The classes are known once the data are prepared, at the model's rate.
-    interpreter = load_zs_interpreter(
-        hparams["interpreter"], ["a sound"], hparams["templates"]
-    )
+    interpreter = load_unprompted(hparams)
     start_run(hparams, hparams_file, overrides)
-    frontend = for_any_length(interpreter.frontend)
-    interpreter = interpreter._replace(frontend=frontend)
-    audio = AudioCache(hparams["cache_folder"], frontend.sample_rate)
-    manifests = prepare(hparams, interpreter.hparams, audio)
-    names = list(manifests.class_names)
-    interpreter.classifier.set_prompts(
-        prompts_of(names, hparams["prompts"]), hparams["templates"]
+    clips, names, audio = on_every_rank(
+        prompt_with_classes, interpreter=interpreter, hparams=hparams
     )
-    clips = manifest_clips(manifests.test, hparams["data_folder"])
     common = {
         "attribution": hparams["attribution"],
         "seed": hparams["seed"],
@@ -114,6 +90,8 @@ def evaluate(hparams_file, run_opts, overrides):
         names=names,
         **common,
     )
+    if not if_main_process():
+        return rows
     if hparams["prompt_sensitivity"]:
         run_prompt_sensitivity(
             interpreter,
@@ -128,7 +106,7 @@ def evaluate(hparams_file, run_opts, overrides):
     tell_setting(
         hparams["output_folder"],
         interpreter.classifier,
-        frontend,
+        interpreter.frontend,
         names,
         interpreter.mask_domain,
     )

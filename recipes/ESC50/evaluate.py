@@ -11,10 +11,18 @@ Authors
 
 import sys
 
+import speechbrain as sb
+
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.conditions import check_conditions
 from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
+from speechbrain_lmac.experiment import (
+    load_hparams,
+    on_every_rank,
+    parse,
+    run,
+    start_run,
+)
 from speechbrain_lmac.interpreters import load_interpreter, load_others
 from speechbrain_lmac.methods import (
     check_methods,
@@ -31,6 +39,7 @@ from speechbrain_lmac.seeds import evaluate_seeds
 def main(argv):
     """Evaluate one interpreter, or those of several seeds."""
     hparams_file, run_opts, overrides = parse(argv)
+    sb.utils.distributed.ddp_init_group(run_opts)
     hparams = load_hparams(hparams_file, overrides)
     check_methods(hparams["methods"])
     check_protocols(hparams["protocols"])
@@ -62,7 +71,8 @@ def evaluate(hparams_file, run_opts, overrides):
 
     trained = interpreter.hparams
     audio = AudioCache(hparams["cache_folder"], trained["sample_rate"])
-    manifests = prepare_esc50(
+    manifests = on_every_rank(
+        prepare_esc50,
         data_folder=hparams["data_folder"],
         save_folder=f"{hparams['output_folder']}/manifests",
         train_fold_nums=None,

@@ -1,347 +1,297 @@
 """One HTML page with the metrics and the explanations to listen to.
 
-The page is a single file: sounds and pictures are inside it, it opens from
-disk and asks for nothing from the network.
+The page is a single file, made from what an evaluation left on disk: sounds,
+pictures, styles and script are inside it, it opens from disk and asks for
+nothing from the network. Without JavaScript its sounds, pictures and tables
+are still there.
 """
 
 import base64
-import io
-import math
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-import soundfile as sf
-import torch
-
-from speechbrain_lmac.report import (
-    BOLD_LEGEND,
-    TABLES,
-    best_rows,
-    cell,
-    group_facts,
-    group_rows,
-    group_title,
-    present_metrics,
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.report import condition_label, method_label
+from speechbrain_lmac.report.page_clips import clip_html
+from speechbrain_lmac.report.page_data import (
+    choose_clips,
+    keep_methods,
+    read_clips,
+    read_rows,
+    read_table,
 )
-from speechbrain_lmac.report.tables import note_list, write_text
+from speechbrain_lmac.report.page_media import data_uri, encode_audio
+from speechbrain_lmac.report.page_tables import metrics_html
+from speechbrain_lmac.report.tables import write_text
 
-# libsndfile's Vorbis encoder works on the stack: long clips go in blocks.
-ENCODER_BLOCK = 65536  # samples
+__all__ = ["build_report", "encode_audio"]
 
-
-class Example(NamedTuple):
-    """One explained clip.
-
-    Arguments
-    ---------
-    clip_id : str
-        The clip.
-    condition : str
-        For example "clean" or "white noise".
-    true_label : str
-        The class that the data set states.
-    label : str
-        The classifier's decision, which is the explained class.
-    probability : float
-        Probability of ``label`` on the input, 0 to 1.
-    probability_masked_in : float
-        Probability of ``label`` on the explanation alone.
-    probability_masked_out : float
-        Probability of ``label`` on what the explanation leaves.
-    original : torch.Tensor
-        The input, shape (samples,).
-    explanation : torch.Tensor
-        What the mask keeps, shape (samples,).
-    masked_out : torch.Tensor
-        What the mask removes, shape (samples,).
-    figure_png : str or pathlib.Path or bytes
-        The picture of :mod:`speechbrain_lmac.report.figures`.
-    sample_rate : int
-        In Hz.
-    """
-
-    clip_id: str
-    condition: str
-    true_label: str
-    label: str
-    probability: float
-    probability_masked_in: float
-    probability_masked_out: float
-    original: torch.Tensor
-    explanation: torch.Tensor
-    masked_out: torch.Tensor
-    figure_png: str | Path | bytes
-    sample_rate: int
+STATIC = Path(__file__).parent / "static"
+MAX_EXAMPLES = 40  # clips
+#: Facts of ``evaluation.json`` that belong to the numbers.
+FACTS = {
+    "version": "speechbrain_lmac",
+    "seed": "seed",
+    "mask_domain": "mask on",
+    "ad_variant": "AD by",
+}
+FIGURES = {"metrics": "Metrics", "curves": "Insertion and deletion"}
+ORDERS = {
+    "": "as evaluated",
+    "drop-": "worst first: largest drop of probability",
+    "drop": "best first: smallest drop of probability",
+    "in": "worst first: lowest probability on the explanation",
+    "in-": "best first: highest probability on the explanation",
+    "out-": "worst first: highest probability on the rest",
+}
 
 
-def write_page(path, rows, examples, title="Listenable explanations", notes=()):
-    """Write the page of results.
+def build_report(
+    results_folder,
+    out=None,
+    max_examples=MAX_EXAMPLES,
+    methods=None,
+    title=None,
+):
+    """Write the page of an evaluation, or of single explanations.
 
     Arguments
     ---------
-    path : str or pathlib.Path
-        The HTML file, written whole or not at all; missing folders are made.
-    rows : list of dict
-        Rows of :func:`speechbrain_lmac.report.tables.row_from_summaries`;
-        empty for a page of examples alone.
-    examples : list of Example
-        The clips to listen to, in this order.
-    title : str
-        The heading.
-    notes : str or list of str
-        Facts that belong to the results, shown below the heading.
+    results_folder : str or pathlib.Path
+        An evaluation's output folder: ``results.csv``, ``comparisons.csv``,
+        ``figures/`` and ``examples/``, as far as they are there. Or a folder
+        of explanations, each a folder with ``explanation.json`` and its
+        sounds.
+    out : str or pathlib.Path or None
+        The HTML file, written whole or not at all; None for ``report.html``
+        in the folder.
+    max_examples : int or None
+        Clips with sounds, as many of one condition as of the other; None or
+        -1 for all.
+    methods : sequence of str or None
+        Those whose sounds are on the page; None for all.
+    title : str or None
+        The heading; None for one that names the data set.
 
     Returns
     -------
     path : pathlib.Path
+        The page.
 
     Raises
     ------
-    ValueError
-        If a sound is not (samples,), is empty or is not finite.
+    UserError
+        If the folder is missing, is neither of the two, or a file in it is
+        damaged.
 
     Example
     -------
-    >>> path = getfixture("tmpdir") / "page.html"
-    >>> wave = torch.zeros(1600)
-    >>> clip = Example("clip 7", "clean", "dog", "dog", 0.9, 0.95, 0.1,
-    ...     wave, wave, wave, b"", 16000)
-    >>> write_page(path, [], [clip]).read_text(encoding="utf-8").count("<audio")
-    3
+    >>> import torch
+    >>> from speechbrain_lmac.data.audio import write_wav
+    >>> folder = Path(getfixture("tmpdir")) / "clip 7"
+    >>> folder.mkdir()
+    >>> for name in ("original", "explanation", "masked_out"):
+    ...     _ = write_wav(folder / f"{name}.wav", torch.rand(1600), 16000)
+    >>> _ = (folder / "explanation.json").write_text(
+    ...     '{"label": "dog", "probability": 0.9}')
+    >>> page = build_report(folder)
+    >>> page.name, page.read_text(encoding="utf-8").count("<audio")
+    ('report.html', 3)
     """
-    head = escape(title)
-    body = [f"<header><h1>{head}</h1>", _notes_html(notes)]
-    if rows and examples:
-        body += ['<nav><a href="#examples">Listen to the examples</a></nav>']
-    body += ["</header><main>"]
-    if rows:
-        body += ['<section id="metrics"><h2>Metrics</h2>']
-        body += [_group_html(group) for group in group_rows(rows)]
-        body += [_legend_html(rows), "</section>"]
-    if examples:
-        body += ['<section id="examples"><h2>Examples</h2>', INTRODUCTION]
-        body += [_example_html(example) for example in examples]
-        body += ["</section>"]
-    body += ["</main>"]
-    page = (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark"><title>{head}</title>'
-        f"\n<style>{STYLE}</style></head>\n<body>"
-        + "\n".join(body)
-        + "</body></html>\n"
+    folder = Path(results_folder)
+    rows = read_rows(folder / "results.csv")
+    examples = folder / "examples"
+    order = list(dict.fromkeys(str(row["method"]) for row in rows))
+    clips = read_clips(examples if examples.is_dir() else folder, order)
+    if not rows and not clips:
+        raise UserError(_nothing_found(folder))
+    found = len(clips)
+    conditions = dict.fromkeys(str(row["condition"]) for row in rows)
+    clips = choose_clips(keep_methods(clips, methods), conditions, max_examples)
+    sections = {
+        "Metrics": _metrics_section(folder, rows),
+        "Figures": _figures_section(folder / "figures"),
+        "Examples": _examples_section(clips, found),
+    }
+    if title is None:
+        sets = dict.fromkeys(row["dataset"] for row in rows)
+        title = f"Explanations of {', '.join(sets)}" if rows else "Explanations"
+    path = folder / "report.html" if out is None else Path(out)
+    write_text(path, _page(title, _notes(folder), sections))
+    return path
+
+
+def _nothing_found(folder):
+    expected = (
+        "expected the output folder of an evaluation (with results.csv or "
+        "examples/), or a folder of explanations (with explanation.json and "
+        "explanation.wav, there or in folders below)"
     )
-    write_text(path, page)
-    return Path(path)
-
-
-def encode_audio(waveform, sample_rate, gain=1.0):
-    """Encode a sound for a page: Ogg Vorbis, else 16-bit WAV.
-
-    Arguments
-    ---------
-    waveform : torch.Tensor
-        Shape (samples,).
-    sample_rate : int
-        In Hz.
-    gain : float
-        Factor applied first, so that several sounds keep their proportions.
-
-    Returns
-    -------
-    uri : str
-        A ``data:`` address.
-
-    Raises
-    ------
-    ValueError
-        If the sound is not (samples,), is empty or is not finite.
-
-    Example
-    -------
-    >>> encode_audio(torch.zeros(1600), 16000)[:21]
-    'data:audio/ogg;base64'
-    """
-    wave = torch.as_tensor(waveform).detach().cpu().float()
-    if wave.ndim != 1 or wave.numel() == 0 or not wave.isfinite().all():
-        raise ValueError(
-            "Expected a finite sound of shape (samples,) but got shape "
-            f"{tuple(wave.shape)}."
+    if not folder.is_dir():
+        return f"{folder}: no such folder; {expected}."
+    if (folder / "seeds.csv").is_file():
+        return (
+            f"{folder} holds the means over several seeds, which have no "
+            f"sounds; {expected}. Give the evaluation of one of the seeds."
         )
-    samples = (wave * gain).numpy()
+    names = sorted(path.name for path in folder.iterdir())
+    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"{folder}: {expected}; found {listed or 'nothing'}."
+
+
+def _notes(folder):
+    """What an evaluation's settings say, as short texts."""
     try:
-        return _data_uri("audio/ogg", _ogg_bytes(samples, sample_rate))
-    except (sf.LibsndfileError, ValueError):
-        # A libsndfile built without Vorbis, or a rate that Vorbis lacks.
-        buffer = io.BytesIO()
-        sf.write(buffer, samples, sample_rate, "PCM_16", format="WAV")
-        return _data_uri("audio/wav", buffer.getvalue())
+        text = (folder / "evaluation.json").read_text(encoding="utf-8")
+        common = json.loads(text)["common"]
+        return [
+            f"{name} {common[key]}"
+            for key, name in FACTS.items()
+            if common.get(key) is not None
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
-def _ogg_bytes(samples, sample_rate):
-    buffer = io.BytesIO()
-    with sf.SoundFile(
-        buffer, "w", sample_rate, 1, subtype="VORBIS", format="OGG"
-    ) as file:
-        for start in range(0, len(samples), ENCODER_BLOCK):
-            file.write(samples[start : start + ENCODER_BLOCK])
-    return buffer.getvalue()
+def _metrics_section(folder, rows):
+    if not rows:
+        return ""
+    return metrics_html(rows, read_table(folder / "comparisons.csv"))
 
 
-def _data_uri(kind, data):
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _notes_html(notes):
-    items = "".join(f"<li>{escape(str(n))}</li>" for n in note_list(notes))
-    return f"<ul>{items}</ul>" if items else ""
-
-
-def _group_html(group):
-    parts = [f"<h3>{escape(group_title(group))}</h3>"]
-    parts += [f'<p class="quiet">{escape(group_facts(group))}</p>']
-    for caption, metrics in TABLES:
-        columns = present_metrics(group, metrics)
-        if columns:
-            parts += [_table_html(group, columns, caption)]
+def _figures_section(folder):
+    parts = []
+    for path in sorted(folder.glob("*.png"), key=_published_first):
+        kind, _, rest = path.stem.partition("_")
+        name = escape(
+            f"{FIGURES.get(kind, kind)}: {condition_label(rest)}"
+            if rest
+            else FIGURES.get(kind, kind)
+        ).replace("_", " ")
+        state = "" if parts else " open"
+        uri = data_uri("image/png", path.read_bytes())
+        parts += [
+            f"<details{state}><summary>{name}</summary>"
+            f'<div class="scroll paper" tabindex="0" role="region" '
+            f'aria-label="{name}"><img loading="lazy" alt="{name}" '
+            f'src="{uri}"></div></details>'
+        ]
     return "\n".join(parts)
 
 
-def _table_html(group, columns, caption):
-    head = "".join(
-        f'<th scope="col" title="{escape(m.meaning)}">{escape(m.title)}</th>'
-        for m in columns
-    )
-    best = [best_rows(group, metric) for metric in columns]
-    lines = []
-    for position, row in enumerate(group):
-        method = escape(str(row.get("method", "")))
-        cells = "".join(
-            _cell_html(row, metric, position in winners)
-            for metric, winners in zip(columns, best, strict=True)
+def _published_first(path):
+    kinds = ["metrics_published", *FIGURES]
+    for rank, kind in enumerate(kinds):
+        if path.stem.startswith(kind):
+            return rank, path.stem
+    return len(kinds), path.stem
+
+
+def _examples_section(clips, found):
+    if not clips:
+        return ""
+    # The encoder works outside of Python's lock.
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        articles = list(pool.map(clip_html, clips, range(len(clips))))
+    text = (STATIC / "introduction.html").read_text(encoding="utf-8")
+    if len(clips) < found:
+        text += (
+            f'<p class="quiet">{len(clips)} of the {found} clips whose sounds '
+            "were saved are on this page.</p>"
         )
-        lines += [f'<tr><th scope="row">{method}</th>{cells}</tr>']
+    return "\n".join([text, _filters_html(clips), *articles])
+
+
+def _filters_html(clips):
+    """Filters and orders; the script shows them."""
+    methods = list(
+        dict.fromkeys(e.method for clip in clips for e in clip.explained)
+    )
+    conditions = dict.fromkeys(clip.condition for clip in clips)
+    classes = sorted({clip.true_label or clip.label for clip in clips})
+    decisions = {clip.decision for clip in clips} - {""}
+    selects = [
+        _select("condition", "Condition", conditions, condition_label, "all"),
+        _select("class", "Class", classes, str, "all"),
+        _select("decision", "Decisions", sorted(decisions), str, "all", 1),
+        _select("order", "Order", ORDERS, ORDERS.get),
+        _select("judge", "by the probabilities of", methods, method_label),
+    ]
+    boxes = "".join(
+        f'<label><input type="checkbox" name="method" value="{escape(m)}" '
+        f"checked> {escape(method_label(m) or 'explanation')}</label>"
+        for m in methods
+    )
+    if len(methods) > 1:
+        selects += [f"<fieldset><legend>Methods</legend>{boxes}</fieldset>"]
     return (
-        # A scrolling box needs the keyboard's focus to be scrolled by it.
-        f'<div class="scroll" tabindex="0"><table><caption>{escape(caption)}'
-        f'</caption><thead><tr><th scope="col">method</th>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        '<form id="filters" class="scripted" autocomplete="off">'
+        f"{''.join(selects)}"
+        '<p id="count" role="status" aria-live="polite"></p></form>'
     )
 
 
-def _cell_html(row, metric, is_best):
-    mean, interval, undefined = cell(row, metric)
-    mean = f"<strong>{mean}</strong>" if is_best else mean
-    small = "<br>".join(filter(None, (interval, undefined)))
-    return f"<td>{mean}{f'<small>{small}</small>' if small else ''}</td>"
-
-
-def _legend_html(rows):
-    items = "".join(
-        f"<dt>{escape(m.title)}</dt><dd>{escape(m.meaning)}</dd>"
-        for m in present_metrics(rows)
+def _select(name, label, values, label_of, everything=None, least=2):
+    """A labelled choice; empty if there is nothing to choose."""
+    values = list(values)
+    if len(values) < least:
+        return ""
+    options = "".join(
+        f'<option value="{escape(v)}">{escape(label_of(v) or "none")}</option>'
+        for v in values
     )
+    if everything:
+        options = f'<option value="*">{everything}</option>{options}'
+    return f'<label>{label} <select name="{name}">{options}</select></label>'
+
+
+def _page(title, notes, sections):
+    """Put the parts together."""
+    style = (STATIC / "page.css").read_text(encoding="utf-8")
+    script = (STATIC / "page.js").read_text(encoding="utf-8")
+    heat = (STATIC / "heat.svg").read_text(encoding="utf-8")
+    sections = {name: html for name, html in sections.items() if html}
+    links = "".join(
+        f'<a href="#{name.lower()}">{name}</a>' for name in sections
+    )
+    body = "\n".join(
+        f'<section id="{name.lower()}"><h2>{name}</h2>\n{html}</section>'
+        for name, html in sections.items()
+    )
+    facts = escape(", ".join(notes))
     return (
-        f"<details><summary>What the columns mean</summary><p>{BOLD_LEGEND}</p>"
-        f"<dl>{items}</dl></details>"
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" content="'
+        f'{policy(script)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n"
+        f"<script>{script}</script></head>\n<body>{heat}\n"
+        f"<header><h1>{escape(title)}</h1>"
+        + (f'<p class="quiet">{facts}</p>' if facts else "")
+        + f'<nav aria-label="Sections">{links}<button id="theme" '
+        'class="scripted" type="button">Colours</button></nav></header>\n'
+        f"<main>{body}</main></body></html>\n"
     )
 
 
-def _example_html(example):
-    right = example.label == example.true_label
-    verdict = "right" if right else "wrong"
-    truth = "" if right else f", in truth <b>{escape(example.true_label)}</b>"
-    label, clip = escape(example.label), escape(example.clip_id)
-    sounds = (
-        ("input", example.original, example.probability),
-        ("explanation", example.explanation, example.probability_masked_in),
-        ("masked-out", example.masked_out, example.probability_masked_out),
-    )
-    # One gain for the three: their loudness is part of what is compared.
-    peak = max(float(torch.as_tensor(s[1]).abs().max()) for s in sounds)
-    gain = 1 / peak if peak > 1 else 1.0
-    players = "".join(
-        f"<figure><figcaption><b>{name}</b> {_probability_html(p, label)}"
-        f'</figcaption><audio controls preload="metadata" aria-label="{name}, '
-        f'{clip}" src="{encode_audio(wave, example.sample_rate, gain)}">'
-        "</audio></figure>"
-        for name, wave, p in sounds
-    )
-    png = example.figure_png
-    png = png if isinstance(png, bytes) else Path(png).read_bytes()
+def policy(script):
+    """What the page may do: run this one script, load nothing.
+
+    Even if a text slipped through unescaped, it could load and run nothing.
+
+    Example
+    -------
+    >>> policy("1").split("; ")[1]
+    "script-src 'sha256-a4ayc/80/OGda4BO/1o/V0etpOqiLx1JwB5S3beHW0s='"
+    """
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    allowed = base64.b64encode(digest).decode("ascii")
     return (
-        f"<article><h3>{clip} <small>{escape(example.condition)}</small></h3>"
-        f'<p><span class="{verdict}">{verdict}</span> The classifier says '
-        f"<b>{label}</b>{truth}.</p>"
-        f'<div class="sounds">{players}</div>'
-        f'<img alt="Spectrogram of the input, mask and explanation of {clip}" '
-        f'src="{_data_uri("image/png", png)}"></article>'
+        f"default-src 'none'; script-src 'sha256-{allowed}'; "
+        "style-src 'unsafe-inline'; img-src data:; media-src data:"
     )
-
-
-def _probability_html(value, label):
-    value = float(value)
-    if math.isnan(value):
-        return '<span class="quiet">probability undefined</span>'
-    percent = 100 * float(np.clip(value, 0, 1))
-    return (
-        f"p({label}) = {value:.2f}"
-        f'<span class="bar"><i style="width:{percent:.0f}%"></i></span>'
-    )
-
-
-INTRODUCTION = (
-    "<p>Each clip has three sounds: the input, the explanation (what the mask "
-    "keeps) and the masked-out rest. Beside each stands the probability that "
-    "the classifier gives there to its own decision on the input. A good "
-    "explanation keeps it high, and the rest makes it fall.</p>"
-    '<p class="quiet">The sounds are Ogg Vorbis, which Safari plays from '
-    "version 18.4 on.</p>"
-)
-
-# Even if a text slipped through unescaped, it could load and run nothing.
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "media-src data:"
-)
-
-STYLE = """
-:root{--ink:#1f2430;--quiet:#5f6675;--page:#f6f7f9;--card:#fff;--line:#dfe2e8;
---accent:#2f6f8f;--right:#1d7a4c;--wrong:#b3402e}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e8ec;--quiet:#a2a9b6;
---page:#14161b;--card:#1d2027;--line:#343944;--accent:#6db3d3;--right:#5cc48f;
---wrong:#f08a76}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:70rem;padding:1rem;background:var(--page);
-color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-h1{line-height:1.2;margin:.5rem 0}h2{margin:2rem 0 .5rem}
-h3{margin:1.2rem 0 .2rem;overflow-wrap:anywhere}
-p{margin:.3rem 0}a{color:var(--accent)}
-.quiet,small{color:var(--quiet);font-weight:normal}
-.scroll{overflow-x:auto;margin:.6rem 0;background:var(--card);
-border:1px solid var(--line);border-radius:.5rem}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-caption{text-align:left;padding:.5rem .7rem;color:var(--quiet)}
-th,td{padding:.3rem .7rem;text-align:right;white-space:nowrap;
-border-top:1px solid var(--line);vertical-align:top}
-th:first-child{text-align:left;position:sticky;left:0;background:var(--card)}
-td small{display:block;font-size:.75rem}
-td strong{color:var(--accent)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem .8rem}
-dd{margin:0}dt{font-weight:600}summary{cursor:pointer}
-article{background:var(--card);border:1px solid var(--line);
-border-radius:.5rem;padding:.2rem 1rem 1rem;margin:1rem 0}
-article img{display:block;width:100%;max-width:45rem;height:auto;
-background:#fff;border-radius:.4rem}
-.sounds{display:grid;gap:.6rem 1rem;margin:.8rem 0;
-grid-template-columns:repeat(auto-fit,minmax(15rem,1fr))}
-figure{margin:0}audio{width:100%;margin-top:.3rem}
-.bar{display:block;height:.35rem;background:var(--line);border-radius:1rem}
-.bar i{display:block;height:100%;background:var(--accent);border-radius:1rem}
-.right,.wrong{font-size:.8rem;font-weight:600;border:1px solid;
-border-radius:1rem;padding:.05rem .6rem;margin-right:.4rem}
-.right{color:var(--right)}.wrong{color:var(--wrong)}
-"""

@@ -10,7 +10,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.report.bars import save_bars_figure
 from speechbrain_lmac.report.latex import write_latex
-from speechbrain_lmac.report.page import write_page
+from speechbrain_lmac.report.page import build_report
 from speechbrain_lmac.report.plots import save_curves_figure
 from speechbrain_lmac.report.tables import (
     format_screen,
@@ -49,8 +49,10 @@ def row_of(facts, scores):
     )
 
 
-def write_results(rows, comparisons, evaluated, folder, title, examples=()):
+def write_results(rows, comparisons, evaluated, folder, title):
     """Write every table and figure of an evaluation, and show one.
+
+    The page is made of what then lies in the folder, ``examples/`` included.
 
     Arguments
     ---------
@@ -63,9 +65,7 @@ def write_results(rows, comparisons, evaluated, folder, title, examples=()):
     folder : str or pathlib.Path
         Where to.
     title : str
-        Heads the tables.
-    examples : list of Example
-        Given, ``report.html`` is written.
+        Heads the tables and the page.
     """
     folder = Path(folder)
     write_csv(rows, folder / "results.csv")
@@ -74,8 +74,7 @@ def write_results(rows, comparisons, evaluated, folder, title, examples=()):
     if comparisons:
         write_csv_table(comparisons, folder / "comparisons.csv")
     write_figures(rows, evaluated, folder / "figures")
-    if examples:
-        write_page(folder / "report.html", rows, examples, title)
+    build_report(folder, title=title)
     print(format_screen(rows))
     logger.info("Results in %s", folder)
 

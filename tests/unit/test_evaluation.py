@@ -592,7 +592,7 @@ def test_a_clip_is_seen_again_but_not_counted_twice(evaluate, models):
         lambda key, clip, *rest: seen.append(clip.id),
         False,
         done=done,
-        revisit={"clip1"},
+        revisit={("lmac", "clip1")},
     )
     assert seen == ["clip1"] and len(stats["lmac"]) == len(CLIPS)
 

@@ -1,20 +1,31 @@
-"""The HTML page: well formed, self-contained, escaped, small."""
+"""The HTML page: well formed, self-contained, escaped, small, from disk."""
 
 import base64
 import io
+import json
+import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from test_report_tables import golden_rows
+from page_toys import golden_rows, write_example, write_results_folder
+from PIL import Image
 
-from speechbrain_lmac.report import page as page_module
-from speechbrain_lmac.report.page import Example, encode_audio, write_page
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.report import page_media
+from speechbrain_lmac.report.page import build_report, encode_audio, policy
+from speechbrain_lmac.report.page_data import (
+    choose_clips,
+    read_clips,
+    read_rows,
+)
+from speechbrain_lmac.report.tables import write_csv
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
-PNG = b"\x89PNG\r\n\x1a\n picture"
 
 
 class Page(HTMLParser):
@@ -22,7 +33,8 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.tags, self.text = [], [], ""
+        self.source, self.open, self.tags, self.text = text, [], [], ""
+        self.script = ""
         self.feed(text)
         self.close()
         assert self.open == []
@@ -38,29 +50,25 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        """Note the text, without the style sheet."""
-        if self.open[-1:] != ["style"]:
+        """Note the text, without the style sheet and the script."""
+        if self.open[-1:] == ["script"]:
+            self.script += data
+        elif self.open[-1:] != ["style"]:
             self.text += data
 
-    def find(self, tag):
-        """List the attributes of each such tag."""
-        return [attrs for name, attrs in self.tags if name == tag]
+    def find(self, tag, name=None):
+        """List the attributes of each such tag, of a class if one is given."""
+        return [
+            attrs
+            for found, attrs in self.tags
+            if found == tag
+            and (name is None or name in attrs.get("class", "").split())
+        ]
 
 
-def make_example(**changes):
-    """Make an explained clip: a second of a tone."""
-    wave = torch.sin(torch.arange(16000) * 0.3)
-    example = Example(
-        "1-77-A", "clean", "dog", "dog", 0.912, 0.97, 0.1,
-        wave, 0.5 * wave, 0.5 * wave, PNG, 16000,
-    )  # fmt: skip
-    return example._replace(**changes)
-
-
-def read_page(tmp_path, *args, **kwargs):
+def read_page(*args, **kwargs):
     """Write a page and parse it."""
-    path = write_page(tmp_path / "new" / "page.html", *args, **kwargs)
-    return Page(path.read_text(encoding="utf-8"))
+    return Page(build_report(*args, **kwargs).read_text(encoding="utf-8"))
 
 
 def decode(uri):
@@ -69,26 +77,47 @@ def decode(uri):
     return kind, base64.b64decode(data, validate=True)
 
 
-def test_page_is_well_formed_and_complete(tmp_path):
-    figure = tmp_path / "a.png"
-    figure.write_bytes(PNG)
-    examples = [make_example(), make_example(label="cat", figure_png=figure)]
-    page = read_page(tmp_path, golden_rows(), examples, "Title", ["one", "two"])
-    assert len(page.find("audio")) == 6
-    assert all("controls" in attrs for attrs in page.find("audio"))
-    assert len(page.find("article")) == len(page.find("img")) == 2
+@pytest.fixture
+def results(tmp_path):
+    """An evaluation's output folder: 6 clips, 2 methods, 2 conditions."""
+    return write_results_folder(tmp_path / "results")
+
+
+def test_page_is_well_formed_and_complete(results):
+    page = read_page(results)
+    assert (results / "report.html").is_file()
+    clips = page.find("article", "clip")
+    assert len(clips) == 6 and len(page.find("section", "method")) == 12
+    # Input, two sounds of each method; the source alone of the two mixtures.
+    players = page.find("audio")
+    assert len(players) == 6 * 5 + 2
+    for attrs in players:
+        assert "controls" in attrs and attrs["preload"] == "none"
+        assert attrs["aria-label"] and attrs["data-seconds"] == "1.000"
     assert all(attrs["alt"] for attrs in page.find("img"))
-    assert len(page.find("table")) == 2
-    for text in ("p(dog) = 0.91", "p(dog) = 0.97", "p(dog) = 0.10"):
-        assert text in page.text
-    assert "wrong The classifier says cat, in truth dog." in page.text
-    assert "right The classifier says dog." in page.text
-    assert "one" in page.text and "two" in page.text
+    assert all(attrs["aria-label"] for attrs in page.find("div", "picture"))
+    assert len(page.find("div", "picture")) == 6 * (1 + 2 * 3)
+    assert [c["data-condition"] for c in clips] == (
+        ["clean"] * 4 + ["mixtures"] * 2
+    )
+    assert [c["data-decision"] for c in clips].count("wrong") == 2
+    assert "L-MAC" in page.text and "Integrated Gradients" in page.text
+    assert "p(dog) = 0.90" not in page.text or "says" in page.text
+    assert "in truth dog" in page.text
+
+
+def test_a_decision_that_changes_is_named(tmp_path):
+    write_example(
+        tmp_path, "clean", "a", ["lmac"], label_masked_in="dog",
+        label_masked_out="rain",
+    )  # fmt: skip
+    text = read_page(tmp_path).text
+    assert "p(dog) = 0.80" in text and "p(dog) = 0.10, says rain" in text
 
 
 def test_table_marks_best_and_undefined(tmp_path):
-    path = write_page(tmp_path / "page.html", golden_rows(), [])
-    text = path.read_text(encoding="utf-8")
+    write_csv(golden_rows(), tmp_path / "results.csv")
+    text = read_page(tmp_path).source
     assert text.count("<strong>") == 1
     assert "<td><strong>2.0</strong><small>[1.0, 3.0]</small></td>" in text
     assert "<td>undefined<small>8 clips</small></td>" in text
@@ -96,54 +125,111 @@ def test_table_marks_best_and_undefined(tmp_path):
     assert "nan" not in Page(text).text.lower().split()
 
 
-def test_page_is_self_contained(tmp_path):
-    page = read_page(tmp_path, golden_rows(), [make_example()])
+def test_rows_come_back_from_the_table(tmp_path):
+    rows = golden_rows()
+    write_csv(rows, tmp_path / "results.csv")
+    for row, again in zip(
+        rows, read_rows(tmp_path / "results.csv"), strict=True
+    ):
+        for name, value in row.items():
+            # NaN and None are both blank cells.
+            blank = value is None or value != value
+            assert again[name] == (None if blank else value), name
+
+
+def test_tests_against_lmac_are_marked(results):
+    row = {
+        "dataset": "ESC-10", "mask_domain": "stft", "condition": "clean",
+        "protocol": "published", "method": "ig", "metric": "AI",
+        "difference": 3.0, "p_holm": 0.01,
+    }  # fmt: skip
+    lines = [",".join(row), ",".join(map(str, row.values()))]
+    (results / "comparisons.csv").write_text("\n".join(lines) + "\n")
+    assert "11.0</strong>*<small>" in read_page(results).source
+
+
+def test_page_is_self_contained(results):
+    page = read_page(results)
     for tag, attrs in page.tags:
-        assert tag not in ("script", "link", "iframe", "base")
+        assert tag not in ("link", "iframe", "base", "object", "embed")
         for name, value in attrs.items():
             value = value or ""
             assert "http:" not in value.lower() and "https:" not in value
+            assert not name.startswith("on")
             if name == "src":
                 assert value.startswith("data:")
             if name == "href":
                 assert value.startswith("#")
-    style = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
-    assert "url(" not in style and "@import" not in style
-    assert "prefers-color-scheme" in style
+            if name == "style":
+                urls = re.findall(r"url\((.{5})", value)
+                assert set(urls) <= {"data:"}
+    styles = page.source.split("<style>")[1].split("</style>")[0]
+    assert "@import" not in styles and "prefers-color-scheme" in styles
+    assert set(re.findall(r"url\((.)", styles)) == {"#"}
+    assert "fetch(" not in page.script and "import(" not in page.script
+
+
+def test_only_its_own_script_may_run(results):
+    page = read_page(results)
+    [script] = page.find("script")
+    assert script == {}
+    [meta] = [m for m in page.find("meta") if "http-equiv" in m]
+    assert meta["content"] == policy(page.script)
+    assert "default-src 'none'" in meta["content"]
 
 
 def test_all_text_is_escaped(tmp_path):
     bad = "<script>alert('x')</script>\"&"
     rows = [row | {"method": bad, "condition": bad} for row in golden_rows()]
-    example = make_example(
-        clip_id=bad, condition=bad, true_label=bad, label=bad + "2"
+    write_csv(rows, tmp_path / "results.csv")
+    place = write_example(
+        tmp_path / "examples", "clean", "a", ["lmac"], clip_id=bad,
+        condition=bad, true_label=bad, label=bad + "2", method=bad,
+        label_masked_in=bad + "3",
+    )  # fmt: skip
+    shutil.copytree(place, place.parent / "b")
+    (tmp_path / "evaluation.json").write_text(
+        json.dumps({"common": {"seed": bad}})
     )
-    page = read_page(tmp_path, rows, [example], title=bad, notes=[bad])
-    assert page.find("script") == []
-    # title, h1, note, and each place of the tables and the example.
-    assert page.text.count(bad) >= 10
+    page = read_page(tmp_path, title=bad)
+    assert len(page.find("script")) == 1 and "alert" not in page.script
+    # title, h1, note, and each place of the tables, filters and clips.
+    assert page.text.count(bad) >= 15
     assert page.find("audio")[0]["aria-label"] == f"input, {bad}"
 
 
-def test_sounds_and_picture_survive(tmp_path):
-    page = read_page(tmp_path, [], [make_example()])
+def test_sounds_and_pictures_survive(tmp_path):
+    place = write_example(tmp_path, "clean", "a", ["lmac"])
+    page = read_page(tmp_path)
     kind, data = decode(page.find("audio")[1]["src"])
     samples, rate = sf.read(io.BytesIO(data))
     assert kind in ("audio/ogg", "audio/wav")
     assert (len(samples), rate) == (16000, 16000)
-    # Vorbis is lossy, but a tone stays a tone.
-    wave = make_example().explanation.numpy()
-    assert np.corrcoef(samples, wave)[0, 1] > 0.99
-    assert decode(page.find("img")[0]["src"]) == ("image/png", PNG)
+    wave, _ = sf.read(place / "lmac" / "explanation.wav")
+    # Vorbis is lossy, and noise is the worst for it.
+    assert np.corrcoef(samples, wave)[0, 1] > 0.9
+    style = page.find("section", "method")[0]["style"]
+    _, data = decode(re.search(r"url\((.*)\)", style)[1])
+    with Image.open(io.BytesIO(data)) as drawn:
+        pixels = np.asarray(drawn.convert("L"), float)
+    with Image.open(place / "lmac" / "mask.png") as file:
+        saved = np.asarray(file, float)
+    assert pixels.shape == saved.shape
+    assert np.abs(pixels - saved).mean() < 25
 
 
 def test_loud_sounds_share_one_gain(tmp_path):
-    wave = make_example().original
-    example = make_example(explanation=4 * wave)
-    page = read_page(tmp_path, [], [example])
+    """A file that would have clipped was scaled: its gain is taken back."""
+    wave = torch.sin(torch.arange(16000) * 0.3)
+    place = write_example(
+        tmp_path, "clean", "a", ["lmac"], gains={"explanation": 0.25}
+    )
+    write_wav(place / "original.wav", wave, 16000)
+    write_wav(place / "lmac" / "explanation.wav", wave, 16000)  # of 4 * wave
+    write_wav(place / "lmac" / "masked_out.wav", 0.5 * wave, 16000)
     peaks = [
         abs(sf.read(io.BytesIO(decode(attrs["src"])[1]))[0]).max()
-        for attrs in page.find("audio")
+        for attrs in read_page(tmp_path).find("audio")
     ]
     # Vorbis changes the peak of a tone by a few percent.
     assert peaks == pytest.approx([0.25, 1.0, 0.125], rel=0.1)
@@ -153,8 +239,8 @@ def test_falls_back_to_wav(monkeypatch):
     def refuse(samples, sample_rate):
         raise ValueError("no Vorbis")
 
-    monkeypatch.setattr(page_module, "_ogg_bytes", refuse)
-    wave = make_example().original
+    monkeypatch.setattr(page_media, "_ogg_bytes", refuse)
+    wave = torch.sin(torch.arange(16000) * 0.3)
     kind, data = decode(encode_audio(wave, 16000, gain=0.5))
     assert kind == "audio/wav"
     samples, _ = sf.read(io.BytesIO(data), dtype="float32")
@@ -177,18 +263,94 @@ def test_wrong_sounds(wave):
 
 
 def test_undefined_probability_is_said(tmp_path):
-    example = make_example(probability_masked_out=float("nan"))
-    assert "probability undefined" in read_page(tmp_path, [], [example]).text
+    write_example(tmp_path, "clean", "a", ["lmac"], probability_masked_out=None)
+    page = read_page(tmp_path)
+    assert "probability undefined" in page.text
+    assert page.find("section", "method")[0]["data-out"] == "nan"
 
 
-def test_twelve_clips_stay_small(tmp_path):
-    # Noise is the worst case for the encoder; a picture has about 100 kB.
-    noise = 0.2 * torch.randn(
-        5 * 16000, generator=torch.Generator().manual_seed(0)
-    )
-    example = make_example(
-        original=noise, explanation=noise, masked_out=noise,
-        figure_png=bytes(110_000),
-    )  # fmt: skip
-    path = write_page(tmp_path / "page.html", golden_rows(), [example] * 12)
-    assert path.stat().st_size < 6_000_000
+# --- which clips and methods ---
+
+
+def test_clips_are_chosen_evenly(results):
+    clips = read_clips(results / "examples")
+    assert len(choose_clips(clips)) == len(choose_clips(clips, (), -1)) == 6
+    chosen = choose_clips(clips, ["mixtures", "clean"], 3)
+    assert [c.condition for c in chosen] == ["mixtures"] * 2 + ["clean"]
+    page = read_page(results, max_examples=2)
+    assert len(page.find("article", "clip")) == 2
+    assert "2 of the 6 clips" in page.text
+
+
+def test_methods_are_chosen(results):
+    page = read_page(results, methods=["ig"])
+    found = {m["data-method"] for m in page.find("section", "method")}
+    assert found == {"ig"} and len(page.find("article", "clip")) == 6
+    with pytest.raises(UserError, match="no sounds of l2i; .* ig, lmac"):
+        build_report(results, methods=["l2i"])
+
+
+def test_single_explanations(tmp_path):
+    """As an interpreter saves them: one folder each, no truth, no method."""
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for sound in ("explanation", "masked_out", "original"):
+            write_wav(folder / f"{sound}.wav", torch.rand(800), 16000)
+        facts = {
+            "label": "dog",
+            "probability": 0.5,
+            "is_decision": name == "a",
+        }
+        (folder / "explanation.json").write_text(json.dumps(facts))
+    (tmp_path / "b" / "original.wav").unlink()
+    page = read_page(tmp_path, tmp_path / "new" / "page.html")
+    assert (tmp_path / "new" / "page.html").is_file()
+    assert len(page.find("article")) == 2 and len(page.find("audio")) == 5
+    assert [c["data-decision"] for c in page.find("article")] == ["", ""]
+    assert "The classifier says dog (probability 0.50)" in page.text
+    assert "Explained is dog (probability 0.50)" in page.text
+    # Without a saved spectrogram, each sound has a picture of its own.
+    sounds = page.find("figure", "sound")
+    assert len(page.find("div", "whole")) == len(sounds) == 5
+    assert len({attrs["style"] for attrs in sounds}) == 5
+    assert page.find("span", "wrong") == []
+
+
+def test_wrong_folders(tmp_path, results):
+    with pytest.raises(UserError, match="no such folder; expected the output"):
+        build_report(tmp_path / "none")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(UserError, match="explanation.json.*found notes.txt"):
+        build_report(tmp_path / "other")
+    (tmp_path / "other" / "seeds.csv").touch()
+    with pytest.raises(UserError, match="over several seeds"):
+        build_report(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("explanation.json", b"{"),
+        ("explanation.json", b"[]"),
+        ("explanation.json", b'{"probability": "high"}'),
+        ("explanation.wav", b"RIFF"),
+        ("explanation.wav", None),
+        ("mask.png", b"\x89PNG"),
+    ],
+)
+def test_damaged_files_are_named(results, name, content):
+    path = results / "examples" / "clean" / "clip-0" / "lmac" / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="Delete its folder") as caught:
+        build_report(results)
+    assert name in str(caught.value) and "clip-0" in str(caught.value)
+
+
+def test_a_table_that_is_no_table(tmp_path):
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="none for dataset, condition"):
+        build_report(tmp_path)

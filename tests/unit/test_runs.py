@@ -140,6 +140,10 @@ def examples(folder):
     return sorted((folder / "examples").glob("*/*"))
 
 
+def explanations(folder):
+    return sorted((folder / "examples").glob("*/*/*/explanation.json"))
+
+
 def test_sounds_have_the_clips_own_length(first, clips):
     lengths = {clip["id"]: clip["num_samples"] for clip in clips}
     folders = examples(first[1])
@@ -149,8 +153,11 @@ def test_sounds_have_the_clips_own_length(first, clips):
     for folder in folders:
         expected = lengths[folder.name.partition("+")[0]]
         seen.add(expected)
-        for name in ("original", "explanation", "masked_out"):
-            info = sf.info(folder / f"{name}.wav")
+        sounds = sorted(folder.rglob("*.wav"))
+        # Input and, of mixtures, the clip alone; two sounds of each method.
+        assert len(sounds) == (2 + 8 if "+" in folder.name else 1 + 6)
+        for path in sounds:
+            info = sf.info(path)
             assert (info.frames, info.samplerate) == (expected, 16000)
             assert info.channels == 1
     assert len(seen) > 1
@@ -161,23 +168,24 @@ def test_examples_are_of_different_classes(first):
     assert len(classes) == 3
 
 
-def test_each_example_has_a_figure_and_facts(first, interpreter):
+def test_every_method_has_examples(first, interpreter):
+    rows, folder, *_ = first
+    found = [(p.parts[-4], p.parent.name) for p in explanations(folder)]
+    expected = [(row["condition"], row["method"]) for row in rows] * 3
+    assert sorted(found) == sorted(expected)
     names = class_names(interpreter, [])
-    for folder in examples(first[1]):
-        png = (folder / "explanation.png").read_bytes()
-        assert png.startswith(b"\x89PNG") and len(png) > 5000
-        facts = json.loads((folder / "explanation.json").read_text())
+    for path in explanations(folder):
+        facts = json.loads(path.read_text())
         assert facts["label"] in names
-        assert set(facts["probabilities"]) == {
-            "input",
-            "masked_in",
-            "masked_out",
-        }
+        assert (facts["condition"], facts["method"]) in found
+        assert 0 < facts["probability"] <= 1
+        drawn = (path.parent / "explanation.png").is_file()
+        assert drawn == (facts["method"] == "lmac")
 
 
 def test_a_page(first):
     page = (first[1] / "report.html").read_text(encoding="utf-8")
-    assert page.count("<audio") >= 3 * 6
+    assert page.count("<audio") == len(list(first[1].rglob("*.wav")))
     for folder in examples(first[1]):
         assert folder.name in page
 
@@ -193,7 +201,8 @@ def test_results_are_reproducible(first, run, tmp_path):
         again = (tmp_path / name).read_bytes()
         assert again == (first[1] / name).read_bytes(), name
     assert not (tmp_path / "examples").exists()
-    assert not (tmp_path / "report.html").exists()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<table>" in page and "<audio" not in page
 
 
 def test_batches_change_no_result(first, run, tmp_path):
@@ -247,7 +256,8 @@ def test_listening_with_the_classifier(
         for row in read_csv(first[1] / f"per_clip_{condition}_lmac.csv")
     }
     names = class_names(interpreter, [])
-    for folder in (first[1] / "examples" / condition).iterdir():
+    for clip in (first[1] / "examples" / condition).iterdir():
+        folder = clip / "lmac"
         facts = json.loads((folder / "explanation.json").read_text())
         wav, _ = sf.read(folder / "explanation.wav", dtype="float32")
         gain = facts["gains"]["explanation"]
@@ -256,12 +266,10 @@ def test_listening_with_the_classifier(
         if top[0] - top[1] < 1e-3:
             continue
         kept = names[int(probs.argmax())] == facts["label"]
-        row = values[folder.name]
+        row = values[clip.name]
         assert float(row["Fid-In_wav"]) == kept
         target = names.index(facts["label"])
-        drop = 100 * max(
-            1 - probs[target].item() / facts["probabilities"]["input"], 0
-        )
+        drop = 100 * max(1 - probs[target].item() / facts["probability"], 0)
         assert float(row["AD_wav"]) == pytest.approx(drop, abs=1.0)
 
 
@@ -332,7 +340,7 @@ def test_a_second_run_measures_nothing_and_says_the_same(
 ):
     shutil.copytree(first[1], tmp_path / "again")
     monkeypatch.setattr(Evaluator, "_make", None)
-    run(tmp_path / "again", n_examples=0)
+    run(tmp_path / "again")
     assert files_of(tmp_path / "again") == files_of(first[1])
 
 
@@ -341,8 +349,34 @@ def test_examples_come_back_without_measuring_again(first, run, tmp_path):
     shutil.copytree(first[1], folder)
     shutil.rmtree(folder / "examples")
     run(folder)
-    assert len(list(folder.glob("examples/*/*/explanation.wav"))) == 6
+    assert len(explanations(folder)) == 3 * 7
     assert files_of(folder) == files_of(first[1])
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == len(list(first[1].rglob("*.wav")))
+
+
+def test_a_missing_example_alone_is_made_again(
+    first, run, tmp_path, monkeypatch
+):
+    folder = tmp_path / "again"
+    shutil.copytree(first[1], folder)
+    lost = explanations(folder)[0]
+    lost.unlink()
+    asked = []
+    build = Evaluator.evaluate
+    monkeypatch.setattr(
+        Evaluator,
+        "evaluate",
+        lambda self, *args: asked.append(set(args[-1])) or build(self, *args),
+    )
+    run(folder)
+    facts = json.loads(lost.read_text())
+    # Clean clips have no ideal mask: nobody will make that.
+    clean, mixtures = asked
+    clean = {(method, clip) for method, clip in clean if method != "ideal"}
+    assert clean == {(facts["method"], facts["clip_id"])}
+    assert mixtures == set()
+    assert len(explanations(folder)) == 3 * 7
 
 
 def test_other_settings_measure_anew(first, run, tmp_path):
@@ -353,6 +387,8 @@ def test_other_settings_measure_anew(first, run, tmp_path):
     assert before.keys() == after.keys()
     name = "per_clip_clean_random.csv"
     assert before[name] != after[name]
+    # Sounds of other settings would be taken for those of these.
+    assert examples(folder) == []
 
 
 # --- repeated seeds ---

@@ -1,0 +1,104 @@
+"""Gradients of a training step in several processes, for the tests.
+
+    torchrun --nproc_per_node=2 gradients.py OUT
+
+Each process takes its own batch; the first writes the averaged gradients of
+the decoder and the contaminated clips of both. Without torchrun one process
+takes both batches.
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from speechbrain import Stage
+from speechbrain.utils.distributed import ddp_init_group
+from speechbrain.utils.epoch_loop import EpochCounter
+from speechbrain.utils.run_opts import RunOptions
+
+from speechbrain_lmac.brains.lmac import LMACBrain, SparsityWeight
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.mixtures import TrainingContamination
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.sharding import shard
+
+PROCESSES, CLIPS = 2, 4
+
+
+class Batch:
+    """What a Brain sees of a batch of clips."""
+
+    def __init__(self, number):
+        self.id = [f"clip {number}-{k}" for k in range(CLIPS)]
+        draws = torch.Generator().manual_seed(number)
+        self.label = SimpleNamespace(data=torch.zeros(CLIPS, 1).long())
+        self.sig = self
+        self.data = torch.randn(CLIPS, 8000, generator=draws)
+
+    def to(self, device):
+        return self
+
+
+def make_brain():
+    """An L-MAC Brain whose weights are the same in every process."""
+    torch.manual_seed(0)
+    classifier, frontend = SlimCnn(n_classes=4).freeze(), FrontEnd()
+    decoder = build_decoder(classifier, frontend)
+    return LMACBrain(
+        {"frontend": frontend, "classifier": classifier, "decoder": decoder},
+        partial(torch.optim.Adam, lr=0.001),
+        {
+            "seed": 1,
+            "epoch_counter": EpochCounter(1),
+            "l_in_w": 4,
+            "l_out_w": 2,
+            "mask_out_loss": "saturating",
+            "sparsity": SparsityWeight(4),
+            "reg_w_tv": 0.1,
+            "finetuning": False,
+            "mask_domain": "stft",
+            "contamination": TrainingContamination(["clip", "white_noise"]),
+            "wave_prob": 1,
+        },
+        RunOptions(device="cpu", noprogressbar=True),
+    )
+
+
+def main(out):
+    """Run the step; the first process writes what came of it."""
+    ddp_init_group(RunOptions(device="cpu", distributed_backend="gloo"))
+    rank, world = shard()
+    brain = make_brain()
+    brain.hparams.epoch_counter.current = 1
+    brain._wrap_distributed()
+    wrapped = {
+        name: isinstance(m, torch.nn.parallel.DistributedDataParallel)
+        for name, m in brain.modules.items()
+    }
+    brain.on_stage_start(Stage.TRAIN, 1)
+    heard = []
+    own = range(PROCESSES)[rank::world]
+    for number in own:
+        batch = Batch(number)
+        heard.append(float(brain.contaminate(batch, Stage.TRAIN)[0].sum()))
+        prediction = brain.compute_forward(batch, Stage.TRAIN)
+        loss = brain.compute_objectives(prediction, batch, Stage.TRAIN)
+        (loss / len(own)).backward()
+    decoder = brain.modules["decoder"]
+    decoder = getattr(decoder, "module", decoder)
+    if world > 1:
+        parts = [None] * world
+        torch.distributed.all_gather_object(parts, heard)
+        heard = sum(parts, [])
+    if rank == 0:
+        grads = {n: p.grad.tolist() for n, p in decoder.named_parameters()}
+        content = {"grads": grads, "heard": heard, "wrapped": wrapped}
+        Path(out).write_text(json.dumps(content))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

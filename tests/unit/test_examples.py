@@ -1,0 +1,188 @@
+"""Examples on disk: what is written, kept and removed."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from PIL import Image
+
+from speechbrain_lmac.data.mixtures import Mixture
+from speechbrain_lmac.examples import ExampleWriter
+from speechbrain_lmac.frontend import FrontEnd
+
+SETTINGS = {"common": {"seed": 1}, "methods": {"lmac": None, "ig": None}}
+LABELS = ["dog", "rain"]
+
+
+def clip(name, label="dog"):
+    return SimpleNamespace(id=name, class_string=label)
+
+
+@pytest.fixture(scope="module")
+def frontend():
+    return FrontEnd()
+
+
+def make_writer(folder, frontend, settings=None, n_examples=2):
+    interpreter = SimpleNamespace(frontend=frontend, mask_domain="stft")
+    return ExampleWriter(
+        folder, interpreter, LABELS, n_examples, "lmac", settings or SETTINGS
+    )
+
+
+@pytest.fixture(scope="module")
+def scored(frontend):
+    """Of two clips; the first clip's mask keeps nothing but one bin."""
+    generator = torch.Generator().manual_seed(0)
+    wavs = 0.1 * torch.randn(2, 16000, generator=generator)
+    view = frontend(wavs).log_magnitude
+    mask = torch.zeros_like(view)
+    mask[0, 0, 0] = 1.0
+    return SimpleNamespace(
+        view=view,
+        mask=mask,
+        masked_in_wavs=0.5 * wavs,
+        masked_out_wavs=20 * wavs,
+        probs=torch.tensor([[0.9, 0.1], [0.3, 0.7]]),
+        masked_in_probs=torch.tensor([[0.8, 0.2], [0.3, 0.7]]),
+        masked_out_probs=torch.tensor([[0.2, 0.8], [float("nan")] * 2]),
+    )
+
+
+def mixture(k=0):
+    wave = torch.sin(torch.arange(16000) * 0.1 * (k + 1))
+    return Mixture(wave, 0.5 * wave, 0.5 * wave)
+
+
+def write(writer, scored, condition="clean", methods=("lmac", "ig")):
+    clips = [clip("a"), clip("b", "rain")]
+    writer.start(condition, clips, methods)
+    for method in methods:
+        for k, item in enumerate(clips):
+            writer(method, item, k, mixture(k), scored)
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_layout_on_disk(tmp_path, frontend, scored):
+    write(make_writer(tmp_path, frontend), scored, "mixtures")
+    expected = set()
+    for name in ("a", "b"):
+        place = f"mixtures/{name}"
+        expected |= {
+            f"{place}/original.wav", f"{place}/target.wav",
+            f"{place}/spectrogram.png", f"{place}/lmac/explanation.png",
+        }  # fmt: skip
+        for method in ("lmac", "ig"):
+            expected |= {
+                f"{place}/{method}/{file}"
+                for file in ("explanation.wav", "masked_out.wav",
+                             "mask.png", "explanation.json")
+            }  # fmt: skip
+    assert files(tmp_path) == expected
+
+
+def test_clean_clips_have_no_other_source(tmp_path, frontend, scored):
+    write(make_writer(tmp_path, frontend), scored)
+    assert not list(tmp_path.rglob("target.wav"))
+
+
+def test_facts(tmp_path, frontend, scored):
+    write(make_writer(tmp_path, frontend), scored)
+    facts = [
+        json.loads((tmp_path / f"clean/{k}/ig/explanation.json").read_text())
+        for k in "ab"
+    ]
+    assert facts[0]["clip_id"] == "a" and facts[0]["method"] == "ig"
+    assert facts[0]["condition"] == "clean"
+    assert (facts[0]["true_label"], facts[0]["label"]) == ("dog", "dog")
+    assert facts[0]["probability"] == pytest.approx(0.9)
+    assert facts[0]["probability_masked_in"] == pytest.approx(0.8)
+    assert facts[0]["label_masked_in"] == "dog"
+    assert facts[0]["label_masked_out"] == "rain"
+    assert facts[0]["sample_rate"] == 16000
+    assert facts[0]["mask_mean"] == pytest.approx(scored.mask[0].mean().item())
+    # JSON has no NaN.
+    assert facts[1]["probability_masked_out"] is None
+
+
+def test_sounds_and_their_gains(tmp_path, frontend, scored):
+    write(make_writer(tmp_path, frontend), scored)
+    folder = tmp_path / "clean" / "a" / "ig"
+    gains = json.loads((folder / "explanation.json").read_text())["gains"]
+    assert gains["explanation"] == gains["original"] == 1.0
+    assert gains["masked_out"] < 1.0
+    for name, waves in (
+        ("explanation", scored.masked_in_wavs),
+        ("masked_out", scored.masked_out_wavs),
+    ):
+        wave, _ = sf.read(folder / f"{name}.wav", dtype="float32")
+        # 16 bits, before the gain is taken back.
+        np.testing.assert_allclose(
+            wave / gains[name], waves[0], atol=1 / 32000 / gains[name]
+        )
+
+
+def test_pictures_have_low_frequencies_below(tmp_path, frontend, scored):
+    write(make_writer(tmp_path, frontend), scored)
+    place = tmp_path / "clean" / "a"
+    with Image.open(place / "lmac" / "mask.png") as file:
+        mask = np.asarray(file)
+        assert file.mode == "L"
+    with Image.open(place / "spectrogram.png") as file:
+        assert file.size == mask.shape[::-1] and file.mode == "L"
+    height, width = np.nonzero(mask)
+    assert set(width) == {0} and set(height) <= {mask.shape[0] - 1}
+
+
+def test_a_mask_of_nan_is_silent(tmp_path, frontend, scored):
+    bad = SimpleNamespace(**vars(scored))
+    bad.mask = torch.full_like(scored.mask, float("nan"))
+    bad.masked_in_wavs = torch.full((2, 16000), float("nan"))
+    write(make_writer(tmp_path, frontend), bad)
+    wave, _ = sf.read(tmp_path / "clean" / "a" / "lmac" / "explanation.wav")
+    assert not wave.any()
+    facts = (tmp_path / "clean" / "a" / "lmac" / "explanation.json").read_text()
+    assert "NaN" not in facts and json.loads(facts)["mask_mean"] is None
+
+
+def test_clips_are_spread_over_the_classes(tmp_path, frontend):
+    writer = make_writer(tmp_path, frontend)
+    clips = [clip("a"), clip("b"), clip("c", "rain"), clip("d", "rain")]
+    writer.start("clean", clips, ["lmac", "ig"])
+    assert writer.wanted == {
+        (method, name) for method in ("lmac", "ig") for name in "ac"
+    }
+    writer = make_writer(tmp_path, frontend, n_examples=-1)
+    writer.start("clean", clips, ["ig"])
+    assert writer.wanted == {("ig", name) for name in "abcd"}
+
+
+def test_what_is_on_disk_is_not_wanted(tmp_path, frontend, scored):
+    write(make_writer(tmp_path, frontend), scored)
+    (tmp_path / "clean" / "b" / "ig" / "explanation.json").unlink()
+    writer = make_writer(tmp_path, frontend)
+    writer.start("clean", [clip("a"), clip("b", "rain")], ["lmac", "ig"])
+    assert writer.wanted == {("ig", "b")}
+
+
+def test_examples_of_other_settings_are_removed(tmp_path, frontend, scored):
+    write(make_writer(tmp_path, frontend), scored)
+    # Another option of one method: the other's examples stay.
+    settings = {"common": {"seed": 1}, "methods": {"lmac": None, "ig": 5}}
+    make_writer(tmp_path, frontend, settings, n_examples=0)
+    left = {path.parent.name for path in tmp_path.rglob("explanation.json")}
+    assert left == {"lmac"}
+    (tmp_path / "clean" / "old").mkdir()
+    (tmp_path / "clean" / "old" / "explanation.json").touch()
+    make_writer(tmp_path, frontend, {"common": {"seed": 2}}, n_examples=0)
+    assert files(tmp_path) == set()
