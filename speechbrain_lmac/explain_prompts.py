@@ -17,11 +17,11 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
 from speechbrain_lmac.data.audio import (
-    _resample,
     read_audio,
     write_atomically,
     write_wav,
 )
+from speechbrain_lmac.data.decoding import resample
 from speechbrain_lmac.data.mixtures import peak_normalize
 from speechbrain_lmac.decoders import mel_to_linear
 from speechbrain_lmac.frontend_lengths import for_any_length
@@ -93,10 +93,10 @@ def explain_prompts(interpreter, sound, prompts, sample_rate=None):
         If there is no prompt, one is empty, too long or given twice, or the
         sound is missing or no sound.
     """
-    prompts = _check_prompts(prompts)
-    classifier = ZeroShotClassifier(interpreter.classifier.encoder, prompts)
+    interpreter = for_prompts(interpreter, prompts)
+    classifier, prompts = interpreter.classifier, interpreter.classifier.prompts
     device = classifier.text_embeddings.device
-    frontend = for_any_length(interpreter.frontend).to(device)
+    frontend = interpreter.frontend.to(device)
     wav = load_sound(sound, frontend.sample_rate, sample_rate).to(device)[None]
     if _too_long(frontend, wav.shape[1]):
         logger.warning(
@@ -136,12 +136,41 @@ def explain_prompts(interpreter, sound, prompts, sample_rate=None):
 
 def _masks(interpreter, classifier, output, spectrum):
     """Yield the mask (1, frames, bins) of each prompt, made in groups."""
-    decoder = PromptedDecoder(interpreter.decoder.decoder, classifier)
     num_frames = spectrum.stft.shape[1]
     step = max(1, MAX_FRAMES // num_frames)
     for text in classifier.text_embeddings.split(step):
-        masks = decoder.prompted(output, num_frames, text[None])
+        masks = interpreter.decoder.prompted(output, num_frames, text[None])
         yield from masks.split(1)
+
+
+def for_prompts(interpreter, prompts):
+    """A zero-shot interpreter that decides between some prompts.
+
+    Arguments
+    ---------
+    interpreter : Interpreter
+        As for :func:`explain_prompts`; it is not changed.
+    prompts : sequence of str
+        Whole texts.
+
+    Returns
+    -------
+    Interpreter
+        Of the same models, for sounds of any length: its classifier's classes
+        are the prompts, and its decoder makes their masks.
+
+    Raises
+    ------
+    UserError
+        If there is no prompt, one is empty, too long or given twice.
+    """
+    prompts = _check_prompts(prompts)
+    classifier = ZeroShotClassifier(interpreter.classifier.encoder, prompts)
+    return interpreter._replace(
+        frontend=for_any_length(interpreter.frontend),
+        classifier=classifier,
+        decoder=PromptedDecoder(interpreter.decoder.decoder, classifier),
+    )
 
 
 def _check_prompts(prompts):
@@ -204,7 +233,7 @@ def load_sound(sound, rate, sample_rate=None):
     if wav.dim() == 2:
         wav = wav.mean(0)
     if sample_rate not in (None, rate):
-        wav = _resample(wav, _check_rate(sample_rate), rate)
+        wav = resample(wav, _check_rate(sample_rate), rate)
     return peak_normalize(wav)
 
 

@@ -1,0 +1,264 @@
+"""What an interpreter says of a sound, and how it is written to disk.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.data.audio import write_atomically
+from speechbrain_lmac.report.figures import save_explanation_figure
+from speechbrain_lmac.report.sounds import safe_name, save_explanation
+
+FIGURE = "explanation.png"
+FILES = ("explanation.wav", "masked_out.wav", FIGURE, "explanation.json")
+LEVEL = "the input at a peak of 1, as in training; its parts at that level"
+SAME_MASK = (
+    "this interpreter's mask does not depend on the class: it explains the "
+    "classifier's decision; the probabilities are those of `label`"
+)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was found in a window of a long recording.
+
+    Attributes
+    ----------
+    start, end : float
+        In seconds.
+    decision : str
+        The classifier's decision on the window; of a zero-shot classifier
+        the most similar prompt.
+    label : str
+        The class that was explained: the decision, or what was asked for.
+    probability, probability_masked_in, probability_masked_out : float or None
+        Of ``label``, as for :class:`Explanation`.
+    mask_mean : float
+        Mean of the window's mask.
+    """
+
+    start: float
+    end: float
+    decision: str
+    label: str
+    probability: float | None
+    probability_masked_in: float | None
+    probability_masked_out: float | None
+    mask_mean: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What made the classifier say ``label``, to be listened to.
+
+    Level: the input is scaled to a peak of 1, as in training, and explanation
+    and rest are parts of that sound.
+
+    Attributes
+    ----------
+    waveform : torch.Tensor
+        The listenable explanation, shape (samples,), as long as the input.
+    masked_out : torch.Tensor
+        What the mask removes, shape (samples,).
+    original : torch.Tensor
+        The input as the model heard it: mono, at its rate, peak 1, (samples,).
+    mask : torch.Tensor
+        Shape (frames, bins or bands), in [0, 1]. Of a long recording a
+        reduced one: means over ``mask_hop_samples`` samples each.
+    spectrogram : torch.Tensor
+        ``log1p`` amplitudes of the input on the mask's grid.
+    label : str
+        The explained class or prompt.
+    class_index : int
+        Its index in the classifier's answer.
+    probability : float or None
+        Of ``label``, on the input. None for a prompt alone: a softmax over
+        one is 1 whatever the sound. Of a long recording the mean over its
+        windows, like the next two.
+    probability_masked_in, probability_masked_out : float or None
+        Of ``label``, on the spectrogram under the mask and on the rest.
+    probability_heard : float or None
+        Of ``label``, on ``waveform`` as a sound of its own (peak 1): what
+        ``interpret_file`` finds in the written file. None unless asked for.
+    similarity, similarity_masked_in, similarity_masked_out : float or None
+        Zero-shot: cosines of prompt and sound, -1 to 1.
+    top : list of (str, float)
+        The most probable classes, at most five, best first.
+    mask_depends_on_class : bool
+        Whether another class would have another mask (L2I, zero-shot).
+        False for L-MAC, whose decoder sees the classifier's hidden maps alone:
+        its one mask explains the decision, and for any other class the
+        probabilities tell what that mask does to it.
+    is_decision : bool
+        Whether ``label`` is the classifier's own decision.
+    sample_rate : int
+        In Hz.
+    mask_domain : str
+        ``stft`` or ``mel``.
+    mask_hop_samples : float
+        Samples between two frames of the mask.
+    source : str or None
+        The file.
+    windows : list of Window or None
+        Of a long recording: what was found where.
+    """
+
+    waveform: torch.Tensor
+    masked_out: torch.Tensor
+    original: torch.Tensor
+    mask: torch.Tensor
+    spectrogram: torch.Tensor
+    label: str
+    class_index: int
+    probability: float | None
+    probability_masked_in: float | None
+    probability_masked_out: float | None
+    top: list
+    mask_depends_on_class: bool
+    is_decision: bool
+    sample_rate: int
+    mask_domain: str
+    mask_hop_samples: float
+    probability_heard: float | None = None
+    similarity: float | None = None
+    similarity_masked_in: float | None = None
+    similarity_masked_out: float | None = None
+    source: str | None = None
+    windows: list | None = None
+
+    @property
+    def mask_mean(self):
+        """Mean of the mask, in [0, 1]."""
+        return self.mask.mean().item()
+
+    def facts(self):
+        """All but sounds and pictures, as ``explanation.json`` has it.
+
+        Returns
+        -------
+        dict
+            Ready for JSON. ``mask_depends_on_class`` says whether the mask
+            is that of ``label`` or of the decision.
+        """
+        facts = {"source": self.source, "label": self.label}
+        for name in (
+            "class_index",
+            "is_decision",
+            "probability",
+            "probability_masked_in",
+            "probability_masked_out",
+            "mask_mean",
+            "mask_depends_on_class",
+            "mask_domain",
+            "sample_rate",
+        ):
+            facts[name] = getattr(self, name)
+        for name in (
+            "probability_heard",
+            "similarity",
+            "similarity_masked_in",
+            "similarity_masked_out",
+        ):
+            if getattr(self, name) is not None:
+                facts[name] = getattr(self, name)
+        facts["duration"] = len(self.waveform) / self.sample_rate
+        facts["level"] = LEVEL
+        facts["top"] = [
+            {"label": label, "probability": p} for label, p in self.top
+        ]
+        if self.windows is not None:
+            facts["windows"] = [asdict(window) for window in self.windows]
+        if not self.mask_depends_on_class:
+            facts["note"] = SAME_MASK
+        return facts
+
+    def save(self, folder, overwrite=False):
+        """Write sounds, picture and numbers.
+
+        ``original.wav``, ``explanation.wav``, ``masked_out.wav`` (mono, 16
+        bit), ``explanation.png`` and ``explanation.json``.
+
+        Arguments
+        ---------
+        folder : str or pathlib.Path
+            Made if missing.
+        overwrite : bool
+            Whether an explanation that is there may be replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+
+        Raises
+        ------
+        UserError
+            If there is an explanation already, or the folder is a file.
+        """
+        folder = Path(folder)
+        if folder.name:
+            folder = folder.parent / safe_name(folder.name)
+        self._check_free(folder, overwrite)
+        paths = save_explanation(
+            folder,
+            self.original,
+            self.waveform,
+            self.masked_out,
+            self.sample_rate,
+            self.label,
+        )
+        file = paths["description"]
+        written = json.loads(file.read_text(encoding="utf-8"))
+        facts = {**self.facts(), "gains": written["gains"]}
+        notes = [x["note"] for x in (facts, written) if "note" in x]
+        if notes:
+            facts["note"] = "; ".join(notes)
+        text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(file, text.encode())
+        self._draw(folder / FIGURE)
+        return folder
+
+    def _check_free(self, folder, overwrite):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(
+                f"{folder}: expected a folder to write to, found a file; "
+                "choose another name."
+            )
+        found = [name for name in FILES if (folder / name).exists()]
+        if found and not overwrite:
+            raise UserError(
+                f"{folder} holds an explanation already ({found[0]}); choose "
+                "another folder, or pass overwrite=True."
+            )
+
+    def _draw(self, path):
+        mel = self.mask_domain == "mel"
+        said = {
+            "p": self.probability,
+            "masked-in": self.probability_masked_in,
+            "masked-out": self.probability_masked_out,
+        }
+        if self.similarity is not None:
+            said = {"similarity": self.similarity, **said}
+        save_explanation_figure(
+            path,
+            self.spectrogram,
+            self.mask,
+            self.mask * self.spectrogram,
+            self.sample_rate,
+            1000 * self.mask_hop_samples / self.sample_rate,
+            title=Path(self.source).name if self.source else None,
+            label=self.label,
+            probs_text=", ".join(
+                f"{name} {value:.2f}"
+                for name, value in said.items()
+                if value is not None
+            ),
+            frequency_axis="mel" if mel else "linear",
+        )

@@ -1,0 +1,721 @@
+"""Explanations in use: files, batches, long recordings, any class."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+from zs_toys import tones, with_rule, zs_interpreter
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.audio import read_audio
+from speechbrain_lmac.decoders import build_decoder
+from speechbrain_lmac.explain_prompts import explain_prompts
+from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.inference import AudioInterpreter
+from speechbrain_lmac.inference.blocks import (
+    read_blockwise,
+    resample,
+    resampled_blocks,
+)
+from speechbrain_lmac.inference.windows import plan_windows
+from speechbrain_lmac.interpreters import Interpreter
+from speechbrain_lmac.l2i import build_l2i
+from speechbrain_lmac.masking import explain
+
+NAMES = ["dog", "rain", "sea_waves"]
+CPU = {"device": "cpu"}
+RATE = 16000
+
+
+def parts(domain="stft", decoder=None):
+    """An interpreter with random weights, small."""
+    torch.manual_seed(3)
+    frontend = FrontEnd()
+    classifier = SlimCnn(3, channels=(4, 8, 8, 8, 8))
+    # Batch norms that have seen data, so that classes differ.
+    for norm in (*classifier.norms, classifier.norm0):
+        norm.running_mean.normal_(0.1, 0.1)
+    classifier.freeze()
+    if decoder is None:
+        decoder = build_decoder(classifier, frontend, domain, (8, 4)).eval()
+    return Interpreter(frontend, classifier, decoder, domain, None, {})
+
+
+def wrap(interpreter, names=NAMES, **options):
+    return AudioInterpreter.from_parts(
+        interpreter, names, run_opts=CPU, **options
+    )
+
+
+def ones(hidden, num_frames):
+    """A decoder whose masks are ones."""
+    return torch.full((len(hidden[0]), num_frames, 513), 50.0)
+
+
+class OnesDecoder(torch.nn.Module):
+    """As a module."""
+
+    def forward(self, hidden, num_frames):
+        return ones(hidden, num_frames)
+
+
+@pytest.fixture(scope="module")
+def interpreter():
+    return wrap(parts())
+
+
+@pytest.fixture(scope="module")
+def zero_shot():
+    return wrap(zs_interpreter())
+
+
+@pytest.fixture(scope="module")
+def l2i():
+    made = parts()
+    decoder = build_l2i(made.classifier, made.frontend, 6, 0.0, (8, 4))
+    decoder.set_dictionary(torch.rand(513, 6))
+    # All components sound, and each class has some of its own.
+    torch.nn.init.uniform_(decoder.to_activations.bias, 0.5, 1.0)
+    torch.nn.init.normal_(decoder.theta.linear.weight)
+    return wrap(made._replace(decoder=decoder.eval()))
+
+
+@pytest.fixture(scope="module")
+def wavs():
+    torch.manual_seed(7)
+    return torch.stack([tones(f, 1, 12000)[0] for f in (300, 900, 2500)]) + (
+        0.2 * torch.randn(3, 12000)
+    )
+
+
+def write(path, wav, rate=RATE, subtype="FLOAT"):
+    sf.write(path, np.asarray(wav), rate, subtype=subtype)
+    return path
+
+
+def assert_same(one, other, atol=1e-5):
+    for name in ("waveform", "masked_out", "original", "mask", "spectrogram"):
+        torch.testing.assert_close(
+            getattr(one, name), getattr(other, name), atol=atol, rtol=1e-4
+        )
+    assert one.label == other.label
+    for name in ("probability", "probability_masked_in"):
+        assert getattr(one, name) == pytest.approx(
+            getattr(other, name), abs=atol
+        )
+
+
+# --- one clip ---
+
+
+def test_an_explanation_is_what_masking_computes(interpreter, wavs):
+    (found,) = interpreter.interpret_batch(3 * wavs[:1])
+    wav = wavs[:1] / wavs[:1].abs().max()
+    made = interpreter.interpreter
+    known = explain(wav, made.frontend, made.classifier, made.decoder)
+    probs = known.output.logits.softmax(1)[0]
+    torch.testing.assert_close(found.mask, known.mask[0])
+    torch.testing.assert_close(found.original, wav[0])
+    torch.testing.assert_close(
+        found.spectrogram, known.spectrum.log_magnitude[0]
+    )
+    assert found.class_index == probs.argmax()
+    assert found.label == NAMES[found.class_index] and found.is_decision
+    assert found.probability == pytest.approx(probs.max().item())
+    masked_in = made.frontend.mel(known.mask * known.spectrum.log_magnitude)
+    again = made.classifier(masked_in).logits.softmax(1)[0]
+    assert found.probability_masked_in == pytest.approx(
+        again[found.class_index].item(), abs=1e-6
+    )
+    assert [label for label, _ in found.top] == [
+        NAMES[k] for k in probs.argsort(descending=True)
+    ]
+    assert found.source is None and found.windows is None
+
+
+def test_a_file_is_as_its_waveform(interpreter, wavs, tmp_path):
+    file = write(tmp_path / "a.wav", 0.3 * wavs[0])
+    found = interpreter.interpret_file(file)
+    assert_same(found, interpreter.interpret_batch(wavs[:1])[0])
+    assert found.source == str(file)
+    assert len(found.waveform) == len(wavs[0])
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_stereo_is_averaged_whatever_the_rate(interpreter, rate, tmp_path):
+    stereo = torch.rand(rate // 2, 2) - 0.5
+    file = write(tmp_path / "a.wav", stereo, rate)
+    mono = write(tmp_path / "b.wav", stereo.mean(1), rate)
+    found = interpreter.interpret_file(file)
+    assert_same(found, interpreter.interpret_file(mono))
+    assert found.waveform.shape == (8000,)
+
+
+@pytest.mark.parametrize("num_samples", [1, 3, 500, 9999])
+@pytest.mark.parametrize("domain, bins", [("stft", 513), ("mel", 80)])
+def test_any_length_and_domain(num_samples, domain, bins):
+    (found,) = wrap(parts(domain)).interpret_batch(torch.randn(num_samples))
+    assert found.waveform.shape == (num_samples,)
+    assert found.mask.shape == (num_samples // 186 + 1, bins)
+    assert found.waveform.isfinite().all() and found.mask_domain == domain
+
+
+def test_silence_stays_silence(interpreter):
+    (found,) = interpreter.interpret_batch(torch.zeros(1, 4000))
+    assert found.waveform.abs().max() == found.original.abs().max() == 0
+    assert 0 <= found.probability <= 1
+
+
+def test_a_mask_of_ones_gives_the_clip_back(wavs):
+    (found,) = wrap(parts(decoder=OnesDecoder())).interpret_batch(wavs[:1])
+    torch.testing.assert_close(
+        found.waveform, found.original, atol=1e-4, rtol=0
+    )
+    assert found.masked_out.abs().max() < 1e-4
+    assert found.probability_masked_in == pytest.approx(
+        found.probability, abs=1e-5
+    )
+
+
+def test_the_written_sound_is_classified_as_heard(interpreter, wavs, tmp_path):
+    (found,) = interpreter.interpret_batch(wavs[:1], heard=True)
+    folder = found.save(tmp_path / "out")
+    again = interpreter.interpret_file(
+        folder / "explanation.wav", classes=found.label
+    )
+    # 16 bits are lost on the way.
+    assert again.probability == pytest.approx(found.probability_heard, abs=2e-3)
+    assert found.facts()["probability_heard"] == found.probability_heard
+    (silent,) = interpreter.interpret_batch(wavs[:1])
+    assert silent.probability_heard is None
+    assert "probability_heard" not in silent.facts()
+
+
+# --- batches ---
+
+
+def test_batches_are_as_single_clips_and_padding_plays_no_part(
+    interpreter, wavs
+):
+    lengths = [12000, 5000, 9000]
+    padded = wavs.clone()
+    for wav, n in zip(padded, lengths, strict=True):
+        wav[n:] = 7.0  # would be the peak, and be heard
+    found = interpreter.interpret_batch(
+        padded, torch.tensor(lengths) / 12000, top_k=2
+    )
+    for wav, n, several in zip(wavs, lengths, found, strict=True):
+        (alone,) = interpreter.interpret_batch(wav[:n], top_k=2)
+        assert len(several) == 2
+        for one, other in zip(several, alone, strict=True):
+            assert one.waveform.shape == (n,)
+            assert_same(one, other)
+
+
+def test_clips_of_one_length_are_computed_in_groups_in_order(
+    interpreter, monkeypatch
+):
+    from speechbrain_lmac.inference import clips
+
+    batch = torch.randn(7, 6000)
+    together = interpreter.interpret_batch(batch)
+    monkeypatch.setattr(clips, "MAX_FRAMES", 66)  # two clips
+    grouped = interpreter(batch)
+    for wav, one, other in zip(batch, together, grouped, strict=True):
+        torch.testing.assert_close(one.original, wav / wav.abs().max())
+        assert_same(one, other)
+
+
+def test_kept_explanations_keep_no_batch(interpreter, wavs):
+    one = interpreter.interpret_batch(wavs)[0]
+    for tensor in (one.waveform, one.mask, one.original, one.spectrogram):
+        assert tensor.untyped_storage().nbytes() == 4 * tensor.numel()
+
+
+# --- which class ---
+
+
+def test_any_class_under_the_one_mask_of_lmac(interpreter, wavs):
+    several = interpreter.interpret_batch(wavs[:1], top_k=3)[0]
+    probs = [item.probability for item in several]
+    assert probs == sorted(probs, reverse=True)
+    assert sum(probs) == pytest.approx(1, abs=1e-5)
+    assert [item.is_decision for item in several] == [True, False, False]
+    for item in several:
+        assert not item.mask_depends_on_class
+        assert torch.equal(item.mask, several[0].mask)
+        assert "does not depend on the class" in item.facts()["note"]
+        (alone,) = interpreter.interpret_batch(wavs[:1], classes=item.label)
+        assert alone.probability == item.probability
+        (alone,) = interpreter.interpret_batch(
+            wavs[:1], classes=[item.class_index]
+        )
+        assert alone.label == item.label
+        assert alone.probability_masked_out == item.probability_masked_out
+
+
+def test_masks_of_l2i_are_made_for_the_class(l2i, wavs):
+    several = l2i.interpret_batch(wavs[:1], classes=NAMES)[0]
+    made = l2i.interpreter
+    frontend, wav = made.frontend, wavs[:1] / wavs[:1].abs().max()
+    output = made.classifier(frontend.mel(frontend(wav).log_magnitude))
+    parts_of = made.decoder(output.hidden, len(several[0].mask))
+    for k, item in enumerate(several):
+        mask = made.decoder.select(parts_of, torch.tensor([k]))[0]
+        torch.testing.assert_close(item.mask, mask)
+        assert item.mask_depends_on_class and "note" not in item.facts()
+    assert not torch.allclose(several[0].mask, several[1].mask)
+    decided = next(item for item in several if item.is_decision)
+    assert_same(decided, l2i.interpret_batch(wavs[:1])[0])
+
+
+def test_prompts_are_explained_as_explain_prompts_does(zero_shot, wavs):
+    texts = ["a bark", "rain", "one two"]
+    (found,) = zero_shot.interpret_batch(wavs[:1], prompts=texts)
+    known = explain_prompts(zero_shot.interpreter, wavs[0], texts)
+    for one, other in zip(found, known, strict=True):
+        assert one.label == other.prompt and one.mask_depends_on_class
+        torch.testing.assert_close(one.mask, other.mask, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            one.waveform, other.waveform, atol=1e-5, rtol=1e-4
+        )
+        assert one.similarity == pytest.approx(other.similarity, abs=1e-6)
+        assert one.probability == pytest.approx(other.probability, abs=1e-6)
+        assert -1 <= one.similarity_masked_in <= 1
+
+
+def test_a_prompt_alone_has_a_similarity_only(zero_shot, wavs, tmp_path):
+    (alone,) = zero_shot.interpret_batch(wavs[:1], prompts="rain")
+    assert alone.probability is alone.probability_masked_in is None
+    (pair,) = zero_shot.interpret_batch(wavs[:1], prompts=["dog", "rain"])
+    assert alone.similarity == pytest.approx(pair[1].similarity, abs=1e-6)
+    torch.testing.assert_close(alone.mask, pair[1].mask)
+    alone.save(tmp_path / "out")
+    facts = json.loads((tmp_path / "out/explanation.json").read_text())
+    assert facts["probability"] is None
+    assert facts["similarity"] == pytest.approx(alone.similarity)
+
+
+def test_a_clap_model_of_one_length(tmp_path):
+    pytest.importorskip("transformers")
+    from clap_toys import SMALL_AUDIO, save_clap
+
+    from speechbrain_lmac.classifiers.clap.hf import HfClap
+
+    save_clap(tmp_path, SMALL_AUDIO, seconds=2, bands=16)
+    toy = wrap(
+        with_rule(
+            zs_interpreter(HfClap(tmp_path)), lambda k, s: torch.ones(513)
+        ),
+        overlap_s=0.2,
+    )
+    assert toy.sample_rate == 48000
+    for seconds in (0.5, 2.0, 5.3):
+        wav = tones(440, 1, int(48000 * seconds), 48000)[0]
+        (found,) = toy.interpret_batch(wav, prompts=["dog", "rain"])
+        assert found[0].waveform.shape == wav.shape
+        assert (found[0].windows is not None) == (seconds > 2)
+        # Nothing is left unexplained, but for the edges of the STFT.
+        torch.testing.assert_close(
+            found[0].waveform[1024:-1024],
+            found[0].original[1024:-1024],
+            atol=2e-3,
+            rtol=0,
+        )
+
+
+# --- long recordings ---
+
+
+@pytest.fixture(scope="module")
+def recording():
+    torch.manual_seed(11)
+    level = torch.linspace(0.05, 1, 74321)
+    return level * (tones(500, 1, 74321)[0] + 0.3 * torch.randn(74321))
+
+
+def windowed(made, **options):
+    return wrap(made, window_s=1.5, overlap_s=0.25, **options)
+
+
+@pytest.mark.parametrize("n", [24001, 24002, 44000, 44001, 74321])
+def test_windows_cover_and_sum_to_one(n):
+    plan = plan_windows(n, 24000, 4000)
+    total = torch.zeros(n)
+    for k, start in enumerate(plan.starts):
+        weights = plan.weights(k)
+        assert weights.min() >= 0 and weights.max() <= 1
+        total[start : start + 24000] += weights
+    torch.testing.assert_close(total, torch.ones(n))
+    assert plan.starts[0] == 0 and plan.starts[-1] == n - 24000
+
+
+def test_a_window_s_middle_is_as_the_window_alone(recording):
+    toy = windowed(parts())
+    (found,) = toy.interpret_batch(recording)
+    fade, size = 4000, 24000
+    starts = plan_windows(len(recording), size, fade).starts
+    assert len(found.windows) == len(starts) == 4
+    for start, told in zip(starts, found.windows, strict=True):
+        wav = found.original[start : start + size]
+        (alone,) = toy.interpret_batch(wav)
+        level = wav.abs().max()
+        # What two windows share is more, where the last one is shifted.
+        others = [s for s in starts if s != start]
+        begin = max([s + size for s in others if s < start] or [start])
+        end = min([s for s in others if s > start] or [start + size])
+        assert end > begin
+        for name in ("waveform", "masked_out"):
+            torch.testing.assert_close(
+                getattr(found, name)[begin:end],
+                level * getattr(alone, name)[begin - start : end - start],
+                atol=1e-5,
+                rtol=0,
+            )
+        assert told.start == start / RATE
+        assert told.label == told.decision == alone.label
+        assert told.probability == pytest.approx(alone.probability, abs=1e-5)
+        assert told.probability_masked_out == pytest.approx(
+            alone.probability_masked_out, abs=1e-5
+        )
+        assert told.mask_mean == pytest.approx(alone.mask_mean, abs=1e-6)
+
+
+def test_a_mask_of_ones_gives_a_long_recording_back(recording):
+    toy = windowed(parts(decoder=OnesDecoder()))
+    (found,) = toy.interpret_batch(recording)
+    torch.testing.assert_close(
+        found.waveform, recording / recording.abs().max(), atol=1e-4, rtol=0
+    )
+    assert found.masked_out.abs().max() < 1e-4
+    torch.testing.assert_close(found.mask, torch.ones_like(found.mask))
+
+
+def test_probabilities_of_a_recording_are_means(recording, l2i):
+    for toy in (windowed(parts()), windowed(l2i.interpreter)):
+        several = toy.interpret_batch(recording, top_k=3)[0]
+        assert sum(item.probability for item in several) == pytest.approx(1)
+        for item in several:
+            assert {w.label for w in item.windows} == {item.label}
+            told = [w.probability for w in item.windows]
+            assert item.probability == pytest.approx(np.mean(told))
+            told = [w.probability_masked_in for w in item.windows]
+            assert item.probability_masked_in == pytest.approx(np.mean(told))
+        assert several[0].is_decision
+        same = torch.equal(several[0].waveform, several[1].waveform)
+        assert same != several[0].mask_depends_on_class
+
+
+def test_a_long_recording_is_saved_with_a_reduced_mask(
+    recording, tmp_path, monkeypatch
+):
+    from speechbrain_lmac.inference import windows
+
+    monkeypatch.setattr(windows, "GRID_FRAMES", 50)
+    (found,) = windowed(parts()).interpret_batch(recording)
+    assert found.mask.shape == found.spectrogram.shape == (50, 513)
+    assert 0 <= found.mask.min() and found.mask.max() <= 1
+    assert found.mask_hop_samples == len(recording) / 50
+    folder = found.save(tmp_path / "out")
+    facts = json.loads((folder / "explanation.json").read_text())
+    assert len(facts["windows"]) == 4
+    assert facts["windows"][1]["start"] == 20000 / RATE
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 44101])
+def test_reading_in_blocks_has_no_seams(rate, tmp_path):
+    wav = torch.randn(3 * rate + 17, 2).cumsum(0)
+    wav = wav / wav.abs().max()
+    file = write(tmp_path / "a.wav", wav, rate)
+    whole = read_audio(file, RATE)
+    for seconds in (0.03, 0.7):
+        blocks = read_blockwise(file, RATE, seconds)
+        # Odd rates go through a Fourier transform, which is less local.
+        atol = 1e-4 if rate == 44101 else 2e-6
+        torch.testing.assert_close(blocks, whole, atol=atol, rtol=0)
+
+
+def test_blocks_of_any_lengths_resample_alike():
+    wav = torch.randn(5000)
+    for sizes in ((1, 4999), (2500, 2500), (5000,), (7, 93, 4000, 900)):
+        blocks = resampled_blocks(wav.split(sizes), 44100, 16000)
+        torch.testing.assert_close(
+            torch.cat(list(blocks)), resample(wav, 44100, 16000)
+        )
+
+
+def test_a_long_file_is_read_in_blocks(recording, tmp_path, monkeypatch):
+    from speechbrain_lmac.inference import interpreter as module
+
+    toy = windowed(parts())
+    stereo = torch.stack([recording, 0.5 * recording], 1)
+    file = write(
+        tmp_path / "a.flac", 0.5 * stereo / stereo.abs().max(), subtype="PCM_24"
+    )
+    monkeypatch.setattr(module, "read_audio", None)  # never the whole file
+    found = toy.interpret_file(file)
+    (known,) = toy.interpret_batch(recording)
+    torch.testing.assert_close(
+        found.waveform, known.waveform, atol=1e-4, rtol=0
+    )
+    assert found.source == str(file) and len(found.windows) == 4
+
+
+# --- what is written ---
+
+
+def test_what_is_saved(interpreter, wavs, tmp_path):
+    file = write(tmp_path / "a clip.wav", 0.3 * wavs[0])
+    found = interpreter.interpret_file(file)
+    folder = found.save(tmp_path / "out")
+    assert {p.name for p in folder.iterdir()} == {
+        "original.wav",
+        "explanation.wav",
+        "masked_out.wav",
+        "explanation.png",
+        "explanation.json",
+    }
+    facts = json.loads((folder / "explanation.json").read_text())
+    assert facts["label"] == found.label and facts["source"] == str(file)
+    assert facts["mask_depends_on_class"] is False
+    assert facts["probability"] == found.probability
+    assert facts["mask_mean"] == pytest.approx(found.mask.mean().item())
+    assert "peak of 1" in facts["level"]
+    wav, rate = sf.read(folder / "explanation.wav", dtype="float32")
+    assert rate == RATE
+    torch.testing.assert_close(
+        torch.from_numpy(wav),
+        found.waveform * facts["gains"]["explanation"],
+        atol=1e-4,
+        rtol=0,
+    )
+    with pytest.raises(UserError, match="overwrite=True"):
+        found.save(folder)
+    found.save(folder, overwrite=True)
+    with pytest.raises(UserError, match="found a file"):
+        found.save(file)
+
+
+# --- many files ---
+
+
+def test_many_files_with_failures_in_order(interpreter, wavs, tmp_path):
+    files = [write(tmp_path / f"{k}.wav", w) for k, w in enumerate(wavs)]
+    (tmp_path / "text.wav").write_text("no sound")
+    files[1:1] = [tmp_path / "absent.wav", tmp_path / "text.wav"]
+    results = list(interpreter.interpret_files(files, batch_size=3))
+    assert [result.path for result in results] == list(map(str, files))
+    for result in results:
+        failed = "absent" in result.path or "text" in result.path
+        assert (result.error is not None) == failed
+        assert (result.explanation is None) == failed
+        if not failed:
+            assert_same(
+                result.explanation, interpreter.interpret_file(result.path)
+            )
+    assert isinstance(results[1].error, UserError)
+
+
+def test_a_wrong_request_is_told_before_any_file(interpreter):
+    with pytest.raises(UserError, match="no class 'cat'"):
+        interpreter.interpret_files(["absent.wav"], classes=["cat"])
+
+
+# --- loading ---
+
+
+def test_a_run_folder(trained_run, wavs):
+    loaded = AudioInterpreter.from_run(trained_run.interpreter, run_opts=CPU)
+    assert len(loaded.labels) == 10
+    (found,) = loaded.interpret_batch(wavs[:1])
+    assert found.label in loaded.labels
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert not loaded.mods.decoder.training
+
+
+def test_a_zero_shot_run_folder(zero_shot_run, wavs):
+    loaded = AudioInterpreter.from_run(zero_shot_run.interpreter, run_opts=CPU)
+    assert loaded.zero_shot and loaded.labels == []
+    (found,) = loaded.interpret_batch(wavs[:1], prompts=["dog", "rain"])
+    assert [item.label for item in found] == ["dog", "rain"]
+
+
+@pytest.fixture(scope="module")
+def package(trained_run, tmp_path_factory):
+    from speechbrain_lmac.packaging import write_package
+
+    folder = tmp_path_factory.mktemp("package") / "package"
+    return write_package(trained_run.interpreter, folder)
+
+
+def test_a_package_says_what_its_run_says(package, trained_run, wavs, tmp_path):
+    from speechbrain.utils.fetching import LocalStrategy
+
+    run = AudioInterpreter.from_run(trained_run.interpreter, run_opts=CPU)
+    (expected,) = run.interpret_batch(wavs[:1])
+    for options in (
+        {},
+        {"savedir": tmp_path / "unused"},
+        {"savedir": tmp_path / "a", "local_strategy": LocalStrategy.COPY},
+    ):
+        loaded = AudioInterpreter.from_hparams(
+            str(package), run_opts=CPU, **options
+        )
+        assert loaded.labels == run.labels
+        assert_same(loaded.interpret_batch(wavs[:1])[0], expected)
+    assert not (tmp_path / "unused").exists()
+    assert (tmp_path / "a/decoder.safetensors").is_file()
+
+
+@pytest.fixture
+def hub(package, tmp_path, monkeypatch):
+    """The hub's cache holds a repository; the network is away."""
+    from huggingface_hub import constants
+
+    cache = tmp_path / "cache"
+    repository = cache / "models--someone--lmac"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("abc")
+    blobs, snapshot = repository / "blobs", repository / "snapshots/abc"
+    blobs.mkdir()
+    for k, file in enumerate(
+        sorted(p for p in package.rglob("*") if p.is_file())
+    ):
+        shutil.copy(file, blobs / str(k))
+        link = snapshot / file.relative_to(package)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(blobs / str(k))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return cache
+
+
+@pytest.mark.parametrize("savedir", [True, False])
+def test_a_hub_repository_without_a_network(hub, savedir, wavs, tmp_path):
+    from speechbrain.utils.fetching import FetchConfig
+
+    loaded = AudioInterpreter.from_hparams(
+        "someone/lmac",
+        savedir=tmp_path / "saved" if savedir else None,
+        run_opts=CPU,
+        fetch_config=FetchConfig(huggingface_cache_dir=str(hub)),
+    )
+    assert loaded.interpret_batch(wavs[:1])[0].label in loaded.labels
+
+
+def test_what_to_place_where_without_a_network(hub, tmp_path):
+    from speechbrain.utils.fetching import FetchConfig
+
+    config = FetchConfig(huggingface_cache_dir=str(tmp_path / "empty"))
+    with pytest.raises(UserError, match="place config.json.*in .*saved") as err:
+        AudioInterpreter.from_hparams(
+            "someone/lmac", savedir=tmp_path / "saved", fetch_config=config
+        )
+    assert "\n" not in str(err.value)
+    gone = hub / "models--someone--lmac/snapshots/abc/decoder.safetensors"
+    gone.unlink()
+    config = FetchConfig(huggingface_cache_dir=str(hub))
+    with pytest.raises(UserError, match="decoder.*hyperparams.yaml"):
+        AudioInterpreter.from_hparams("someone/lmac", fetch_config=config)
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    "source", ["absent", "./absent/folder", "/absent/x", "a/b/c"]
+)
+def test_sources_that_are_none(source):
+    with pytest.raises(UserError, match="`source`.*no such folder"):
+        AudioInterpreter.from_hparams(source)
+
+
+def test_a_folder_that_is_no_package(tmp_path):
+    with pytest.raises(UserError, match=r"config\.json"):
+        AudioInterpreter.from_hparams(tmp_path)
+    with pytest.raises(UserError, match=r"interpreter\.json"):
+        AudioInterpreter.from_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({"classes": "sea waves"}, "Did you mean 'sea_waves'.*dog, rain"),
+        ({"classes": ["xyzzy"]}, "no class 'xyzzy'. It knows dog"),
+        ({"classes": [3]}, "index from 0 to 2"),
+        ({"classes": []}, "at least one class"),
+        ({"classes": ["dog", 0]}, "given twice"),
+        ({"classes": ["dog"], "top_k": 2}, "give one of the two"),
+        ({"top_k": 0}, "from 1 to 3"),
+        ({"top_k": 4}, "from 1 to 3"),
+        ({"top_k": 1.5}, "whole number"),
+        ({"prompts": ["a dog"]}, "`prompts`.*give `classes`"),
+    ],
+)
+def test_requests_of_a_closed_set(interpreter, wavs, asked, message):
+    with pytest.raises(UserError, match=message) as err:
+        interpreter.interpret_batch(wavs, **asked)
+    assert "\n" not in str(err.value)
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({}, "needs texts.*give some"),
+        ({"classes": ["dog"]}, "`classes`.*give `prompts`"),
+        ({"prompts": []}, "at least one text"),
+        ({"prompts": [" ", "dog"]}, "non-empty"),
+        ({"prompts": ["dog", "dog"]}, "given twice"),
+        ({"prompts": 3}, "list of texts"),
+        ({"prompts": ["dog", "rain"], "top_k": 2}, "all prompts"),
+    ],
+)
+def test_requests_of_a_zero_shot_interpreter(zero_shot, wavs, asked, message):
+    with pytest.raises(UserError, match=message):
+        zero_shot.interpret_batch(wavs, **asked)
+
+
+@pytest.mark.parametrize(
+    "wavs, lens, message",
+    [
+        (torch.zeros(2, 0), None, "at least one sample"),
+        (torch.zeros(2, 3, 4), None, r"found shape \(2, 3, 4\)"),
+        (torch.full((1, 9), torch.nan), None, "finite"),
+        (torch.zeros(2, 9), torch.tensor([1.0]), "expected 2 relative"),
+        (torch.zeros(2, 9), torch.tensor([1.0, 0.0]), "above 0"),
+        (torch.zeros(2, 9), torch.tensor([9, 4]), "up to 1"),
+    ],
+)
+def test_waveforms_that_are_none(interpreter, wavs, lens, message):
+    with pytest.raises(UserError, match=message):
+        interpreter.interpret_batch(wavs, lens)
+
+
+def test_files_that_are_none(interpreter, tmp_path):
+    (tmp_path / "text.wav").write_text("no sound")
+    write(tmp_path / "empty.wav", torch.zeros(0))
+    for name in ("absent.wav", "text.wav", "empty.wav", "."):
+        with pytest.raises(UserError, match=name) as err:
+            interpreter.interpret_file(tmp_path / name)
+        assert "\n" not in str(err.value)
+
+
+def test_windows_that_are_none():
+    with pytest.raises(UserError, match="at most a third"):
+        wrap(parts(), window_s=1.0, overlap_s=0.5)
+
+
+def test_real_clips(esc10_folder, trained_run, tmp_path):
+    loaded = AudioInterpreter.from_run(trained_run.interpreter, run_opts=CPU)
+    files = sorted((esc10_folder / "audio").glob("*"))[:3]
+    for result in loaded.interpret_files(files):
+        assert result.error is None
+        found = result.explanation
+        # As in ESC-50, but for the coder's last block.
+        assert abs(len(found.waveform) - 80000) < 100
+        assert 0.9 <= found.original.abs().max() <= 1
+        found.save(tmp_path / found.label, overwrite=True)
