@@ -190,6 +190,8 @@ class ClapBrain(ClassifierBrain):
     """
 
     trained = "clap"
+    # Its prompts compete with whatever else a user asks for.
+    max_unknown = None
 
     def __init__(self, groups, prompt_sets, *args, **kwargs):
         super().__init__(*args, **kwargs)

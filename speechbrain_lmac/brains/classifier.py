@@ -73,6 +73,9 @@ class ClassifierBrain(RecipeBrain):
 
     #: Name of the module that is trained.
     trained = "classifier"
+    #: Probability of a class on silence or noise from which it costs score;
+    #: None for models to which nothing is no matter.
+    max_unknown = 0.3
 
     def __init__(self, modules, *args, **kwargs):
         modules["average"].requires_grad_(False)
@@ -156,12 +159,16 @@ class ClassifierBrain(RecipeBrain):
         class on them: an explanation by masking needs a classifier that is
         sure of nothing where nothing is left. ``score`` ranks checkpoints:
         the accuracy, less a tenth of the loss, because on a small validation
-        fold many epochs tie in accuracy.
+        fold many epochs tie in accuracy, less what either of the two exceeds
+        ``max_unknown`` by.
         """
         summary = super().stage_summary(stage_loss)
         if "confidence" in summary:
-            summary["score"] = summary["accuracy"] - 0.1 * summary["loss"]
-            summary |= self.unknown_confidence()
+            unknown = self.unknown_confidence()
+            score = summary["accuracy"] - 0.1 * summary["loss"]
+            if self.max_unknown is not None:
+                score -= max(0.0, max(unknown.values()) - self.max_unknown)
+            summary |= {"score": score, **unknown}
         return summary
 
     @torch.no_grad()

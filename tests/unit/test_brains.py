@@ -694,6 +694,27 @@ def test_the_test_is_clean(contaminated, batch16):
     assert torch.equal(contaminated(stage=Stage.TEST), batch16.sig.data)
 
 
+# --- the classifier's score ---
+
+
+@pytest.mark.parametrize(
+    "silence, noise, cost", [(0.25, 0.3, 0.0), (0.2, 0.54, 0.24), (1, 0, 0.7)]
+)
+def test_being_sure_of_nothing_costs_score(
+    classifier_brain, silence, noise, cost
+):
+    brain = classifier_brain()
+    brain.unknown_confidence = lambda: {
+        "silence": silence,
+        "white_noise": noise,
+    }
+    brain.on_stage_start(Stage.VALID, 1)
+    brain.stats.append(["a", "b"], accuracy=[1.0, 0.0], confidence=[0.9, 0.6])
+    summary = brain.stage_summary(torch.tensor(2.0))
+    assert summary["score"] == pytest.approx(0.5 - 0.2 - cost)
+    assert summary["white_noise"] == noise
+
+
 # --- L-MAC: what training does ---
 
 
