@@ -28,6 +28,11 @@ setup(
     author="The speechbrain_lmac authors",
     license="Apache-2.0",
     packages=find_packages(include=["speechbrain_lmac", "speechbrain_lmac.*"]),
+    package_data={
+        "speechbrain_lmac.report": ["static/*"],
+        "speechbrain_lmac.listening_test": ["static/*"],
+    },
+    entry_points={"console_scripts": ["lmac=speechbrain_lmac.cli:main"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         # torchaudio ends at 2.11 and fails to import beside a newer torch.
@@ -42,6 +47,7 @@ setup(
         "pandas>=2.0",
         "pillow>=9.4",
         "requests>=2.28",
+        "safetensors>=0.4",
         "scikit-learn>=1.3",
         "scipy>=1.10",
         "soundfile>=0.12.1",
@@ -60,6 +66,7 @@ setup(
         "dev": [
             "codespell",
             "hypothesis",
+            "playwright",
             "pytest>=7.4",
             "pytest-xdist",
             "quantus",
