@@ -1,0 +1,126 @@
+"""The command ``lmac``: explanations of sounds from the shell.
+
+Each subcommand is a module with ``add_parser`` and a function that does the
+work. Whatever is slow to import is imported there, so that ``lmac --help``
+answers at once.
+
+Exit codes: 0 all done, 1 a mistake of the user or inputs that failed, 2 wrong
+usage, 130 interrupted.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import argparse
+import os
+import sys
+import traceback
+
+from speechbrain_lmac import __version__
+from speechbrain_lmac.cli import (
+    data,
+    evaluate,
+    explain,
+    listening,
+    package,
+    report,
+)
+from speechbrain_lmac.cli.console import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    Subcommands,
+    error_text,
+    quiet_libraries,
+    warn,
+)
+
+DEBUG_VARIABLE = "LMAC_DEBUG"
+
+EPILOG = """\
+examples:
+  lmac explain dog_in_rain.flac --interpreter results/lmac_small/1234 --out out
+  lmac explain recordings/ --interpreter results/lmac_small/1234 --out out
+  lmac report results/lmac_small/1234/evaluation
+  lmac COMMAND --help
+
+exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted
+"""
+
+
+def build_parser():
+    """The whole command line.
+
+    Returns
+    -------
+    argparse.ArgumentParser
+
+    Example
+    -------
+    >>> build_parser().parse_args(["report", "results/x"]).results
+    'results/x'
+    """
+    parser = argparse.ArgumentParser(
+        prog="lmac",
+        description="Listenable explanations of sound classifiers.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=bool(os.environ.get(DEBUG_VARIABLE)),
+        help="show tracebacks and what libraries log (also "
+        f"{DEBUG_VARIABLE}=1)",
+    )
+    commands = Subcommands(parser)
+    for module in (explain, report, package, listening, evaluate, data):
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv=None):
+    """Run a command line.
+
+    Arguments
+    ---------
+    argv : list of str or None
+        Without the program's name; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit code.
+
+    Example
+    -------
+    >>> main(["--no-such-option"])  # the usage goes to standard error
+    2
+    """
+    try:
+        args = build_parser().parse_args(argv)
+        with quiet_libraries(args.debug):
+            return run(args)
+    except SystemExit as stop:  # argparse: after --help, or wrong usage
+        return stop.code or 0
+
+
+def run(args):
+    """Call a subcommand; whatever it raises becomes one line and a code."""
+    try:
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        warn("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # as in `lmac explain ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        warn(f"error: {error_text(error)}")
+        return EXIT_FAILED
