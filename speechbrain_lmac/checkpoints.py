@@ -67,11 +67,6 @@ class AtomicCheckpointer(Checkpointer):
     1
     """
 
-    def __init__(self, checkpoints_dir, *args, **kwargs):
-        super().__init__(checkpoints_dir, *args, **kwargs)
-        if if_main_process():
-            remove_unfinished(self.checkpoints_dir)
-
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, **_):
         """As SpeechBrain's: written beside, synced, then renamed.
 
@@ -80,6 +75,7 @@ class AtomicCheckpointer(Checkpointer):
         UserError
             If it cannot be written; what was saved before is as it was.
         """
+        self._clean()
         try:
             written = super().save_checkpoint(
                 meta or {}, end_of_epoch, name, verbosity=0
@@ -100,6 +96,11 @@ class AtomicCheckpointer(Checkpointer):
             logger.info("Checkpoint saved: %s", written.path)
         return written
 
+    def _clean(self):
+        # Not when it is made: to look at a run must not disturb it.
+        if if_main_process():
+            remove_unfinished(self.checkpoints_dir)
+
     def _new_checkpoint_dirpath(self):
         return _unfinished(super()._new_checkpoint_dirpath())
 
@@ -108,6 +109,7 @@ class AtomicCheckpointer(Checkpointer):
 
     def recover_if_possible(self, *args, ckpt_predicate=None, **kwargs):
         """As SpeechBrain's; passes over checkpoints that are damaged."""
+        self._clean()
         damaged = set()
 
         def sound(checkpoint):

@@ -18,6 +18,36 @@ from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_lmac.checks import UserError
 
+INFINITY = float("inf")
+MAX_REASON = 500  # characters of another library's message
+
+# What the values must lie in, wherever a file has a key of this name; a
+# range of integers stands for whole numbers.
+_UNIT, _WEIGHT, _SECONDS = (0.0, 1.0), (0.0, 1e9), (0.1, 3600.0)
+RANGES = {
+    "seed": range(2**32),
+    "batch_size": range(1, 10**6),
+    "number_of_epochs": range(10**9),
+    "valid_interval": range(1, 10**9),
+    "out_n_neurons": range(1, 10**6),
+    "num_workers": range(1025),
+    "cache_size_gb": (1e-6, 1e9),
+    "sample_rate": range(1000, 10**6),  # Hz
+    "n_fft": range(2, 2**20),
+    "n_mels": range(32, 2**14),  # the classifiers halve it five times
+    "win_length": (1e-3, 1e5),  # ms
+    "hop_length": (1e-3, 1e5),  # ms
+    "lr": (0.0, 1e3),
+    **dict.fromkeys(("signal_length_s", "valid_length_s", "crop_s"), _SECONDS),
+    **dict.fromkeys(("l_in_w", "l_out_w", "l_nmf_w", "l_fid_w"), _WEIGHT),
+    **dict.fromkeys(("l_sim_w", "l_div_w", "g_w", "weight_decay"), _WEIGHT),
+    **dict.fromkeys(("reg_w_l1", "reg_w_tv", "reg_w_h"), _WEIGHT),
+    **dict.fromkeys(("wave_prob", "mix_prob", "noise_prob"), _UNIT),
+    **dict.fromkeys(("soft_mask_prob", "bin_th", "label_smoothing"), _UNIT),
+    **dict.fromkeys(("target_mask_mean", "contamination_probs"), _UNIT),
+    "contamination_snr": (-1e3, 1e3),  # dB
+}
+
 
 def load_hparams(hparams_file, overrides=None):
     r"""Load a hyperparameter file, its overrides checked beforehand.
@@ -57,13 +87,22 @@ def load_hparams(hparams_file, overrides=None):
         _check_known(hparams_file, tree, key)
         _check_kind(hparams_file, f"--{key}", tree[key], value)
     _check_placeholders(hparams_file, tree, changes)
+    _check_ranges(hparams_file, {**tree, **changes})
     try:
         with open(hparams_file, encoding="utf-8") as file:
             return load_hyperpyyaml(file, changes)
-    except OSError as err:
-        if err.filename is None:
-            raise
-        raise _path_error(err, hparams_file, changes) from err
+    except UserError:
+        raise
+    # What a file builds may refuse its values in any way.
+    except Exception as err:
+        if isinstance(err, OSError) and err.filename is not None:
+            raise _path_error(err, hparams_file, changes) from err
+        given = " ".join(f"--{key}={_plain(changes[key])}" for key in changes)
+        raise UserError(
+            f"{hparams_file}: what it describes cannot be built"
+            f"{f' with {given}' if given else ''} ({type(err).__name__}: "
+            f"{str(err)[:MAX_REASON]}). Check these values."
+        ) from err
 
 
 def read_tree(hparams_file):
@@ -91,7 +130,8 @@ def read_tree(hparams_file):
             f"Cannot read the hyperparameter file {hparams_file}: "
             f"{err.strerror}; expected one such as hparams/lmac_small.yaml."
         ) from err
-    except (YAMLError, UnicodeDecodeError) as err:
+    # ValueError: no UTF-8, or what looks like a date and is none.
+    except (YAMLError, ValueError, RecursionError) as err:
         raise UserError(
             f"{hparams_file}{_problem(err)}. Expected valid YAML; mend it "
             "there."
@@ -157,7 +197,7 @@ def read_overrides(overrides):
         return dict(overrides)
     try:
         changes = ruamel.yaml.YAML().load(overrides)
-    except YAMLError as err:
+    except (YAMLError, ValueError, RecursionError) as err:
         lines = overrides.splitlines()
         mark = getattr(err, "problem_mark", None)
         found = lines[min(mark.line, len(lines) - 1)] if mark else overrides
@@ -250,6 +290,57 @@ def _mismatch(default, value):
         fits = not numbers or all(map(_is_number, values))
         return "" if fits else "a list of numbers"
     return "a mapping such as {key: value}"
+
+
+def _check_ranges(hparams_file, values):
+    """Refuse numbers that nothing can be built of, or trained with."""
+    for key, value in values.items():
+        for number in _numbers(value):
+            allowed = RANGES.get(key)
+            whole = isinstance(allowed, range)
+            low, high = (allowed[0], allowed[-1]) if allowed else (None, None)
+            if allowed and not (
+                low <= number <= high and not (whole and number % 1)
+            ):
+                expected = f"from {low} to {high}"
+                expected = f"{'whole ' * whole}numbers {expected}"
+            elif number != number or number in (INFINITY, -INFINITY):
+                expected = "finite numbers"
+            else:
+                continue
+            raise UserError(
+                f"--{key}: expected {expected}, found {_plain(value)} (for "
+                f"{hparams_file})."
+            )
+    _check_windows(hparams_file, values)
+
+
+def _numbers(value):
+    """The numbers of a value and, if it is a list, in it."""
+    listed = value if isinstance(value, (list, tuple)) else [value]
+    return [item for item in listed if _is_number(item)]
+
+
+def _check_windows(hparams_file, values):
+    """Refuse a short-time Fourier transform that cannot be made or inverted."""
+    keys = ("sample_rate", "n_fft", "win_length", "hop_length")
+    rate, n_fft, *lengths = (values.get(key) for key in keys)
+    if not all(map(_is_number, (rate, n_fft, *lengths))):
+        return
+    # As SpeechBrain's STFT rounds them.
+    window, hop = (int(round(rate / 1000 * length)) for length in lengths)
+    if not 1 <= hop <= window <= n_fft:
+        raise UserError(
+            f"{hparams_file}: at `sample_rate` {rate} `hop_length` is {hop} "
+            f"samples, `win_length` {window} and `n_fft` {n_fft}; expected 1 "
+            "or more samples each, in ascending order."
+        )
+    n_mels = values.get("n_mels")
+    if _is_number(n_mels) and n_mels > n_fft // 2 + 1:
+        raise UserError(
+            f"--n_mels: expected at most the {n_fft // 2 + 1} bins of `n_fft` "
+            f"{n_fft}, found {n_mels} (for {hparams_file})."
+        )
 
 
 def _is_number(value):

@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from speechbrain.utils.checkpoints import Checkpointer
+import torch
 from speechbrain.utils.logger import get_logger
 from torch import nn
 
+from speechbrain_lmac.checkpoints import AtomicCheckpointer
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.loading import (
     LABELS_FILE,
@@ -24,10 +25,12 @@ from speechbrain_lmac.classifiers.loading import (
     load_weights,
 )
 from speechbrain_lmac.experiment import load_hparams
+from speechbrain_lmac.masking import explain
 
 logger = get_logger(__name__)
 
 INFO_FILE = "interpreter.json"
+HPARAMS_FILE = "hyperparams.yaml"
 
 #: Hyperparameters that fix the grid on which masks lie.
 FRONTEND_KEYS = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels")
@@ -94,13 +97,19 @@ def read_info(folder, key):
     path = Path(folder) / INFO_FILE
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError) as err:
+            info = json.load(file)
+        texts = (info["mask_domain"], info["ckpt_metric"], info["ckpt_mode"])
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"expected texts, found {texts}")
+        dict(info["classifier"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise UserError(
-            f"`{key}`: {folder} is no folder of a trained interpreter "
-            f"(expected a readable {INFO_FILE} in it). Give the output folder "
-            "of train_lmac.py, such as results/lmac_small/1234."
+            f"`{key}`: {folder} is no folder of a trained interpreter, or it "
+            f"is damaged (expected a readable {INFO_FILE} in it; {err!r}). "
+            "Give the output folder of train_lmac.py, such as "
+            "results/lmac_small/1234."
         ) from err
+    return info
 
 
 def check_belongs(folder, parts, key):
@@ -155,7 +164,7 @@ def best_decoder_file(folder, key="interpreter"):
     best = None
     if save.is_dir():
         wanted = {f"{info['ckpt_mode']}_key": info["ckpt_metric"]}
-        best = Checkpointer(save).find_checkpoint(**wanted)
+        best = AtomicCheckpointer(save).find_checkpoint(**wanted)
     if best is None or "decoder" not in best.paramfiles:
         raise UserError(
             f"`{key}`: {folder} holds no trained interpreter (no checkpoint "
@@ -212,7 +221,7 @@ def load_interpreter(folder, key="interpreter", **overrides):
     read_info(folder, key)
     source = folder / "classifier"
     hparams = load_hparams(
-        folder / "hyperparams.yaml",
+        folder / HPARAMS_FILE,
         {
             "output_folder": str(folder),
             "classifier_source": str(source),
@@ -224,6 +233,7 @@ def load_interpreter(folder, key="interpreter", **overrides):
             **overrides,
         },
     )
+    _check_fit(hparams, folder, key)
     parts = hparams["classifier"].parts()
     load_classifier(str(source), parts)
     check_belongs(folder, parts, key)
@@ -238,6 +248,37 @@ def load_interpreter(folder, key="interpreter", **overrides):
         source / LABELS_FILE,
         hparams,
     )
+
+
+def _check_fit(hparams, folder, key):
+    """Refuse parts that cannot work together, as after an edit of the file.
+
+    Arguments
+    ---------
+    hparams : dict
+        What a run's hyperparameter file builds; the weights do not matter.
+    folder : str or pathlib.Path
+        The run's output folder.
+    key : str
+        Hyperparameter that named the folder.
+    """
+    try:
+        parts = [hparams[k] for k in ("frontend", "classifier", "decoder")]
+        for part in parts[1:]:
+            part.eval()
+        with torch.no_grad():
+            silence = torch.zeros(1, parts[0].sample_rate)
+            mask = explain(silence, *parts).mask
+        if hparams["mask_domain"] != read_info(folder, key)["mask_domain"]:
+            raise ValueError(f"`mask_domain` is {hparams['mask_domain']}")
+        bins = {"stft": parts[0].n_bins, "mel": parts[0].n_mels}
+        if mask.shape[-1] != bins[hparams["mask_domain"]]:
+            raise ValueError(f"masks have {mask.shape[-1]} bins")
+    except Exception as err:  # parts that do not fit fail in any way
+        raise UserError(
+            f"`{key}`: what {folder}/{HPARAMS_FILE} describes does not work "
+            f"({type(err).__name__}: {err}). Restore the file from a copy."
+        ) from err
 
 
 def load_others(interpreter, folder, names, folders=None):

@@ -14,17 +14,20 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
 from speechbrain_lmac.data.audio import write_atomically
-from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.labelled import find_dataset
 from speechbrain_lmac.data.prompts import fill, readable
-from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
 
 logger = get_logger(__name__)
 
-#: Data set -> what prepares it, and its folds.
-DATASETS = {
-    "esc50": (prepare_esc50, (1, 2, 3, 4, 5)),
-    "urbansound8k": (prepare_urbansound8k, tuple(range(1, 11))),
-}
+__all__ = [
+    "find_dataset",
+    "prompts_of",
+    "spread",
+    "tell_setting",
+    "trained_name",
+    "zero_shot_facts",
+]
+
 FACTS_FILE = "zero_shot.json"
 
 
@@ -61,37 +64,6 @@ def zero_shot_facts(classifier):
         "templates": list(classifier.templates),
         "embeddings": hashlib.sha256(embeddings.tobytes()).hexdigest()[:16],
     }
-
-
-def find_dataset(name):
-    """How a labelled data set is prepared, and its folds.
-
-    Arguments
-    ---------
-    name : str
-        ESC-50 or UrbanSound8K, in any case, with or without hyphens.
-
-    Returns
-    -------
-    tuple of (callable, tuple of int)
-
-    Raises
-    ------
-    UserError
-        If it is another one.
-
-    Example
-    -------
-    >>> find_dataset("ESC-50")[1]
-    (1, 2, 3, 4, 5)
-    """
-    key = "".join(c for c in str(name).lower() if c.isalnum())
-    if key not in DATASETS:
-        raise UserError(
-            f"`dataset`: expected ESC-50 or UrbanSound8K, found {name!r}. "
-            "Data in the layout of one of them take its name."
-        )
-    return DATASETS[key]
 
 
 def prompts_of(classes, prompts=None):

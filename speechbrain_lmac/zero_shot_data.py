@@ -11,11 +11,11 @@ Authors
 from typing import NamedTuple
 
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.labelled import layout_name, prepare_labelled
 from speechbrain_lmac.frontend_lengths import for_any_length
 from speechbrain_lmac.interpreters_zs import load_zs_interpreter
 from speechbrain_lmac.runs import manifest_clips
-from speechbrain_lmac.zero_shot import find_dataset, prompts_of
+from speechbrain_lmac.zero_shot import prompts_of
 
 #: Stands in until the classes are known.
 ANY_PROMPT = ("a sound",)
@@ -97,21 +97,23 @@ def prompt_with_classes(interpreter, hparams):
 
 def _prepare(hparams, trained, audio):
     """Manifest of the test clips; all folds where none was trained on."""
-    prepare_dataset, all_folds = find_dataset(hparams["dataset"])
+    layout = layout_name(hparams["dataset"], "dataset")
     # Labels as captions: only some folds and classes are not trained on.
-    on_labels = trained.get("layout") == "esc50"
     folds, classes = hparams["test_fold_nums"], hparams["classes"]
-    if on_labels and prepare_dataset is prepare_esc50:
+    if trained.get("layout") == layout != "csv":  # there of captions
         folds = folds or trained["test_fold_nums"]
         classes = classes or trained["classes"]
-    return prepare_dataset(
+    return prepare_labelled(
+        layout,
         data_folder=hparams["data_folder"],
         save_folder=f"{hparams['output_folder']}/manifests",
         train_fold_nums=None,
         valid_fold_nums=None,
-        test_fold_nums=folds or list(all_folds),
+        test_fold_nums=folds or "all",
         classes=classes,
         audio=audio,
         skip_broken_audio=hparams["skip_broken_audio"],
         dataset=hparams["dataset"],
+        split=trained.get("split"),
+        labels_file=hparams.get("labels_file"),
     )

@@ -25,6 +25,10 @@ class Cnn14Classifier(AudioClassifier):
         Built with ``return_reps=True``.
     classifier : torch.nn.Linear
         From the embedding to the classes.
+    fast : bool
+        While frozen and on the CPU, compute the same in layouts that cost it
+        less: blocks 2 to 4 with the channels last, block 6 as a product of
+        matrices (:func:`frame_matrix`). Outputs differ by rounding.
 
     Example
     -------
@@ -39,7 +43,7 @@ class Cnn14Classifier(AudioClassifier):
     hidden_strides = (32, 32, 16, 8)
     min_frames = 32
 
-    def __init__(self, embedding_model, classifier):
+    def __init__(self, embedding_model, classifier, fast=True):
         super().__init__()
         if not getattr(embedding_model, "return_reps", False):
             raise ValueError(
@@ -48,6 +52,7 @@ class Cnn14Classifier(AudioClassifier):
             )
         self.embedding_model = embedding_model
         self.classifier = classifier
+        self.fast = fast
         self.n_classes = classifier.out_features
         self.hidden_channels = tuple(
             getattr(embedding_model, f"conv_block{k}").conv2.out_channels
@@ -93,34 +98,55 @@ class Cnn14Classifier(AudioClassifier):
         """
         x = self.embedding_model.norm0(features.unsqueeze(3).transpose(1, 2))
         x = x.permute(0, 3, 2, 1)
+        fast = self.fast and x.device.type == "cpu"
         maps = []
-        for k, (conv1, conv2) in enumerate(self._folded_convs(x), 1):
-            x = F.relu_(F.conv2d(x, *conv1, padding=1))
-            x = F.relu_(F.conv2d(x, *conv2, padding=1))
+        for k, convs in enumerate(self._folded_convs(x, fast), 1):
+            product = convs[0][0].dim() == 2
+            for weight, bias in convs:
+                x = (
+                    frame_product(x, weight, bias)
+                    if product
+                    else F.conv2d(x, weight, bias, padding=1)
+                )
+                x = F.relu_(x)
             x = F.avg_pool2d(x, 2) if k < 6 else x
+            if fast:
+                x = x.contiguous(memory_format=layout(k + 1))
             maps.append(x)
         x = x.mean(3)
         return x.amax(2) + x.mean(2), tuple(maps[:1:-1])
 
-    def _folded_convs(self, x):
+    def _folded_convs(self, x, fast):
         """Folded (weight, bias) pairs, remade when weights move or change."""
         state = self.embedding_model.state_dict(keep_vars=True).values()
-        key = (x.device, tuple(tensor._version for tensor in state))
+        bands = x.shape[3] // 32
+        key = (x.device, fast, bands, tuple(v._version for v in state))
         if self._folded[0] is None or self._folded[0][0] != key:
-            blocks = [
-                getattr(self.embedding_model, f"conv_block{k}")
-                for k in range(1, 7)
-            ]
-            convs = [
-                (fold(b.conv1, b.norm1), fold(b.conv2, b.norm2)) for b in blocks
-            ]
+            self._folded[0] = None  # its memory is free for what follows
+            convs = [self._folded_block(k, fast, bands) for k in range(1, 7)]
             self._folded[0] = (key, convs)
         return self._folded[0][1]
+
+    def _folded_block(self, k, fast, bands):
+        """The two folded (weight, bias) pairs of block ``k``."""
+        block = getattr(self.embedding_model, f"conv_block{k}")
+        pairs = (
+            fold(block.conv1, block.norm1),
+            fold(block.conv2, block.norm2),
+        )
+        if fast and k == 6 and bands in (1, 2):
+            return [(frame_matrix(w, bands), b.repeat(bands)) for w, b in pairs]
+        if fast:
+            return [
+                (w.contiguous(memory_format=layout(k)), b) for w, b in pairs
+            ]
+        return pairs
 
     def __deepcopy__(self, memo):
         clone = type(self)(
             copy.deepcopy(self.embedding_model, memo),
             copy.deepcopy(self.classifier, memo),
+            self.fast,
         )
         return clone.freeze() if self.frozen else clone.train(self.training)
 
@@ -155,3 +181,67 @@ def fold(conv, norm):
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight = (conv.weight * scale[:, None, None, None]).contiguous()
     return weight, norm.bias - norm.running_mean * scale
+
+
+def layout(block):
+    """Memory format in which a block of CNN14 costs the CPU least."""
+    wide = block in (2, 3, 4)
+    return torch.channels_last if wide else torch.contiguous_format
+
+
+def frame_matrix(weight, bands):
+    """A 3x3 convolution over few bands as a matrix, for :func:`frame_product`.
+
+    On one or two bands most of what a 3x3 kernel covers is padding; three
+    frames of all the bands, as one vector, meet no padding but in time.
+
+    Arguments
+    ---------
+    weight : torch.Tensor
+        Shape (outputs, inputs, 3, 3): over frames and bands, padding 1.
+    bands : int
+        Bands of the maps.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (3 * bands * inputs, bands * outputs).
+    """
+    outputs, inputs = weight.shape[:2]
+    matrix = weight.new_zeros(3, bands, inputs, bands, outputs)
+    for source in range(bands):
+        for target in range(max(source - 1, 0), min(source + 2, bands)):
+            tap = weight[:, :, :, source - target + 1]
+            matrix[:, source, :, target] = tap.permute(2, 1, 0)
+    return matrix.view(3 * bands * inputs, bands * outputs)
+
+
+def frame_product(x, matrix, bias):
+    """``conv2d(x, weight, padding=1)`` from the matrix of ``weight``.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+        Maps, shape (batch, inputs, frames, bands).
+    matrix : torch.Tensor
+        Of :func:`frame_matrix`.
+    bias : torch.Tensor
+        One value per band and output, shape (bands * outputs,).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (batch, outputs, frames, bands).
+
+    Example
+    -------
+    >>> x, weight = torch.rand(1, 4, 7, 2), torch.rand(5, 4, 3, 3)
+    >>> found = frame_product(x, frame_matrix(weight, 2), torch.zeros(10))
+    >>> torch.allclose(found, F.conv2d(x, weight, padding=1), atol=1e-5)
+    True
+    """
+    batch, _, frames, bands = x.shape
+    rows = F.pad(x.permute(0, 2, 3, 1).flatten(2), (0, 0, 1, 1))
+    three = torch.cat([rows[:, k : k + frames] for k in range(3)], 2)
+    found = torch.addmm(bias, three.flatten(0, 1), matrix)
+    return found.view(batch, frames, bands, -1).permute(0, 3, 1, 2)

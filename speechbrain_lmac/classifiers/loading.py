@@ -74,7 +74,9 @@ def load_classifier(source, parts, collect_in=None):
     Arguments
     ---------
     source : str
-        A folder, or a hub repository such as ``fpaissan/r``.
+        A folder, or a hub repository such as ``fpaissan/r``; for a classifier
+        of one part also a file of its weights, as ``torch.save`` wrote its
+        state dict.
     parts : dict of str to torch.nn.Module
         Modules to fill, by the name of their checkpoint.
     collect_in : str or None
@@ -83,7 +85,7 @@ def load_classifier(source, parts, collect_in=None):
     Returns
     -------
     pathlib.Path or None
-        The folder's label encoder, if it has one.
+        The label encoder in the folder, or beside the file, if there is one.
 
     Raises
     ------
@@ -91,13 +93,17 @@ def load_classifier(source, parts, collect_in=None):
         If a file is missing or cannot be fetched, or holds the weights of
         another architecture or number of classes.
     """
-    paths = {name: _collect(source, name, collect_in) for name in parts}
+    if Path(source).is_file() and len(parts) == 1:
+        paths = dict.fromkeys(parts, source)
+    else:
+        paths = {name: _collect(source, name, collect_in) for name in parts}
     for name, module in parts.items():
         load_weights(module, paths[name], "classifier_source")
     found = fingerprints(parts)
     _check_described(Path(source) / INFO_FILE, found)
     logger.info("Classifier from %s (fingerprints %s)", source, found)
-    labels = Path(source) / LABELS_FILE
+    folder = Path(source).parent if Path(source).is_file() else Path(source)
+    labels = folder / LABELS_FILE
     return labels if labels.is_file() else None
 
 

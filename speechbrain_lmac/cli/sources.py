@@ -54,7 +54,7 @@ def find_source(text, prefer="package"):
     """
     from speechbrain_lmac.checks import UserError
     from speechbrain_lmac.interpreters import INFO_FILE
-    from speechbrain_lmac.package_files import CONFIG_FILE
+    from speechbrain_lmac.packaging.files import CONFIG_FILE
 
     folder = Path(text).expanduser()
     if not folder.is_dir():
@@ -150,8 +150,8 @@ def load_parts(source):
 
 def _load_package(folder):
     """A package's parts, with what is known of the training data."""
-    from speechbrain_lmac.package_files import read_config
     from speechbrain_lmac.packaging import load_package
+    from speechbrain_lmac.packaging.files import read_config
 
     interpreter = load_package(folder)
     # What the training left open is not listed.

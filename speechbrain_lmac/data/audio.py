@@ -1,9 +1,13 @@
 """Reading, caching and writing audio: any file in, mono float32 tensors out."""
 
+import contextlib
 import hashlib
 import io
 import math
 import os
+import re
+import threading
+import time
 import uuid
 import zlib
 from pathlib import Path
@@ -11,14 +15,17 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import torch
-import torchaudio.functional as AF
+from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.decoding import (
     AudioError,
     AudioInfo,
+    audio_info,
+    check_file,
     decode,
-    open_audio,
+    expected_num_samples,
+    resample,
 )
 
 __all__ = [
@@ -33,92 +40,13 @@ __all__ = [
 ]
 
 # Part of every cache key: raise it when read_audio returns other values.
-CACHE_FORMAT = 1
-# The filters of the resampler for a pair of rates with a small common divisor
-# (44101 and 16000 Hz) would fill gigabytes.
-MAX_FILTER_VALUES = 10**8
-
-
-def audio_info(path):
-    """Read the header of an audio file.
-
-    Arguments
-    ---------
-    path : str | pathlib.Path
-        The file.
-
-    Returns
-    -------
-    AudioInfo
-        Sample rate, length and channels as the header tells them.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, empty or not audio.
-
-    Example
-    -------
-    >>> path = getfixture("tmpdir") / "a.wav"
-    >>> _ = write_wav(path, torch.zeros(8000), 16000)
-    >>> audio_info(path).duration
-    0.5
-    """
-    with open_audio(path) as file:
-        return AudioInfo(
-            path=Path(path),
-            sample_rate=file.samplerate,
-            num_frames=file.frames,
-            channels=file.channels,
-            duration=file.frames / file.samplerate,
-        )
-
-
-def expected_num_samples(info, sample_rate=16000):
-    """Number of samples that `read_audio` returns for a file.
-
-    Arguments
-    ---------
-    info : AudioInfo
-        The header of the file.
-    sample_rate : int
-        The rate in Hz that the file is resampled to.
-
-    Returns
-    -------
-    int
-        ceil(num_frames * sample_rate / info.sample_rate).
-
-    Example
-    -------
-    >>> info = AudioInfo(Path("a.wav"), 44100, 100, 1, 100 / 44100)
-    >>> expected_num_samples(info, 16000)
-    37
-    """
-    if info.sample_rate == sample_rate:
-        return info.num_frames
-    common = math.gcd(info.sample_rate, sample_rate)
-    new, old = sample_rate // common, info.sample_rate // common
-    # torchaudio rounds this quotient to float32 before the ceiling, which
-    # matters for clips of a minute and more.
-    return int(torch.ceil(torch.as_tensor(new * info.num_frames / old)))
-
-
-def _resample(waveform, rate, sample_rate):
-    """Resample; odd pairs of rates through the Fourier transform."""
-    size = rate * sample_rate / math.gcd(rate, sample_rate) ** 2
-    if size <= MAX_FILTER_VALUES:
-        return AF.resample(waveform, rate, sample_rate)
-    from scipy.signal import resample
-
-    # The transform is circular: silence keeps the two ends apart, and a
-    # whole number of output samples keeps the time axis straight.
-    total = math.ceil((len(waveform) + rate // 10) / rate) * rate
-    padded = np.pad(waveform.numpy(), (0, total - len(waveform)))
-    info = AudioInfo(None, rate, len(waveform), 1, None)
-    kept = expected_num_samples(info, sample_rate)
-    resampled = resample(padded, total // rate * sample_rate)
-    return torch.from_numpy(resampled[:kept].astype(np.float32))
+CACHE_FORMAT = 2
+# The cache removes nothing but what it has written itself.
+ENTRY = re.compile(r"[0-9a-f]{40}\.npy")
+LEFTOVER = re.compile(r"\.tmp-[0-9a-f]{32}")
+LEFTOVER_SECONDS = 3600  # no living process takes so long to write
+NPY_MAGIC = b"\x93NUMPY"
+logger = get_logger(__name__)
 
 
 def read_audio(path, sample_rate=16000, normalize=True):
@@ -158,8 +86,14 @@ def read_audio(path, sample_rate=16000, normalize=True):
     samples, rate = decode(path)
     waveform = torch.from_numpy(samples.mean(axis=1))
     if rate != sample_rate:
-        waveform = _resample(waveform, rate, sample_rate)
+        waveform = resample(waveform, rate, sample_rate)
     peak = waveform.abs().max()
+    if not peak.isfinite():  # the sum of channels, or the filter, overflowed
+        raise AudioError(
+            path,
+            f"holds values up to {np.abs(samples).max()}; "
+            "expected a range near -1 to 1. Export it again",
+        )
     if normalize and peak > 0:
         waveform = waveform / peak
     return waveform
@@ -195,9 +129,10 @@ def write_atomically(path, data):
 class AudioCache:
     """Reads audio files once: the decoded waveforms are kept on disk.
 
-    An entry depends on the path, size and time of modification of the file
-    and on the settings, so a changed file is decoded again. A damaged entry
-    is rebuilt.
+    An entry depends on the bytes of the file and on the settings: a data set
+    that was moved finds its entries again, a changed file does not. Several
+    processes may share a folder. A damaged entry is rebuilt; a folder that
+    cannot be written costs a warning and the time to decode.
 
     Arguments
     ---------
@@ -207,11 +142,15 @@ class AudioCache:
         See `read_audio`.
     normalize : bool
         See `read_audio`.
+    size_gb : float, optional
+        Bound of the folder's entries, in 10^9 bytes: those go that were not
+        used for longest. Each further process that fills the folder at the
+        same time may exceed it by 2 %. None keeps all.
 
     Raises
     ------
     UserError
-        If the folder cannot be made or written.
+        If the folder is a file, or `size_gb` is not above 0.
 
     Example
     -------
@@ -224,20 +163,37 @@ class AudioCache:
     1
     """
 
-    def __init__(self, folder=None, sample_rate=16000, normalize=True):
+    def __init__(
+        self, folder=None, sample_rate=16000, normalize=True, size_gb=None
+    ):
+        if size_gb is not None and not size_gb > 0:
+            raise UserError(
+                "`cache_size_gb`: expected a number above 0, or null for no "
+                f"bound; found {size_gb}."
+            )
         self.folder = None if folder is None else Path(folder)
         self.sample_rate = sample_rate
         self.normalize = normalize
+        self.max_bytes = math.inf if size_gb is None else size_gb * 1e9
+        self._digests = {}  # file -> its stamp, digest of its bytes
+        self._room = 0  # bytes to write before the folder is looked at again
+        self._writable = True
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as err:
+                raise UserError(
+                    f"The audio cache folder {self.folder} is a file, or lies "
+                    "in one. Give another folder, or null for none."
+                ) from err
             except OSError as err:
-                raise self._not_writable(err) from err
+                self._give_up(err)
 
-    def _not_writable(self, err):
-        return UserError(
-            f"The audio cache folder {self.folder} cannot be written ({err}). "
-            "Give another folder, or none to decode the files each time."
+    def _give_up(self, err):
+        self._writable = False
+        logger.warning(
+            f"The audio cache {self.folder} cannot be written ({err}): clips "
+            "that are not in it yet are decoded in every epoch."
         )
 
     def entry(self, path):
@@ -256,25 +212,30 @@ class AudioCache:
         Raises
         ------
         UserError
-            If the audio file does not exist.
+            If the audio file cannot be read.
         """
-        path = Path(path).absolute()
-        try:
-            stat = path.stat()
-        except OSError as err:
-            raise AudioError(
-                path, "the file does not exist; check the path"
-            ) from err
         key = (
-            str(path),
-            stat.st_size,
-            stat.st_mtime_ns,
+            self._digest(path),
+            Path(path).suffix.lower(),  # libsndfile knows some formats by it
             self.sample_rate,
             self.normalize,
             CACHE_FORMAT,
         )
-        digest = hashlib.sha1(repr(key).encode()).hexdigest()
-        return self.folder / f"{digest}.npy"
+        return (
+            self.folder / f"{hashlib.sha1(repr(key).encode()).hexdigest()}.npy"
+        )
+
+    def _digest(self, path):
+        """Digest of a file's bytes, read again only if its stamp changed."""
+        name, stamp = os.path.abspath(path), _stamp(path)
+        known = self._digests.get(name)
+        if known is None or known[0] != stamp:
+            try:
+                known = (stamp, hashlib.sha1(Path(path).read_bytes()).digest())
+            except OSError as err:
+                raise AudioError(path, f"cannot be read ({err})") from err
+            self._digests[name] = known
+        return known[1]
 
     def __call__(self, path):
         """Read one file, from the cache if it is there.
@@ -295,11 +256,66 @@ class AudioCache:
         waveform = _load_entry(entry)
         if waveform is None:
             waveform = read_audio(path, self.sample_rate, self.normalize)
-            try:
-                write_atomically(entry, _entry_bytes(waveform))
-            except OSError as err:
-                raise self._not_writable(err) from err
+            unchanged = self._digests[os.path.abspath(path)][0] == _stamp(path)
+            if self._writable and unchanged:
+                self._keep(entry, _entry_bytes(waveform))
         return waveform
+
+    def _keep(self, entry, data):
+        try:
+            if self._make_room(len(data)):
+                write_atomically(entry, data)
+        except OSError as err:
+            self._give_up(err)
+
+    def _make_room(self, size):
+        """Whether an entry of this size may be written."""
+        if size > self.max_bytes:
+            return False
+        with _tidying:  # the clips are checked by several threads
+            if size > self._room:
+                free = self.max_bytes - _tidy(self.folder, self.max_bytes, size)
+                # What others write meanwhile is seen at the next look.
+                self._room = min(free, max(size, self.max_bytes / 64))
+            fits = size <= self._room
+            self._room -= size if fits else 0
+        return fits
+
+
+_tidying = threading.Lock()
+
+
+def _stamp(path):
+    """What changes when a file does, without reading it."""
+    stat = check_file(path)
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _tidy(folder, max_bytes, size):
+    """Remove what killed writers left, and old entries until `size` fits.
+
+    Returns the bytes of the entries that stay.
+    """
+    entries, now = [], time.time()
+    for file in list(os.scandir(folder)):
+        # Another process may remove the file first.
+        with contextlib.suppress(FileNotFoundError):
+            used, length = file.stat().st_mtime, file.stat().st_size
+            if ENTRY.fullmatch(file.name):
+                entries.append((used, length, file.path))
+            elif LEFTOVER.fullmatch(file.name):
+                if now - used > LEFTOVER_SECONDS:
+                    os.unlink(file.path)
+    total = sum(entry[1] for entry in entries)
+    if total + size <= max_bytes:
+        return total
+    for _, length, path in sorted(entries):
+        if total + size <= max_bytes * 15 / 16:
+            break
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        total -= length
+    return total
 
 
 def _entry_bytes(waveform):
@@ -313,13 +329,19 @@ def _entry_bytes(waveform):
 def _load_entry(entry):
     """Load a cache entry; None if it is absent or damaged."""
     try:
-        data = entry.read_bytes()
+        with open(entry, "rb") as file:
+            data, used = file.read(), os.fstat(file.fileno()).st_mtime
     except OSError:
+        return None
+    # A file of zeros (after a power cut) may pass the checksum.
+    if not data.startswith(NPY_MAGIC):
         return None
     if zlib.crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
         return None
-    array = np.load(io.BytesIO(data), allow_pickle=False)
-    return torch.from_numpy(array)
+    if time.time() - used > 60:
+        with contextlib.suppress(OSError):  # read-only: nothing is removed
+            os.utime(entry)
+    return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
 
 
 def write_wav(path, waveform, sample_rate):

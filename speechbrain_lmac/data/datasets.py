@@ -10,6 +10,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.encoder import CategoricalEncoder
 
 from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.data.manifests import Manifests
 from speechbrain_lmac.data.pipelines import (
     SameLengthBatchSampler,
     make_dataset,
@@ -29,6 +30,8 @@ class Datasets(NamedTuple):
         Index of each class.
     train_loader, valid_loader, test_loader : dict
         Arguments for SpeechBrain's data loaders.
+    manifests : Manifests
+        What they were made of.
     """
 
     train: DynamicItemDataset
@@ -38,6 +41,7 @@ class Datasets(NamedTuple):
     train_loader: dict
     valid_loader: dict
     test_loader: dict
+    manifests: Manifests
 
 
 def read_label_encoder(path):
@@ -152,6 +156,7 @@ def make_datasets(
             {"batch_sampler": same_length_batches(split, batch_size)}
             for split in (valid, test)
         ),
+        manifests,
     )
 
 

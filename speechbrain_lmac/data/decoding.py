@@ -1,11 +1,15 @@
-"""Decoding audio files, and refusing those that are not whole."""
+"""Decoding and resampling audio files; those that are not whole are refused."""
 
+import math
 import re
 from pathlib import Path
+from stat import S_ISREG
 from typing import NamedTuple
 
 import numpy as np
 import soundfile as sf
+import torch
+import torchaudio.functional as AF
 
 from speechbrain_lmac.checks import UserError
 
@@ -15,6 +19,12 @@ MISSING_FRAMES_ALLOWED = 1152
 # field, because they cannot know the size; such files are complete.
 STREAM_SIZES = range(0x7FF00000, 0x80000000), range(0xFFF00000, 1 << 32)
 UNKNOWN_LENGTH = 1 << 40
+# Hz. A rate beyond is a damaged header: a clip would fill the memory, or not
+# one sample would be left of it.
+SAMPLE_RATES = range(1000, 4_000_001)
+# The filters of the resampler for a pair of rates with a small common divisor
+# (44132 and 16000 Hz) take seconds and gigabytes.
+MAX_FILTER_VALUES = 2 * 10**6
 # What libsndfile notes in its log of a file whose end is missing.
 SHORT_CHUNK = re.compile(
     r"^\s*(?:data|Data Size|SSND|riff)\s*: (\d+) \(should be (\d+)\)", re.M
@@ -74,21 +84,75 @@ def open_audio(path):
     AudioError
         If the file is missing, empty or not audio.
     """
-    path = Path(path)
-    if not path.exists():
-        raise AudioError(path, "the file does not exist; check the path")
-    if not path.is_file():
-        raise AudioError(path, "expected an audio file, found a folder")
-    if path.stat().st_size == 0:
-        raise AudioError(path, "the file is empty (0 bytes); get it again")
+    check_file(path)
     try:
-        return sf.SoundFile(str(path))
+        file = sf.SoundFile(str(path))
     except (RuntimeError, TypeError, OSError) as err:
         raise AudioError(
             path,
             "expected an audio file that libsndfile reads (wav, flac, ogg, "
             f"mp3, ...), found something else ({err}); get it again",
         ) from err
+    problem = _implausible(file)
+    if problem:
+        file.close()
+        raise AudioError(path, problem)
+    return file
+
+
+def check_file(path):
+    """Refuse what is no file, or an empty one.
+
+    Arguments
+    ---------
+    path : str | pathlib.Path
+        The file.
+
+    Returns
+    -------
+    os.stat_result
+        Of the file.
+
+    Raises
+    ------
+    AudioError
+        If it is missing, out of reach, a folder or empty.
+
+    Example
+    -------
+    >>> check_file("absent.wav")
+    Traceback (most recent call last):
+    ...
+    speechbrain_lmac.data.decoding.AudioError: absent.wav: the file does not \
+exist; check the path
+    """
+    try:
+        stat = Path(path).stat()
+    except FileNotFoundError as err:
+        raise AudioError(
+            path, "the file does not exist; check the path"
+        ) from err
+    except (OSError, ValueError) as err:  # no permission; a name with a NUL
+        raise AudioError(
+            path, f"the file cannot be reached ({err}); check the path"
+        ) from err
+    if not S_ISREG(stat.st_mode):
+        raise AudioError(path, "expected an audio file, found a folder")
+    if stat.st_size == 0:
+        raise AudioError(path, "the file is empty (0 bytes); get it again")
+    return stat
+
+
+def _implausible(file):
+    """Say what in the header cannot be; "" if nothing."""
+    if file.format == "RAW":  # libsndfile goes by the file's name (.au, .vox)
+        return "no header tells what it holds; convert it to wav"
+    if file.samplerate not in SAMPLE_RATES:
+        return (
+            f"its header tells a sample rate of {file.samplerate} Hz; expected "
+            f"{SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} Hz. Get it again"
+        )
+    return ""
 
 
 def _check_complete(path, file, num_frames):
@@ -163,3 +227,106 @@ def decode(path):
             "Export it again",
         )
     return samples, rate
+
+
+def audio_info(path):
+    """Read the header of an audio file.
+
+    Arguments
+    ---------
+    path : str | pathlib.Path
+        The file.
+
+    Returns
+    -------
+    AudioInfo
+        Sample rate, length and channels as the header tells them.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, empty or not audio.
+
+    Example
+    -------
+    >>> path = str(getfixture("tmpdir") / "a.wav")
+    >>> sf.write(path, np.zeros(8000), 16000)
+    >>> audio_info(path).duration
+    0.5
+    """
+    with open_audio(path) as file:
+        return AudioInfo(
+            path=Path(path),
+            sample_rate=file.samplerate,
+            num_frames=file.frames,
+            channels=file.channels,
+            duration=file.frames / file.samplerate,
+        )
+
+
+def expected_num_samples(info, sample_rate=16000):
+    """Number of samples that `read_audio` returns for a file.
+
+    Arguments
+    ---------
+    info : AudioInfo
+        The header of the file.
+    sample_rate : int
+        The rate in Hz that the file is resampled to.
+
+    Returns
+    -------
+    int
+        ceil(num_frames * sample_rate / info.sample_rate).
+
+    Example
+    -------
+    >>> info = AudioInfo(Path("a.wav"), 44100, 100, 1, 100 / 44100)
+    >>> expected_num_samples(info, 16000)
+    37
+    """
+    if info.sample_rate == sample_rate:
+        return info.num_frames
+    common = math.gcd(info.sample_rate, sample_rate)
+    new, old = sample_rate // common, info.sample_rate // common
+    # torchaudio rounds this quotient to float32 before the ceiling, which
+    # matters for clips of a minute and more.
+    return int(torch.ceil(torch.as_tensor(new * info.num_frames / old)))
+
+
+def resample(waveform, rate, sample_rate):
+    """Resample a waveform; odd pairs of rates through the Fourier transform.
+
+    Arguments
+    ---------
+    waveform : torch.Tensor
+        Shape (samples,), float32.
+    rate : int
+        Its rate in Hz.
+    sample_rate : int
+        The wanted rate in Hz.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (samples,), float32; its length is that which
+        `expected_num_samples` tells.
+
+    Example
+    -------
+    >>> resample(torch.zeros(441), 44100, 16000).shape
+    torch.Size([160])
+    """
+    size = rate * sample_rate / math.gcd(rate, sample_rate) ** 2
+    if size <= MAX_FILTER_VALUES:
+        return AF.resample(waveform, rate, sample_rate)
+    from scipy.signal import resample as resample_fourier
+
+    # The transform is circular: silence keeps the two ends apart, and a
+    # whole number of output samples keeps the time axis straight.
+    total = math.ceil((len(waveform) + rate // 10) / rate) * rate
+    padded = np.pad(waveform.numpy(), (0, total - len(waveform)))
+    info = AudioInfo(None, rate, len(waveform), 1, None)
+    kept = expected_num_samples(info, sample_rate)
+    resampled = resample_fourier(padded, total // rate * sample_rate)
+    return torch.from_numpy(resampled[:kept].astype(np.float32))

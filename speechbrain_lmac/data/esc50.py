@@ -4,20 +4,19 @@ K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM
 Multimedia 2015. The layout is meta/esc50.csv and audio/<filename>.
 """
 
-import hashlib
 from pathlib import Path
 
 from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.download import ESC50_URL, download_esc50
-from speechbrain_lmac.data.manifests import make_manifests
-from speechbrain_lmac.data.tables import (
-    check_folds,
-    parse_folds,
-    read_metadata,
-    select_classes,
+from speechbrain_lmac.data.splits import (
+    check_layout,
+    named_folds,
+    prepare_rows,
+    settings_of,
 )
+from speechbrain_lmac.data.tables import parse_folds, read_metadata
 
+METADATA = "meta/esc50.csv"
 COLUMNS = ("filename", "fold", "target", "category")
 
 
@@ -47,7 +46,7 @@ def prepare_esc50(
         Where the manifests go. It is not inside the data folder.
     train_fold_nums, valid_fold_nums, test_fold_nums : int, sequence or None
         The folds of each split; None leaves the split out, for instance to
-        evaluate on test folds alone.
+        evaluate on test folds alone, and "all" takes every fold.
     classes : str or sequence of str, optional
         The names of the chosen classes, "esc10" for the ten classes of
         ESC-10, or None for all.
@@ -73,9 +72,8 @@ def prepare_esc50(
         classes is wrong, or clips cannot be used.
     """
     data_folder = Path(data_folder)
-    audio = AudioCache() if audio is None else audio
     _find_data(data_folder, download, dataset)
-    metadata = data_folder / "meta" / "esc50.csv"
+    metadata = data_folder / METADATA
     rows = read_metadata(metadata, COLUMNS)
     rows = rows.assign(
         fold=parse_folds(rows.fold, metadata),
@@ -83,25 +81,15 @@ def prepare_esc50(
         wav="audio/" + rows.filename,
         class_string=rows.category,
     )
-    table, class_names = select_classes(rows, _class_list(rows, classes))
-    wanted = {
-        "train_fold_nums": train_fold_nums,
-        "valid_fold_nums": valid_fold_nums,
-        "test_fold_nums": test_fold_nums,
-    }
-    folds = check_folds(
-        table.fold, **{k: v for k, v in wanted.items() if v is not None}
-    )
-    digest = hashlib.sha256(metadata.read_bytes()).hexdigest()
-    return make_manifests(
-        table[["clip_id", "wav", "class_string", "fold"]],
+    return prepare_rows(
+        rows,
         data_folder,
         save_folder,
-        folds,
-        class_names,
+        named_folds(train_fold_nums, valid_fold_nums, test_fold_nums),
+        _class_list(rows, classes),
         audio,
         skip_broken_audio,
-        settings={"dataset": dataset, "metadata_sha256": digest},
+        settings_of(metadata, dataset),
     )
 
 
@@ -130,10 +118,4 @@ def _find_data(data_folder, download, dataset):
                 "meta/ with `--data_folder`."
             )
         download_esc50(data_folder)
-    for part in ("meta/esc50.csv", "audio"):
-        if not (data_folder / part).exists():
-            raise UserError(
-                f"{data_folder}: expected the layout of {dataset}, but "
-                f"{part} is missing. Give the folder that holds audio/ and "
-                "meta/ with `--data_folder`."
-            )
+    check_layout(data_folder, (METADATA, "audio"), dataset)

@@ -10,6 +10,9 @@ those of ESC-50 (K. J. Piczak, "ESC: Dataset for Environmental Sound
 Classification", ACM MM 2015).
 
     python -m speechbrain_lmac.data.synthetic FOLDER --seed 1234
+
+The same sounds in UrbanSound8K's layout are in files of many formats; see
+`speechbrain_lmac.data.synthetic_urban`.
 """
 
 import argparse
@@ -26,6 +29,11 @@ import numpy as np
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.sounds import CATEGORIES, make_clip
+from speechbrain_lmac.data.synthetic_urban import (
+    URBAN_SETTINGS,
+    missing_urban,
+    write_urban,
+)
 
 # Changes whenever the sounds do: an older set is then not reused.
 FORMAT_VERSION = 1
@@ -38,6 +46,7 @@ COLUMNS = (
     "src_file",
     "take",
 )
+ESC50_SETTINGS = "meta/synthetic.json"
 MAX_CLIPS = 1000  # per class and fold: src_file has three digits for them
 WAV_HEADER_BYTES = 44
 
@@ -66,6 +75,21 @@ def _write_clip(path, waveform, sample_rate):
 
 def _write_dataset(folder, settings):
     """Write all the files of the set into a new folder."""
+    if _is_urban(settings):
+        write_urban(folder, settings)
+    else:
+        _write_esc50(folder, settings)
+    text = json.dumps(settings, indent=2) + "\n"
+    name = URBAN_SETTINGS if _is_urban(settings) else ESC50_SETTINGS
+    (folder / name).write_text(text)
+
+
+def _is_urban(settings):
+    # The settings of the ESC-50 layout name none: older sets stay in use.
+    return settings.get("layout") == "urbansound8k"
+
+
+def _write_esc50(folder, settings):
     (folder / "audio").mkdir(parents=True)
     (folder / "meta").mkdir()
     rows = _rows(settings)
@@ -83,18 +107,18 @@ def _write_dataset(folder, settings):
         )
     with open(folder / "meta/esc50.csv", "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-    text = json.dumps(settings, indent=2) + "\n"
-    (folder / "meta/synthetic.json").write_text(text)
 
 
 def _read_settings(folder):
     """Read the settings of an existing set; None if it is not ours."""
-    try:
-        found = json.loads((folder / "meta/synthetic.json").read_text())
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(found, dict) and "clips_per_class_and_fold" in found
-    return found if ours else None
+    for name in (ESC50_SETTINGS, URBAN_SETTINGS):
+        try:
+            found = json.loads((folder / name).read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and "clips_per_class_and_fold" in found:
+            return found
+    return None
 
 
 def _problem(folder, settings):
@@ -104,15 +128,20 @@ def _problem(folder, settings):
         return "it is not a synthetic data set"
     if found != settings:
         return f"it was made with other settings: {found}"
+    missing = missing_urban if _is_urban(settings) else _missing_esc50
+    bad = missing(folder, settings)
+    if bad:
+        return f"{len(bad)} of its files are missing or cut, e.g. {bad[0]}"
+    return None
+
+
+def _missing_esc50(folder, settings):
+    """The files of a set that are missing or cut."""
     samples = int(round(settings["duration"] * settings["sample_rate"]))
     size = WAV_HEADER_BYTES + 2 * samples
     paths = [folder / "audio" / row[0] for row in _rows(settings)]
     bad = [p for p in paths if not p.is_file() or p.stat().st_size != size]
-    if not (folder / "meta/esc50.csv").is_file():
-        bad.append(folder / "meta/esc50.csv")
-    if bad:
-        return f"{len(bad)} of its files are missing or cut, e.g. {bad[0]}"
-    return None
+    return bad + [p for p in [folder / "meta/esc50.csv"] if not p.is_file()]
 
 
 def _check_settings(settings):
@@ -120,11 +149,11 @@ def _check_settings(settings):
         "seed": (0, 2**63),
         "clips_per_class_and_fold": (1, MAX_CLIPS),
         "n_folds": (1, 99),
-        "duration": (2.5, 600),
+        "duration": (0.1 if _is_urban(settings) else 2.5, 600),
         "sample_rate": (8000, 192000),
     }
     for key, (low, high) in limits.items():
-        if not low <= settings[key] <= high:
+        if key in settings and not low <= settings[key] <= high:
             raise UserError(
                 f"Expected `{key}` in [{low}, {high}] for the synthetic "
                 f"data set but got {settings[key]}."
@@ -193,6 +222,55 @@ def make_synthetic_dataset(
         "duration": float(duration),
         "sample_rate": int(sample_rate),
     }
+    return _make(folder, settings, overwrite)
+
+
+def make_synthetic_urbansound8k(
+    folder,
+    seed=1234,
+    clips_per_class_and_fold=8,
+    n_folds=10,
+    duration=4.0,
+    overwrite=False,
+):
+    """Make the built-in sounds in the layout of UrbanSound8K, or reuse them.
+
+    Writes ``audio/fold<k>/<name>.wav`` (8 to 192 kHz, one and two channels,
+    8 to 32 bits, float, ADPCM), ``metadata/UrbanSound8K.csv`` with all its
+    columns and ``metadata/synthetic.json`` (the settings).
+
+    Arguments
+    ---------
+    folder : str or Path
+        Where the data set goes: missing, empty, or such a set.
+    seed, clips_per_class_and_fold, n_folds, overwrite : object
+        As for :func:`make_synthetic_dataset`.
+    duration : float
+        Length of the longest clips in seconds; the shortest last 0.05 s.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    UserError
+        If a setting is out of range, or `folder` holds something else.
+    """
+    settings = {
+        "format": FORMAT_VERSION,
+        "layout": "urbansound8k",
+        "seed": int(seed),
+        "clips_per_class_and_fold": int(clips_per_class_and_fold),
+        "n_folds": int(n_folds),
+        "duration": float(duration),
+    }
+    return _make(folder, settings, overwrite)
+
+
+def _make(folder, settings, overwrite):
+    """Make a set beside its place and rename it, or reuse it."""
     _check_settings(settings)
     folder = Path(folder).expanduser()
     target = folder.resolve()  # a link to a folder stays a link
@@ -229,6 +307,12 @@ def _is_complete(target, settings, overwrite):
     )
 
 
+MAKERS = {
+    "esc50": make_synthetic_dataset,
+    "urbansound8k": make_synthetic_urbansound8k,
+}
+
+
 def main(arguments=None):
     """Command line: make the data set and print its folder.
 
@@ -244,18 +328,26 @@ def main(arguments=None):
     """
     parser = argparse.ArgumentParser(
         prog="python -m speechbrain_lmac.data.synthetic",
-        description="Make the built-in data set (ESC-50 layout).",
+        description="Make the built-in data set.",
     )
     parser.add_argument("folder", help="where the data set goes")
-    parser.add_argument("--seed", type=int, default=1234)
-    parser.add_argument("--clips_per_class_and_fold", type=int, default=8)
-    parser.add_argument("--n_folds", type=int, default=5)
-    parser.add_argument("--duration", type=float, default=5.0, help="s")
-    parser.add_argument("--sample_rate", type=int, default=16000, help="Hz")
+    parser.add_argument("--layout", choices=MAKERS, default="esc50")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--clips_per_class_and_fold", type=int)
+    parser.add_argument("--n_folds", type=int)
+    parser.add_argument("--duration", type=float, help="s")
+    parser.add_argument("--sample_rate", type=int, help="Hz; esc50 alone")
     parser.add_argument("--overwrite", action="store_true")
     options = vars(parser.parse_args(arguments))
+    make = MAKERS[options.pop("layout")]
+    given = {k: v for k, v in options.items() if v is not None}
     try:
-        print(make_synthetic_dataset(**options))
+        if make is make_synthetic_urbansound8k and "sample_rate" in given:
+            raise UserError(
+                "--sample_rate: the files of layout urbansound8k have many "
+                "rates; leave the option out."
+            )
+        print(make(**given))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

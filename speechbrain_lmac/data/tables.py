@@ -13,6 +13,7 @@ fold          number of the fold, int
 """
 
 import numbers
+import warnings
 
 import pandas as pd
 
@@ -48,8 +49,14 @@ def read_metadata(path, columns):
     ['1']
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as err:  # pandas' own errors are ValueErrors
+        with warnings.catch_warnings():
+            # Rows of more fields than the header would lose the last ones.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, index_col=False
+            ).fillna("")  # rows of fewer fields
+    # Pandas' own errors are ValueErrors.
+    except (ValueError, OSError, pd.errors.ParserWarning) as err:
         raise UserError(
             f"{path}: expected a comma-separated table, but it cannot be "
             f"read ({err}). Get the file again."
@@ -99,7 +106,7 @@ def parse_folds(values, path):
     [1, 5]
     """
     folds = pd.to_numeric(values, errors="coerce")
-    wrong = values[folds.isna() | (folds % 1 != 0)]
+    wrong = values[folds.isna() | (folds % 1 != 0) | (folds.abs() > 2**31)]
     if len(wrong):
         raise UserError(
             f"{path}: expected integers in the column fold, found "

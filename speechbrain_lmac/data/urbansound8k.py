@@ -2,21 +2,21 @@
 
 J. Salamon, C. Jacoby and J. P. Bello, "A dataset and taxonomy for urban sound
 research", ACM Multimedia 2014. The layout is metadata/UrbanSound8K.csv and
-audio/fold<k>/<slice_file_name>; clips are up to 4 s long.
+audio/fold<k>/<slice_file_name>; clips are 0.05 to 4 s long, at rates from 8 to
+192 kHz, and a class is a recording's: parts of one recording share a fold.
 """
 
-import hashlib
+from functools import partial
 from pathlib import Path
 
 from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.manifests import make_manifests
-from speechbrain_lmac.data.tables import (
-    check_folds,
-    parse_folds,
-    read_metadata,
-    select_classes,
+from speechbrain_lmac.data.splits import (
+    check_layout,
+    named_folds,
+    prepare_rows,
+    settings_of,
 )
+from speechbrain_lmac.data.tables import parse_folds, read_metadata
 
 METADATA = "metadata/UrbanSound8K.csv"
 COLUMNS = ("slice_file_name", "fold", "class")
@@ -45,7 +45,7 @@ def prepare_urbansound8k(
     save_folder : str | pathlib.Path
         Where the manifests go. It is not inside the data folder.
     train_fold_nums, valid_fold_nums, test_fold_nums : int, sequence or None
-        The folds of each split; None leaves the split out.
+        The folds of each split; None leaves the split out, "all" takes all.
     classes : sequence of str, optional
         The names of the chosen classes; None for all.
     audio : AudioCache, optional
@@ -62,42 +62,41 @@ def prepare_urbansound8k(
     Raises
     ------
     UserError
-        If the data set is missing or incomplete, a choice of folds or
-        classes is wrong, or clips cannot be used.
+        If the data set or the folder of a chosen fold is missing, a choice of
+        folds or classes is wrong, or clips cannot be used.
     """
     data_folder = Path(data_folder)
-    for part in (METADATA, "audio"):
-        if not (data_folder / part).exists():
-            raise UserError(
-                f"{data_folder}: expected the layout of {dataset}, but "
-                f"{part} is missing. Give the folder that holds audio/ and "
-                "metadata/ with `--data_folder`."
-            )
+    check_layout(data_folder, (METADATA, "audio"), dataset)
     metadata = data_folder / METADATA
     rows = read_metadata(metadata, COLUMNS)
+    folders = "audio/fold" + parse_folds(rows.fold, metadata).astype(str)
     rows = rows.assign(
         fold=parse_folds(rows.fold, metadata),
         clip_id=[Path(name).stem for name in rows.slice_file_name],
-        wav="audio/fold" + rows.fold + "/" + rows.slice_file_name,
+        wav=folders + "/" + rows.slice_file_name,
         class_string=rows["class"],
     )
-    table, class_names = select_classes(rows, classes)
-    wanted = {
-        "train_fold_nums": train_fold_nums,
-        "valid_fold_nums": valid_fold_nums,
-        "test_fold_nums": test_fold_nums,
-    }
-    folds = check_folds(
-        table.fold, **{k: v for k, v in wanted.items() if v is not None}
-    )
-    digest = hashlib.sha256(metadata.read_bytes()).hexdigest()
-    return make_manifests(
-        table[["clip_id", "wav", "class_string", "fold"]],
+    return prepare_rows(
+        rows,
         data_folder,
         save_folder,
-        folds,
-        class_names,
-        AudioCache() if audio is None else audio,
+        named_folds(train_fold_nums, valid_fold_nums, test_fold_nums),
+        classes,
+        audio,
         skip_broken_audio,
-        settings={"dataset": dataset, "metadata_sha256": digest},
+        settings_of(metadata, dataset),
+        partial(_check_fold_folders, data_folder),
     )
+
+
+def _check_fold_folders(data_folder, table):
+    """A fold that was not unpacked is no matter of broken clips."""
+    for fold, rows in table.groupby("fold"):
+        folder = data_folder / f"audio/fold{fold}"
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: the folder of fold {fold} is missing; the metadata "
+                f"name {len(rows)} clips in it. Unpack the data set again, or "
+                "choose other folds with --train_fold_nums, --valid_fold_nums "
+                "and --test_fold_nums."
+            )

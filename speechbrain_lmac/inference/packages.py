@@ -15,7 +15,7 @@ from speechbrain.utils.fetching import (
 )
 
 from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.package_files import CONFIG_FILE, read_config
+from speechbrain_lmac.packaging.files import CONFIG_FILE, read_config
 
 COPYING = (LocalStrategy.COPY, LocalStrategy.COPY_SKIP_CACHE)
 ADVICE = "Give a package's folder, or a repository of the hub as owner/name."

@@ -1,4 +1,4 @@
-"""Repeated seeds: mean and standard deviation of each figure over them.
+"""Repeated seeds or folds: mean and deviation of each figure over them.
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -16,13 +16,15 @@ from speechbrain_lmac.report import METRICS
 ROW_KEYS = ("dataset", "condition", "mask_domain", "protocol", "method")
 
 
-def seed_rows(found):
+def seed_rows(found, unit="seed"):
     """One row per method, condition and protocol, over all seeds.
 
     Arguments
     ---------
     found : dict of int to list of dict
         The rows of each seed.
+    unit : str
+        What the numbers are: seed, or fold.
 
     Returns
     -------
@@ -47,7 +49,7 @@ def seed_rows(found):
     summed = []
     for key, group in groups.items():
         row = dict(zip(ROW_KEYS, key, strict=True))
-        row["n_seeds"] = len(group)
+        row[f"n_{unit}s"] = len(group)
         for name in ("accuracy", *(metric.name for metric in METRICS)):
             values = [r[name] for r in group if r.get(name) is not None]
             if len(values) == len(group):
@@ -59,7 +61,7 @@ def seed_rows(found):
     return summed
 
 
-def write_seeds(found, folder):
+def write_seeds(found, folder, unit="seed"):
     """Write ``seeds.csv`` (full precision) and ``seeds.md`` (mean ± sd).
 
     Arguments
@@ -68,30 +70,41 @@ def write_seeds(found, folder):
         The rows of each seed.
     folder : str or pathlib.Path
         Made if it is missing.
+    unit : str
+        What the numbers are: seed, or fold, for ``folds.csv``, ``folds.md``.
 
     Returns
     -------
     list of dict
         Of :func:`seed_rows`.
     """
-    rows, folder = seed_rows(found), Path(folder)
+    rows, folder = seed_rows(found, unit), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = pandas.DataFrame(rows).to_csv(index=False)
-    write_atomically(folder / "seeds.csv", text.encode())
+    write_atomically(folder / f"{unit}s.csv", text.encode())
     lines = [
-        "# Mean and standard deviation over seeds",
+        f"# Mean and standard deviation over {unit}s",
         "",
-        f"Seeds: {', '.join(str(seed) for seed in found)}.",
+        f"{unit.title()}s: {', '.join(str(seed) for seed in found)}.",
     ]
     titles = {}
     for row in rows:
         title = ", ".join(str(row[k]) for k in ROW_KEYS[:-1] if row[k])
         titles.setdefault(title, []).append(row)
     for title, group in titles.items():
-        lines += ["", f"## {title}", "", *_table(group)]
+        lines += ["", f"## {title}", "", *_accuracy(group[0]), *_table(group)]
     text = "\n".join(lines) + "\n"
-    write_atomically(folder / "seeds.md", text.encode())
+    write_atomically(folder / f"{unit}s.md", text.encode())
     return rows
+
+
+def _accuracy(row):
+    """How often the classifier is right, which no method changes."""
+    mean, spread = row.get("accuracy"), row.get("accuracy_sd")
+    if mean is None:
+        return []
+    text = f"{mean:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+    return [f"Classifier accuracy {text}.", ""]
 
 
 def _table(group):

@@ -17,7 +17,6 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_lmac import package_files
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
@@ -30,13 +29,14 @@ from speechbrain_lmac.interpreters_zs import (
     write_zs_info,
 )
 from speechbrain_lmac.masking import explain
-from speechbrain_lmac.package_files import CONFIG_FILE, file_facts
 from speechbrain_lmac.packaging import (
     UnsafePackageError,
     load_package,
     write_package,
 )
-from speechbrain_lmac.safe_weights import save_weights
+from speechbrain_lmac.packaging import files as package_files
+from speechbrain_lmac.packaging.files import CONFIG_FILE, file_facts
+from speechbrain_lmac.safe_loading.weights import save_weights
 
 PROMPTS = ["dog", "rain", "siren"]
 COMMON = """\
@@ -362,7 +362,7 @@ def test_whole_or_not_at_all(runs, tmp_path, monkeypatch):
 
     out = write_package(runs["lmac"], tmp_path / "out")
     before = (out / CONFIG_FILE).read_text()
-    monkeypatch.setattr("speechbrain_lmac.packaging.write_config", fail)
+    monkeypatch.setattr("speechbrain_lmac.packaging.writing.write_config", fail)
     for name in ("out", "new"):
         with pytest.raises(OSError, match="No space"):
             write_package(runs["l2i"], tmp_path / name, overwrite=True)
@@ -405,7 +405,7 @@ def test_a_classifier_of_ones_own_needs_trust(tmp_path, monkeypatch, caplog):
 def test_cnn14_and_its_parts_by_reference():
     import ruamel.yaml
 
-    from speechbrain_lmac.package_yaml import inference_yaml
+    from speechbrain_lmac.packaging.run_yaml import inference_yaml
 
     text = """\
 n_mels: 80
@@ -945,12 +945,12 @@ def test_laion_models_are_refused_with_advice(runs, monkeypatch, tmp_path):
     class LaionClap(torch.nn.Module):
         """Stands for the other library's."""
 
-    from speechbrain_lmac import packaging
+    from speechbrain_lmac.packaging import writing
 
     interpreter = load_zs_interpreter(runs["small"], PROMPTS)
     interpreter.hparams["encoder"] = LaionClap()
     monkeypatch.setattr(
-        packaging, "load_zs_interpreter", lambda *a, **k: interpreter
+        writing, "load_zs_interpreter", lambda *a, **k: interpreter
     )
     with pytest.raises(UserError, match="LaionClap.*lmac_zs_clap.yaml"):
         write_package(runs["small"], tmp_path / "out")

@@ -12,13 +12,13 @@ import pytest
 import torch
 from hyperpyyaml import load_hyperpyyaml
 
-from speechbrain_lmac import safe_names
 from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.memory_budget import MemoryBudget
 from speechbrain_lmac.safe_loading import (
     UnsafePackageError,
     load_hparams_safely,
 )
+from speechbrain_lmac.safe_loading import names as safe_names
+from speechbrain_lmac.safe_loading.budget import MemoryBudget
 
 CLAP = "speechbrain_lmac.classifiers.clap"
 
@@ -144,8 +144,8 @@ ATTACKS = [
     'a: !apply:os%2Esystem ["{run}"]',
     'a: !apply:posix.system ["{run}"]',
     'a: !new:subprocess.Popen ["{run}", -1, null]',
-    'a: !apply:speechbrain_lmac.packaging.os.system ["{run}"]',
-    'a: !new:speechbrain_lmac.packaging.os.system ["{run}"]',
+    'a: !apply:speechbrain_lmac.packaging.writing.os.system ["{run}"]',
+    'a: !new:speechbrain_lmac.packaging.writing.os.system ["{run}"]',
     'a: !apply:torch.nn.modules.module.torch.os.system ["{run}"]',
     'a: !new:speechbrain.nnet.containers.torch.os.system ["{run}"]',
     "a: !apply:builtins.exec [\"import os; os.system('{run}')\"]",
@@ -197,14 +197,14 @@ def test_refusals_name_tag_name_and_line(load):
         ("speechbrain.utils.checkpoints.Checkpointer", "none of"),
         ("speechbrain.utils.parameter_transfer.Pretrainer", "none of"),
         ("torch.nn.modules.module.torch.load", "no class"),
-        ("speechbrain_lmac.packaging.os.system", "no class"),
+        ("speechbrain_lmac.packaging.writing.os.system", "no class"),
         ("speechbrain_lmac.packaging.tempfile.TemporaryFile", "no class"),
         ("torch.nn.functional.relu", "no class"),
         ("torch.nn.Linear.__init__", "public"),
         ("torch.nn.Linear.forward", "no class"),
         ("torch.nn.modules._functions.SyncBatchNorm", "public"),
-        ("speechbrain_lmac.packaging.Path", "defined elsewhere"),
-        ("speechbrain_lmac.safe_names.ModuleType", "defined elsewhere"),
+        ("speechbrain_lmac.packaging.writing.Path", "defined elsewhere"),
+        ("speechbrain_lmac.safe_loading.names.ModuleType", "defined elsewhere"),
         ("speechbrain_lmac.data.audio.AudioCache", "neither"),
         ("speechbrain_lmac.checks.UserError", "neither"),
         ("speechbrain.nnet.schedulers.NewBobScheduler", "neither"),

@@ -14,7 +14,7 @@ import torch
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.loading import _differences
-from speechbrain_lmac.memory_budget import readable
+from speechbrain_lmac.safe_loading.budget import readable
 
 _DTYPES = {
     "F64": torch.float64,

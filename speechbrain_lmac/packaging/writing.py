@@ -21,8 +21,8 @@ from speechbrain_lmac.classifiers.clap.small import SmallClap
 from speechbrain_lmac.classifiers.loading import fingerprints
 from speechbrain_lmac.interpreters import load_interpreter, read_info
 from speechbrain_lmac.interpreters_zs import load_zs_interpreter
-from speechbrain_lmac.model_card import write_card
-from speechbrain_lmac.package_files import (
+from speechbrain_lmac.packaging.card import write_card
+from speechbrain_lmac.packaging.files import (
     CARD_FILE,
     CLAP_FOLDER,
     CLAP_INFO_FILE,
@@ -32,13 +32,13 @@ from speechbrain_lmac.package_files import (
     read_config,
     write_config,
 )
-from speechbrain_lmac.package_loading import (
+from speechbrain_lmac.packaging.loading import (
     PLACEHOLDERS,
     explained_parts,
     load_package,
     read_labels,
 )
-from speechbrain_lmac.package_yaml import (
+from speechbrain_lmac.packaging.run_yaml import (
     hf_clap,
     inference_yaml,
     plain,
@@ -46,9 +46,7 @@ from speechbrain_lmac.package_yaml import (
     small_clap,
 )
 from speechbrain_lmac.safe_loading import UnsafePackageError
-from speechbrain_lmac.safe_weights import save_weights
-
-__all__ = ["UnsafePackageError", "load_package", "write_package"]
+from speechbrain_lmac.safe_loading.weights import save_weights
 
 logger = get_logger(__name__)
 
@@ -173,7 +171,7 @@ def _save_hf_clap(folder, encoder):
             "train with the same model of the library transformers "
             "(hparams/lmac_zs_clap.yaml, such as laion/clap-htsat-unfused)."
         )
-    from speechbrain_lmac.package_clap import save_clap
+    from speechbrain_lmac.packaging.clap import save_clap
 
     save_clap(encoder, folder / CLAP_FOLDER)
 

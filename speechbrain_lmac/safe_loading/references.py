@@ -10,7 +10,7 @@ import re
 
 from ruamel.yaml.nodes import ScalarNode
 
-from speechbrain_lmac.safe_yaml import STANDARD, TUPLE
+from speechbrain_lmac.safe_loading.yaml_text import STANDARD, TUPLE
 
 REFERENCE = re.compile(r"<(\w+)((?:\[\w+\])*)>", re.ASCII)
 OPERATORS = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from speechbrain_lmac import __version__
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.masking import MASK_DOMAINS
-from speechbrain_lmac.safe_yaml import UnsafePackageError
+from speechbrain_lmac.safe_loading.yaml_text import UnsafePackageError
 
 CONFIG_FILE = "config.json"
 HPARAMS_FILE = "hyperparams.yaml"

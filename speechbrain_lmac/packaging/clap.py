@@ -13,12 +13,12 @@ from pathlib import Path
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.hf import HfClap, _load
-from speechbrain_lmac.package_files import (
+from speechbrain_lmac.packaging.files import (
     CLAP_FOLDER,
     MAX_TEXT_BYTES,
     read_json,
 )
-from speechbrain_lmac.safe_yaml import UnsafePackageError
+from speechbrain_lmac.safe_loading.yaml_text import UnsafePackageError
 
 _TOWER = set(
     """

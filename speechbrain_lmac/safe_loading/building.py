@@ -1,9 +1,9 @@
 """Hyperparameter files that run no code: an allow-list builds their objects.
 
 HyperPyYAML calls any Python that a file names. Here a file is read to nodes
-(:mod:`speechbrain_lmac.safe_yaml`), every tag and name is judged
-(:mod:`speechbrain_lmac.safe_names`), and only then are the objects built, by
-this module alone: what was judged is what is built. The syntax is
+(:mod:`speechbrain_lmac.safe_loading.yaml_text`), every tag and name is judged
+(:mod:`speechbrain_lmac.safe_loading.names`), and only then are the objects
+built, by this module alone: what was judged is what is built. The syntax is
 HyperPyYAML's, but for what packages do not need: ``!include``,
 ``!PLACEHOLDER``, ``!applyref``, ``!module``, ``!!python``, powers and
 attributes in references.
@@ -20,20 +20,20 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.hparams import read_overrides
-from speechbrain_lmac.memory_budget import MemoryBudget
-from speechbrain_lmac.safe_names import (
+from speechbrain_lmac.safe_loading.budget import MemoryBudget
+from speechbrain_lmac.safe_loading.names import (
     ForbiddenName,
     resolve_class,
     resolve_function,
 )
-from speechbrain_lmac.safe_references import (
+from speechbrain_lmac.safe_loading.references import (
     REFERENCE,
     arithmetic,
     is_tuple,
     is_whole,
     references,
 )
-from speechbrain_lmac.safe_yaml import (
+from speechbrain_lmac.safe_loading.yaml_text import (
     MAX_TEXT,
     PLAIN_TAGS,
     STANDARD,
@@ -100,7 +100,7 @@ def load_hparams_safely(path, overrides=None, max_bytes=MAX_MODEL_BYTES):
     >>> load_hparams_safely(file.name)
     Traceback (most recent call last):
     ...
-    speechbrain_lmac.safe_yaml.UnsafePackageError: ...
+    speechbrain_lmac.safe_loading.yaml_text.UnsafePackageError: ...
     """
     loader = _Loader(read_nodes(path), path, read_overrides(overrides))
     loader.judge()

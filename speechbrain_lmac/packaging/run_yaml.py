@@ -14,7 +14,7 @@ from hyperpyyaml import resolve_references
 from speechbrain_lmac import __version__
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.hparams import _tag
-from speechbrain_lmac.package_files import CLAP_FOLDER
+from speechbrain_lmac.packaging.files import CLAP_FOLDER
 
 #: Plain values that are kept, with their units.
 FACTS = {

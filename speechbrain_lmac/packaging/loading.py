@@ -19,8 +19,7 @@ from speechbrain_lmac.classifiers.loading import fingerprints
 from speechbrain_lmac.data.prompts import HELD_OUT_TEMPLATES
 from speechbrain_lmac.hparams import load_hparams, read_overrides
 from speechbrain_lmac.interpreters import Interpreter
-from speechbrain_lmac.memory_budget import MemoryBudget
-from speechbrain_lmac.package_files import (
+from speechbrain_lmac.packaging.files import (
     CLAP_FOLDER,
     CONFIG_FILE,
     HPARAMS_FILE,
@@ -29,7 +28,8 @@ from speechbrain_lmac.package_files import (
     read_config,
 )
 from speechbrain_lmac.safe_loading import load_hparams_safely
-from speechbrain_lmac.safe_weights import load_weights_safely
+from speechbrain_lmac.safe_loading.budget import MemoryBudget
+from speechbrain_lmac.safe_loading.weights import load_weights_safely
 from speechbrain_lmac.text_decoder import PromptedDecoder
 
 #: What a zero-shot interpreter classifies between until it is told.
@@ -99,7 +99,7 @@ def _build(folder, config, trust_source, overrides, max_bytes):
         return load_hparams(path, {**source, **read_overrides(overrides)})
     if not has_clap:
         return load_hparams_safely(path, overrides, max_bytes)
-    from speechbrain_lmac.package_clap import load_clap
+    from speechbrain_lmac.packaging.clap import load_clap
 
     with MemoryBudget(max_bytes, f"{clap}: the model"):
         encoder = load_clap(clap)

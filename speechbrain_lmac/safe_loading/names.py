@@ -106,8 +106,8 @@ def resolve_class(name):
     >>> resolve_class("torch.nn.modules.module.torch.load")
     Traceback (most recent call last):
     ...
-    speechbrain_lmac.safe_names.ForbiddenName: it is no class of a module \
-under an allowed prefix
+    speechbrain_lmac.safe_loading.names.ForbiddenName: it is no class of a \
+module under an allowed prefix
     """
     _check_name(name)
     module, _, last = name.rpartition(".")
