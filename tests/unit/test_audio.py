@@ -1,5 +1,6 @@
 """Tests of reading, caching and writing audio."""
 
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -186,7 +187,9 @@ def test_cache_follows_the_file_and_the_settings(tmp_path, noise):
     assert len(list((tmp_path / "cache").iterdir())) == 4
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "tiny"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "empty", "tiny", "zeros", "four zeros"]
+)
 def test_damaged_cache_entry_is_rebuilt(tmp_path, noise, damage):
     path = tmp_path / "a.wav"
     sf.write(path, noise, 16000)
@@ -197,6 +200,7 @@ def test_damaged_cache_entry_is_rebuilt(tmp_path, noise, damage):
     whole = bytes(data)
     data[5000] ^= 1
     damaged = {"cut": whole[:-9], "flipped": data, "empty": b"", "tiny": b"x"}
+    damaged |= {"zeros": bytes(len(whole)), "four zeros": bytes(4)}
     entry.write_bytes(damaged[damage])
     assert torch.equal(cache(path), expected)
     assert entry.read_bytes() == whole
@@ -208,17 +212,200 @@ def test_cache_without_folder_writes_nothing(tmp_path, noise):
     assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
-def test_cache_errors(tmp_path, noise):
+def test_cache_errors(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cache folder .*file"):
-        AudioCache(tmp_path / "file")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="cache folder .*file"):
+            AudioCache(folder)
     cache = AudioCache(tmp_path / "cache")
     with pytest.raises(AudioError, match="absent.wav: the file does not"):
         cache(tmp_path / "absent.wav")
+    for size in (0, -1, float("nan")):
+        with pytest.raises(UserError, match=f"cache_size_gb.*{size}"):
+            AudioCache(tmp_path / "cache", size_gb=size)
+
+
+@pytest.mark.parametrize("broken", ["mkdir", "gone", "full"])
+def test_a_cache_that_cannot_be_written_costs_a_warning(
+    tmp_path, noise, monkeypatch, caplog, broken
+):
+    def refuse(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    for name in "ab":
+        sf.write(tmp_path / f"{name}.wav", noise, 44100)
+    if broken == "mkdir":
+        monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    cache = AudioCache(tmp_path / "cache")
+    if broken == "gone":
+        shutil.rmtree(tmp_path / "cache")
+    elif broken == "full":
+        monkeypatch.setattr("os.replace", refuse)
+    for name in "abab":
+        expected = read_audio(tmp_path / f"{name}.wav")
+        assert torch.equal(cache(tmp_path / f"{name}.wav"), expected)
+    assert caplog.text.count("cannot be written") == 1
+    if broken == "full":
+        assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_read_only_cache_is_read(tmp_path, noise, monkeypatch, caplog):
     sf.write(tmp_path / "a.wav", noise, 44100)
-    shutil.rmtree(tmp_path / "cache")
-    with pytest.raises(UserError, match="cannot be written"):
-        cache(tmp_path / "a.wav")
+    expected = AudioCache(tmp_path / "cache")(tmp_path / "a.wav")
+    cache = AudioCache(tmp_path / "cache")
+    os.utime(cache.entry(tmp_path / "a.wav"), (1, 1))
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr("os.utime", refuse)
+    monkeypatch.setattr("speechbrain_lmac.data.audio.read_audio", refuse)
+    assert torch.equal(cache(tmp_path / "a.wav"), expected)
+    assert not caplog.text
+
+
+def test_cache_is_keyed_by_content(tmp_path, noise):
+    (tmp_path / "moved").mkdir()
+    sf.write(tmp_path / "a.wav", noise, 44100)
+    shutil.copy(tmp_path / "a.wav", tmp_path / "moved" / "b.wav")
+    cache = AudioCache(tmp_path / "cache")
+    expected = cache(tmp_path / "a.wav")
+    assert cache.entry(tmp_path / "moved" / "b.wav").exists()
+    # Other bytes of the same size and times of the old ones.
+    stat = (tmp_path / "a.wav").stat()
+    sf.write(tmp_path / "a.wav", noise[::-1], 44100)
+    os.utime(tmp_path / "a.wav", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (tmp_path / "a.wav").stat().st_size == stat.st_size
+    assert not torch.equal(cache(tmp_path / "a.wav"), expected)
+
+
+def test_a_file_is_hashed_once(tmp_path, noise, monkeypatch):
+    sf.write(tmp_path / "a.wav", noise, 44100)
+    cache = AudioCache(tmp_path / "cache")
+    cache(tmp_path / "a.wav")
+    monkeypatch.setattr(
+        "pathlib.Path.read_bytes", lambda *_: pytest.fail("read again")
+    )
+    cache(tmp_path / "a.wav")
+
+
+def test_cache_stays_within_its_size(tmp_path):
+    generator = np.random.default_rng(0)
+    entry = 4 * 16000 + 132  # samples, header, checksum
+    cache = AudioCache(tmp_path / "cache", size_gb=10.5 * entry / 1e9)
+    foreign = tmp_path / "cache" / "mine.npy"
+    foreign.write_bytes(bytes(10 * entry))
+    paths = []
+    for number in range(30):
+        paths.append(tmp_path / f"{number}.wav")
+        sf.write(paths[-1], generator.uniform(-0.5, 0.5, 16000), 16000)
+        cache(paths[-1])
+        # In the order of their making; the first one is used all the time.
+        os.utime(cache.entry(paths[-1]), (number, number))
+        os.utime(cache.entry(paths[0]), (1000, 1000))
+        sizes = [p.stat().st_size for p in (tmp_path / "cache").glob("?" * 44)]
+        assert sum(sizes) <= cache.max_bytes
+        assert set(sizes) == {entry}
+    kept = [n for n, path in enumerate(paths) if cache.entry(path).exists()]
+    assert kept == [0, *range(30 - len(kept) + 1, 30)] and len(kept) >= 9
+    assert foreign.exists()
+
+
+def test_using_an_entry_keeps_it(tmp_path, noise):
+    sf.write(tmp_path / "a.wav", noise, 16000)
+    cache = AudioCache(tmp_path / "cache")
+    cache(tmp_path / "a.wav")
+    entry = cache.entry(tmp_path / "a.wav")
+    os.utime(entry, (1, 1))
+    cache(tmp_path / "a.wav")
+    assert entry.stat().st_mtime > 1e9
+
+
+def test_a_clip_larger_than_the_cache_leaves_the_others(tmp_path, noise):
+    sf.write(tmp_path / "a.wav", noise[:1000], 16000)
+    sf.write(tmp_path / "b.wav", noise, 16000)
+    cache = AudioCache(tmp_path / "cache", size_gb=1e-5)
+    for name in "abab":
+        assert torch.equal(
+            cache(tmp_path / f"{name}.wav"),
+            read_audio(tmp_path / f"{name}.wav"),
+        )
+    assert list((tmp_path / "cache").iterdir()) == [
+        cache.entry(tmp_path / "a.wav")
+    ]
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path, noise):
+    sf.write(tmp_path / "a.wav", noise, 16000)
+    old, new = (tmp_path / "cache" / f".tmp-{c * 32}" for c in "0a")
+    cache = AudioCache(tmp_path / "cache")
+    old.write_bytes(b"x")
+    new.write_bytes(b"x")  # another process is about to rename it
+    os.utime(old, (1, 1))
+    cache(tmp_path / "a.wav")
+    assert not old.exists() and new.exists()
+
+
+def fill(folder, paths, order):
+    """What each of several processes does with one cache."""
+    cache = AudioCache(folder, size_gb=2e-4)
+    for number in np.random.default_rng(order).permutation(len(paths)):
+        waveform = cache(paths[number])
+        assert torch.equal(waveform, read_audio(paths[number]))
+
+
+def test_several_processes_fill_one_cache(tmp_path):
+    paths = []
+    for number in range(12):  # three more than there is room for
+        samples = np.random.default_rng(number).uniform(-0.5, 0.5, 5400)
+        paths.append(tmp_path / f"{number}.wav")
+        sf.write(paths[-1], samples, 16000)
+    fork = multiprocessing.get_context("fork")
+    workers = [
+        fork.Process(target=fill, args=(tmp_path / "cache", paths, order))
+        for order in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    entries = list((tmp_path / "cache").iterdir())
+    assert entries and all(entry.suffix == ".npy" for entry in entries)
+    # Three more writers, 2 % each, and the entries that they were writing.
+    size = sum(entry.stat().st_size for entry in entries)
+    assert size <= 2e5 * 1.06 + 3 * entries[0].stat().st_size
+
+
+def test_rates_that_cannot_be(tmp_path, noise):
+    for rate in (1, 999, 4_000_001, 2**31 - 1):
+        sf.write(tmp_path / "a.wav", noise[:100], 8000)
+        data = bytearray((tmp_path / "a.wav").read_bytes())
+        data[24:28] = rate.to_bytes(4, "little")
+        (tmp_path / "a.wav").write_bytes(data)
+        with pytest.raises(AudioError, match=f"sample rate of {rate} Hz"):
+            read_audio(tmp_path / "a.wav")
+
+
+def test_headerless_files_are_refused(tmp_path):
+    """libsndfile takes any bytes for mu-law if the file is named .au."""
+    (tmp_path / "a.au").write_bytes(b"not audio at all" * 100)
+    with pytest.raises(AudioError, match="no header"):
+        read_audio(tmp_path / "a.au")
+
+
+def test_sums_that_overflow_are_refused(tmp_path):
+    loud = np.full((100, 2), 3e38, "float32")
+    sf.write(tmp_path / "a.wav", loud, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="values up to [23]"):
+        read_audio(tmp_path / "a.wav")
+
+
+def test_names_that_no_file_can_have(tmp_path):
+    for name in ("x" * 5000, "a\0b"):
+        for read in (read_audio, AudioCache(tmp_path / "cache")):
+            with pytest.raises(AudioError, match="cannot be reached"):
+                read(tmp_path / name)
 
 
 def test_write_wav_round_trip(tmp_path):

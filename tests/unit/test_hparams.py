@@ -11,6 +11,7 @@ data_folder: !PLACEHOLDER  # e.g., /data/ESC-50
 noise_folder: null
 l_in_w: 4
 lr: 1e-3
+offset: 0.5
 finetuning: False
 folds: [1, 2, 3]
 methods: [lmac, random]
@@ -61,7 +62,7 @@ def test_overrides_as_a_dict(file):
         ("l_in_w: 1e-2", 0.01),
         ("l_in_w: null", None),
         ("lr: 3", 3),
-        ("lr: -2.5e-4", -2.5e-4),
+        ("offset: -2.5e-4", -2.5e-4),
         ("finetuning: true", True),
         ("folds: [4]", [4]),
         ("folds: (4, 5)", (4, 5)),
@@ -196,11 +197,64 @@ def test_a_file_that_cannot_be_read(tmp_path, name):
         load_hparams(tmp_path / name)
 
 
-def test_errors_of_what_the_file_builds_pass_unchanged(file):
-    file.write_text("a: !apply:math.sqrt [-1]\n")
-    with pytest.raises(ValueError) as caught:
-        load_hparams(file)
-    assert not isinstance(caught.value, UserError)
+def test_errors_of_what_the_file_builds_name_the_options(file):
+    file.write_text("b: 1\na: !apply:math.sqrt [!ref <b>]\n")
+    with pytest.raises(
+        UserError, match="train.yaml.*--b=-1.*math dom"
+    ) as caught:
+        load_hparams(file, {"b": -1})
+    assert type(caught.value.__cause__) is ValueError  # for whoever debugs
+
+
+RANGED = """
+batch_size: 16
+lr: 0.1
+wave_prob: 0.5
+probs: [0.5, 0.5]
+contamination_snr: [0, 12]
+other: 1.0
+sample_rate: 16000
+n_fft: 1024
+win_length: 23.2
+hop_length: 11.6
+n_mels: 80
+"""
+
+
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("batch_size: 0", "whole numbers from 1 to"),
+        ("batch_size: 2.5", "whole numbers"),
+        ("batch_size: .nan", "whole numbers"),
+        ("lr: -1e-3", "from 0.0"),
+        ("wave_prob: 1.1", "from 0.0 to 1.0"),
+        ("probs: [.inf]", "finite"),
+        ("other: .nan", "finite"),
+        ("contamination_snr: [.nan, 1]", "from -1000.0"),
+        ("n_fft: 256", "ascending order"),
+        ("hop_length: 30", "ascending order"),
+        ("hop_length: 0.01", "`hop_length` is 0 samples"),
+        ("n_mels: 600", "at most the 513 bins"),
+        ("other: 2026-13-45", "--key=value"),
+    ],
+)
+def test_numbers_out_of_range(tmp_path, line, reason):
+    path = tmp_path / "ranged.yaml"
+    path.write_text(RANGED)
+    with pytest.raises(UserError) as caught:
+        load_hparams(path, line)
+    assert reason in str(caught.value)
+    assert f"{line.partition(':')[0]}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line", ["batch_size: 1", "lr: 0", "wave_prob: 1", "other: -7"]
+)
+def test_numbers_in_range(tmp_path, line):
+    path = tmp_path / "ranged.yaml"
+    path.write_text(RANGED)
+    load_hparams(path, line)
 
 
 def test_an_output_folder_that_cannot_be_made_by_what_is_built(file):

@@ -1,0 +1,195 @@
+"""Folders of classifiers and interpreters: damaged, missing and mixed files."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from fuzz_damage import damage, equal, require
+from hyperpyyaml import resolve_references
+
+from speechbrain_lmac.classifiers.loading import (
+    load_classifier,
+    save_classifier,
+)
+from speechbrain_lmac.data.pipelines import make_label_encoder
+from speechbrain_lmac.hparams import load_hparams
+from speechbrain_lmac.interpreters import load_interpreter, write_info
+from speechbrain_lmac.masking import explain
+
+HPARAMS = Path(__file__).resolve().parents[2] / "recipes/ESC50/hparams"
+LABELS = ("dog", "rain", "wind")
+# Another of them would be a valid description of another run.
+TEXTS = ("hyperparams.yaml",)
+
+
+def setup(folder):
+    """The folder of a run whose networks have random weights."""
+    run = folder / "run"
+    run.mkdir()
+    settings = {"data_folder": "/data", "out_n_neurons": 3}
+    settings |= {"output_folder": str(run), "n_fft": 512, "batch_size": 2}
+    with open(HPARAMS / "lmac_small.yaml", encoding="utf-8") as file:
+        text = resolve_references(file, settings).read()
+    (run / "hyperparams.yaml").write_text(text, encoding="utf-8")
+    hparams = load_hparams(run / "hyperparams.yaml")
+    encoder = make_label_encoder(LABELS)
+    parts = hparams["classifier"].parts()
+    save_classifier(run / "classifier", parts, encoder, seed=1)
+    write_info(run, hparams)
+    checkpointer = hparams["checkpointer"]
+    older = copy.deepcopy(hparams["decoder"].state_dict())
+    checkpointer.save_checkpoint(meta={"quality": 0.25}, name="a")
+    for parameter in hparams["decoder"].parameters():
+        parameter.data.add_(0.01)
+    checkpointer.save_checkpoint(meta={"quality": 0.5}, name="b")
+    expected = states(load_interpreter(run))
+    older = {f"decoder.{key}": value for key, value in older.items()}
+    return run, expected, {**expected, **older}
+
+
+def states(interpreter):
+    """Copies of all weights."""
+    return {
+        f"{name}.{key}": value.clone()
+        for name in ("classifier", "decoder")
+        for key, value in getattr(interpreter, name).state_dict().items()
+    }
+
+
+def spoil(rng, folder, files):
+    """Damage, remove, empty or exchange one of the files."""
+    path = folder / str(rng.choice(files))
+    way = str(rng.choice(["damaged", "damaged", "missing", "folder", "other"]))
+    if way == "damaged":
+        way, data = damage(rng, path.read_bytes(), 400)
+        path.write_bytes(data)
+    elif way == "other":
+        other = folder / str(rng.choice(files))
+        path.write_bytes(other.read_bytes())
+    else:
+        path.unlink()
+        if way == "folder":
+            path.mkdir()
+    return f"{path.relative_to(folder)} {way}"
+
+
+def _files(folder):
+    return sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+
+
+def classifier(rng, folder, fixtures):
+    """The folder of a classifier."""
+    run, expected, older = fixtures
+    shutil.copytree(run / "classifier", folder / "classifier")
+    files = _files(folder / "classifier")
+    way = spoil(rng, folder / "classifier", files)
+    from speechbrain_lmac.classifiers.slim import SlimCnn
+
+    model = SlimCnn(n_classes=3)
+    labels = load_classifier(str(folder / "classifier"), model.parts())
+    for key, value in model.state_dict().items():
+        require(equal(value, expected[f"classifier.{key}"]), f"{key} differs")
+    if labels is not None:
+        make_label_encoder(LABELS, labels)
+    return way
+
+
+def other_weights(rng, folder, fixtures):
+    """Files that torch reads and that are no weights of the model."""
+    from speechbrain_lmac.classifiers.slim import SlimCnn
+
+    model = SlimCnn(n_classes=3)
+    state = dict(model.state_dict())
+    key = str(rng.choice(list(state)))
+    objects = [
+        [],
+        {},
+        5,
+        None,
+        "x",
+        {key: 1},
+        torch.ones(3),
+        {1: torch.ones(1)},
+        {**state, key: state[key].double()[..., None]},
+        {**state, key: state[key] * float("nan")},
+        {**state, key: "text"},
+        {**state, key: state[key].to(torch.complex64)},
+        {**state, key: state[key].to_sparse() if state[key].ndim else 0},
+        {k: v for k, v in state.items() if k != key},
+        {**state, "more": torch.ones(1)},
+        model,
+        {**state, key: None},
+        {**state, 7: torch.ones(1)},
+    ]
+    chosen = int(rng.integers(len(objects)))
+    old = bool(rng.integers(2))
+    torch.save(
+        objects[chosen],
+        folder / "classifier.ckpt",
+        _use_new_zipfile_serialization=not old,
+    )
+    load_classifier(str(folder), model.parts())
+    for name, value in model.state_dict().items():
+        require(bool(value.isfinite().all()), f"{name} is not finite")
+    return f"object {chosen}"
+
+
+def interpreter(rng, folder, fixtures):
+    """The folder of an interpreter."""
+    run, expected, older = fixtures
+    shutil.copytree(run, folder / "run")
+    way = spoil(rng, folder / "run", _files(run))
+    found = load_interpreter(folder / "run")
+    # Another checkpoint stands in for one that is not whole.
+    allowed = [expected] + [older] * ("CKPT+b" in way)
+    loaded = states(found)
+    require(
+        way.split()[0] in TEXTS
+        or any(
+            all(equal(loaded[key], value) for key, value in weights.items())
+            for weights in allowed
+        ),
+        "other weights",
+    )
+    noise = torch.rand(1, 8000)
+    mask = explain(noise, found.frontend, found.classifier, found.decoder).mask
+    require(bool(mask.isfinite().all()), "the mask is not finite")
+    require(0 <= mask.min() and mask.max() <= 1, "no mask")
+    return way
+
+
+def info(rng, folder, fixtures):
+    """Entries of the two JSON files, of other kinds or missing."""
+    run, expected, older = fixtures
+    shutil.copytree(run, folder / "run")
+    name = str(rng.choice(["interpreter.json", "classifier/classifier.json"]))
+    path = folder / "run" / name
+    content = json.loads(path.read_text())
+    values = [None, 5, "x", [], {}, [1], {"classifier": 3}, float("nan")]
+    value = values[rng.integers(len(values))]
+    if rng.random() < 0.2:
+        content = value
+    else:
+        key = str(rng.choice(list(content)))
+        content[key] = value
+        if rng.random() < 0.3:
+            del content[key]
+    path.write_text(json.dumps(content))
+    found = load_interpreter(folder / "run")
+    for key, weights in states(found).items():
+        require(equal(weights, expected[key]), f"{key} differs")
+    return name
+
+
+CASES = {
+    "checkpoints: classifier": (classifier, 14),
+    "checkpoints: other objects": (other_weights, 6),
+    "checkpoints: interpreter": (interpreter, 14),
+    "checkpoints: JSON entries": (info, 5),
+}
