@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile as sf
 
 from speechbrain_lmac.experiment import parse
 from speechbrain_lmac.hparams import _check_known, read_overrides, read_tree
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/README.md"))]
+README = ROOT / "README.md"
+READMES = [README, *sorted(ROOT.glob("recipes/*/README.md"))]
 COMMAND = re.compile(r"^\s*python (\w+\.py) (hparams/\S+\.yaml)(.*)$", re.M)
 
 
@@ -47,12 +49,42 @@ def tag(node):
     return getattr(getattr(node, "tag", None), "value", "")
 
 
-def test_python_blocks_run():
+def test_python_blocks_run(
+    trained_run, synthetic_folder, tmp_path, monkeypatch
+):
+    from speechbrain_lmac.data.audio import read_audio
+    from speechbrain_lmac.packaging import write_package
+
+    package = tmp_path / "results" / "lmac_small" / "1234" / "package"
+    package.parent.mkdir(parents=True)
+    write_package(trained_run.interpreter, package)
+    clip = min((synthetic_folder / "audio").glob("*.wav"))
+    sf.write(tmp_path / "dog_in_rain.flac", read_audio(clip).numpy(), 16000)
+    monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+    assert (tmp_path / "out" / "explanation.wav").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^    (lmac .*)$", README.read_text("utf-8"), re.M)
+)
+def test_shell_commands_parse(line, capsys):
+    """Each command's subcommand and options exist, by its own help."""
+    from speechbrain_lmac.cli import main
+
+    words = shlex.split(line.split("#")[0])[1:]
+    options = [word for word in words if word.startswith("--")]
+    depth = 2 if words[0] == "listening-test" else 1
+    with pytest.raises(SystemExit) as ended:
+        raise SystemExit(main([*words[:depth], "--help"]))
+    assert not ended.value.code
+    told = capsys.readouterr().out
+    for option in options:
+        assert option in told, option
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda p: p.parent.name)
