@@ -1,4 +1,4 @@
-# make install | test | test-clap | lint | demo | clean
+# make install | test | test-clap | soak | lint | demo | docs | clean
 # Needs python3 (3.10 to 3.13) with venv; PYTHON=python3.12 picks another.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Two test processes of one thread each beat one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install lint test test-clap demo clean
+.PHONY: install lint test test-clap soak demo docs clean
 
 install: $(STAMP)
 
@@ -40,6 +40,12 @@ $(CLAP_STAMP): setup.py
 
 test-clap: $(CLAP_STAMP)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2 $(CLAP_VENV)/bin/python -m pytest tests/clap
+
+# The long form of what the tests do in short: an hour on two cores.
+soak: $(STAMP)
+	LMAC_SOAK=1 $(PYTEST) tests/properties
+	$(BIN)/python tests/fuzz/run.py --cases 2000
+	$(BIN)/python tests/kills/run.py --kills 30
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
