@@ -68,6 +68,18 @@ def synthetic_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def urban_folder(tmp_path_factory):
+    """Built-in sounds as UrbanSound8K: 10 folds, 0.05 to 1 s, many formats."""
+    from speechbrain_lmac.data.synthetic import make_synthetic_urbansound8k
+
+    folder = tmp_path_factory.mktemp("data") / "urban"
+    make_synthetic_urbansound8k(
+        folder, seed=SEED, clips_per_class_and_fold=1, duration=1.0
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def recipe(tmp_path_factory):
     """Starts a script of a recipe as a user does, in a folder."""
     temporary = tmp_path_factory.mktemp("tmp")
@@ -126,7 +138,12 @@ def trained_run(recipe, synthetic_folder, tmp_path_factory):
     log = ""
     for script, hparams, *more in (
         ("train_classifier.py", "classifier_small.yaml", "--crop_s=1"),
-        ("train_lmac.py", "lmac_small.yaml", "--save_interpretations=2"),
+        (
+            "train_lmac.py",
+            "lmac_small.yaml",
+            "--save_interpretations=2",
+            "--save_package=False",
+        ),
     ):
         done = recipe(script, hparams, *short, *more, cwd=cwd)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -198,3 +215,20 @@ def captions_folder(synthetic_folder, tmp_path_factory):
         lines.append(f"{path.name},the sound of thing {k},{split}")
     (folder / "captions.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def image_models(tmp_path_factory):
+    """Folders like those of published image models and of classifiers.
+
+    Tiny, with random weights: ``focalnet`` and ``vit``, each with the files of
+    ``transformers`` and with the two checkpoints of a classifier of 10 classes
+    that has other weights.
+    """
+    from hf_toys import save_image_model
+
+    folder = tmp_path_factory.mktemp("image_models")
+    return {
+        name: save_image_model(folder / name, name)
+        for name in ("focalnet", "vit")
+    }

@@ -6,6 +6,7 @@ its ``test_debug_checks`` say what must be there afterwards.
 """
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -42,7 +43,7 @@ ROWS = read_rows()
 
 
 def name(row):
-    return Path(row["Hparam_file"]).stem
+    return f"{row['Dataset']}-{Path(row['Hparam_file']).stem}"
 
 
 # --- the table ---
@@ -93,6 +94,7 @@ def fill(request):
     """Puts folders of trained things into flags: those that are named."""
     places = {
         "data_folder": lambda get: get("synthetic_folder"),
+        "urban_folder": lambda get: get("urban_folder"),
         "captions_folder": lambda get: get("captions_folder"),
         "classifier": lambda get: get("trained_run").classifier,
         "interpreter": lambda get: get("trained_run").interpreter,
@@ -100,6 +102,8 @@ def fill(request):
         "clap_small": lambda get: get("zero_shot_run").clap,
         "clap_tiny": lambda get: get("clap_folder"),
         "interpreter_zs": lambda get: get("zero_shot_run").interpreter,
+        "focalnet": lambda get: get("image_models")["focalnet"],
+        "vit": lambda get: get("image_models")["vit"],
     }
 
     def put(flags, output):
@@ -166,6 +170,57 @@ def test_nothing_but_results_is_left_in_the_working_folder(trained_run):
     assert [path.name for path in trained_run.cwd.iterdir()] == ["results"]
 
 
+# --- sounds of one's own ---
+
+SHORT = (
+    "--number_of_epochs=1",
+    "--valid_interval=1",
+    "--signal_length_s=1",
+)
+
+
+@pytest.fixture
+def own_folder(synthetic_folder, tmp_path):
+    """A folder per class: three classes, five clips each."""
+    for k, name in enumerate(("bell", "cow", "tap")):
+        folder = tmp_path / "own" / name
+        folder.mkdir(parents=True)
+        for clip in sorted(synthetic_folder.glob(f"audio/*-A-{k}.wav"))[::2]:
+            shutil.copy(clip, folder)
+    return tmp_path / "own"
+
+
+def test_a_classifier_and_lmac_of_own_sounds(recipe, own_folder, tmp_path):
+    data = (f"--data_folder={own_folder}", *SHORT)
+    for script, hparams, *more in (
+        ("train_classifier.py", "classifier_small.yaml", "--crop_s=1"),
+        ("train_lmac.py", "lmac_small.yaml", "--save_interpretations=1"),
+    ):
+        layout = "--layout=folders"
+        done = recipe(script, hparams, *data, layout, *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+    lmac = tmp_path / "results/lmac_small/1234"
+    labels = (lmac / "classifier/label_encoder.txt").read_text()
+    assert "'bell' => 0" in labels and "'tap' => 2" in labels
+    assert len(list(lmac.glob("interpretations/examples/clean/*"))) == 1
+    assert (lmac / "package/hyperparams.yaml").is_file()
+    # The same clips are held out again, and no others.
+    done = recipe(
+        "evaluate.py",
+        "evaluate.yaml",
+        f"--interpreter={lmac}",
+        f"--data_folder={own_folder}",
+        "--conditions=[clean]",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    tested, known = (
+        json.loads((lmac / part / "test.json").read_text())
+        for part in ("evaluation/manifests", "save")
+    )
+    assert tested.keys() == known.keys() and len(known) == 3
+
+
 # --- mistakes ---
 
 
@@ -220,6 +275,54 @@ def test_overlapping_folds(refused, synthetic_folder):
     )
     assert "train_fold_nums" in message and "valid_fold_nums" in message
     assert "2" in message
+
+
+def test_own_sounds_of_other_classes(refused, own_folder, trained_run):
+    message = refused(
+        "train_lmac.py",
+        "lmac_small.yaml",
+        f"--data_folder={own_folder}",
+        "--layout=folders",
+        f"--classifier_source={trained_run.classifier}",
+    )
+    assert "`classifier_source`" in message and "out_n_neurons" in message
+
+
+def test_as_many_classes_of_other_names(refused, urban_folder, trained_run):
+    names = "[rain, siren, whistle]"
+    message = refused(
+        "train_lmac.py",
+        "lmac_small.yaml",
+        f"--data_folder={urban_folder}",
+        "--layout=urbansound8k",
+        f"--classes={names}",
+        f"--classifier_source={trained_run.classifier}",
+    )
+    assert "has 3 classes" in message and "siren, whistle, rain" in message
+
+
+def test_a_table_without_its_columns(refused, own_folder):
+    (own_folder / "labels.csv").write_text("path,label\na.wav,bell\n")
+    message = refused(
+        "train_classifier.py",
+        "classifier_small.yaml",
+        f"--data_folder={own_folder}",
+        "--layout=csv",
+    )
+    assert "labels.csv" in message and "missing: file" in message
+
+
+def test_cross_validation_of_too_few_folds(recipe, urban_folder, tmp_path):
+    done = recipe(
+        "cross_validation.py",
+        "cross_validation.yaml",
+        f"--data_folder={urban_folder}",
+        "--folds=[1, 1, 2]",
+        cwd=tmp_path,
+        dataset="UrbanSound8k",
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "`folds`: fold 1 stands there more than once" in done.stderr
 
 
 def test_a_missing_interpreter(refused, synthetic_folder):

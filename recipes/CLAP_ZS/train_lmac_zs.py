@@ -11,38 +11,27 @@ Authors
 
 import sys
 
-import speechbrain as sb
-from speechbrain.utils.logger import get_logger
-from train_clap_small import prepare
+from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_lmac.brains.clap import TextGroups
 from speechbrain_lmac.brains.lmac_zs import LMACZSBrain
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.data.caption_datasets import caption_datasets
-from speechbrain_lmac.experiment import (
-    add_tensorboard,
-    load_hparams,
-    on_every_rank,
-    parse,
-    run,
-    start_run,
-)
+from speechbrain_lmac.captioned import caption_data, captioned_manifests
+from speechbrain_lmac.experiment import run
 from speechbrain_lmac.interpreters_zs import (
     load_text_decoder,
     validation_prompts,
     write_zs_info,
 )
-
-logger = get_logger(__name__)
+from speechbrain_lmac.training import (
+    fit_and_test,
+    save_package,
+    start_training,
+)
 
 
 def main(argv):
     """Prepare the data, train the decoder, test the best checkpoint."""
-    hparams_file, run_opts, overrides = parse(argv)
-    sb.utils.distributed.ddp_init_group(run_opts)
-    hparams = load_hparams(hparams_file, overrides)
-    start_run(hparams, hparams_file, overrides)
-    add_tensorboard(hparams)
+    hparams, run_opts = start_training(argv)
     if hparams["pretrained_interpreter"] is not None:
         load_text_decoder(
             hparams["decoder"],
@@ -50,54 +39,19 @@ def main(argv):
             hparams["encoder"],
         )
 
-    manifests, names = on_every_rank(prepare, hparams=hparams)
-    if manifests.train is None or manifests.valid is None:
-        raise UserError(
-            "`splits`: training needs clips for train and valid; the data "
-            f"has none for {'valid' if manifests.train else 'train'}. Add a "
-            "column split to the table, or choose other folds."
-        )
-    data, lengths = {}, {}
-    for split in ("signal", "valid"):
-        seconds = hparams[f"{split}_length_s"]
-        lengths[split] = round(seconds * hparams["audio"].sample_rate)
-        data[split] = caption_datasets(
-            manifests,
-            hparams["data_folder"],
-            hparams["audio"],
-            length=lengths[split],
-            batch_size=hparams["batch_size"],
-            crop="energy",
-            num_workers=hparams["num_workers"],
-            seed=hparams["seed"],
-        )
-    train, heard = data["signal"], data["valid"]
+    manifests, names = captioned_manifests(hparams)
+    train = caption_data(hparams, manifests, "signal_length_s", "energy")
+    heard = caption_data(hparams, manifests, "valid_length_s")
     prompts, templates = validation_prompts(hparams, names, heard.valid)
-    if sb.utils.distributed.if_main_process():
+    if if_main_process():
         write_zs_info(hparams["output_folder"], hparams)
 
-    brain = LMACZSBrain(
-        TextGroups.of(train.train),
-        prompts,
-        templates,
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
+    groups = TextGroups.of(train.train)
+    data = heard._replace(train=train.train, train_loader=train.train_loader)
+    brain, _ = fit_and_test(
+        LMACZSBrain, hparams, run_opts, data, groups, prompts, templates
     )
-    brain.fit(
-        hparams["epoch_counter"],
-        train.train,
-        heard.valid,
-        train_loader_kwargs=train.train_loader,
-        valid_loader_kwargs=heard.valid_loader,
-    )
-    if heard.test is None:
-        logger.info("No test split: tested on the validation split")
-    brain.evaluate_best(
-        heard.test or heard.valid, heard.test_loader or heard.valid_loader
-    )
+    save_package(hparams, brain)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ Authors
 import sys
 from pathlib import Path
 
-from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.conditions import build_condition
-from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.evaluating import trained_manifests
 from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
 from speechbrain_lmac.interpreters import load_interpreter
 from speechbrain_lmac.randomization_report import (
@@ -44,17 +43,8 @@ def main(argv):
     start_run(hparams, hparams_file, overrides)
 
     trained = interpreter.hparams
-    audio = AudioCache(hparams["cache_folder"], trained["sample_rate"])
-    manifests = prepare_esc50(
-        data_folder=hparams["data_folder"],
-        save_folder=f"{hparams['output_folder']}/manifests",
-        train_fold_nums=trained["train_fold_nums"],
-        valid_fold_nums=None,
-        test_fold_nums=hparams["test_fold_nums"] or trained["test_fold_nums"],
-        classes=trained["classes"],
-        audio=audio,
-        skip_broken_audio=hparams["skip_broken_audio"],
-        dataset=hparams["dataset"],
+    manifests, audio = trained_manifests(
+        hparams, trained, trained["train_fold_nums"]
     )
     rows = [
         manifest_clips(manifest, hparams["data_folder"])

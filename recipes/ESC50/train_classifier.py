@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Recipe for training the classifiers that L-MAC explains, on ESC-50.
+r"""Recipe for training the classifiers that L-MAC explains, on ESC-50.
 
 To run this recipe, do the following:
 > python train_classifier.py hparams/classifier_small.yaml --data_folder=...
+> python train_classifier.py hparams/classifier_small.yaml --layout=folders \
+    --data_folder=my_sounds
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -10,82 +12,16 @@ Authors
 
 import sys
 
-import speechbrain as sb
-from speechbrain.utils.logger import get_logger
-
+from speechbrain_lmac import training
 from speechbrain_lmac.brains.classifier import ClassifierBrain
-from speechbrain_lmac.classifiers.loading import save_classifier
-from speechbrain_lmac.data.datasets import make_datasets
-from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.experiment import (
-    add_tensorboard,
-    load_hparams,
-    on_every_rank,
-    parse,
-    run,
-    start_run,
-)
-
-logger = get_logger(__name__)
+from speechbrain_lmac.experiment import run
 
 
 def main(argv):
     """Prepare the data, train, test the best checkpoint, write the folder."""
-    hparams_file, run_opts, overrides = parse(argv)
-    sb.utils.distributed.ddp_init_group(run_opts)
-    hparams = load_hparams(hparams_file, overrides)
-    start_run(hparams, hparams_file, overrides)
-    add_tensorboard(hparams)
-
-    manifests = on_every_rank(
-        prepare_esc50,
-        data_folder=hparams["data_folder"],
-        save_folder=hparams["save_folder"],
-        train_fold_nums=hparams["train_fold_nums"],
-        valid_fold_nums=hparams["valid_fold_nums"],
-        test_fold_nums=hparams["test_fold_nums"],
-        classes=hparams["classes"],
-        audio=hparams["audio"],
-        skip_broken_audio=hparams["skip_broken_audio"],
-        dataset=hparams["dataset"],
-    )
-    data = make_datasets(
-        manifests,
-        hparams["data_folder"],
-        hparams["audio"],
-        n_classes=hparams["out_n_neurons"],
-        length=round(hparams["signal_length_s"] * hparams["sample_rate"]),
-        batch_size=hparams["batch_size"],
-        num_workers=hparams["num_workers"],
-        seed=hparams["seed"],
-        label_file=f"{hparams['save_folder']}/label_encoder.txt",
-    )
-
-    brain = ClassifierBrain(
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
-    )
-    brain.fit(
-        hparams["epoch_counter"],
-        data.train,
-        data.valid,
-        train_loader_kwargs=data.train_loader,
-        valid_loader_kwargs=data.valid_loader,
-    )
-    metrics = brain.evaluate_best(data.test, data.test_loader)
-
-    if sb.utils.distributed.if_main_process():
-        folder = save_classifier(
-            f"{hparams['output_folder']}/classifier",
-            hparams["average"].parts(),
-            data.label_encoder,
-            test=metrics,
-            seed=hparams["seed"],
-        )
-        logger.info("Classifier written to %s", folder)
+    hparams, run_opts = training.start_training(argv)
+    data = training.labelled_data(hparams)
+    training.train_classifier(ClassifierBrain, hparams, run_opts, data)
 
 
 if __name__ == "__main__":

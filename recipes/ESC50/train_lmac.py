@@ -10,104 +10,16 @@ Authors
 
 import sys
 
-import speechbrain as sb
-from speechbrain.utils.logger import get_logger
-
+from speechbrain_lmac import training
 from speechbrain_lmac.brains.lmac import LMACBrain
-from speechbrain_lmac.classifiers.loading import (
-    copy_classifier,
-    load_classifier,
-)
-from speechbrain_lmac.data.datasets import make_datasets
-from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.experiment import (
-    add_tensorboard,
-    load_hparams,
-    on_every_rank,
-    parse,
-    run,
-    start_run,
-)
-from speechbrain_lmac.interpreters import load_decoder, write_info
-from speechbrain_lmac.runs import save_examples
-
-logger = get_logger(__name__)
+from speechbrain_lmac.experiment import run
 
 
 def main(argv):
     """Prepare the data, train the decoder, test it, write sounds."""
-    hparams_file, run_opts, overrides = parse(argv)
-    sb.utils.distributed.ddp_init_group(run_opts)
-    hparams = load_hparams(hparams_file, overrides)
-    start_run(hparams, hparams_file, overrides)
-    add_tensorboard(hparams)
-
-    classifier = hparams["classifier"]
-    labels = on_every_rank(
-        load_classifier,
-        source=hparams["classifier_source"],
-        parts=classifier.parts(),
-        collect_in=hparams["save_folder"],
-    )
-    classifier.freeze()
-    if hparams["pretrained_interpreter"] is not None:
-        load_decoder(
-            hparams["decoder"],
-            hparams["pretrained_interpreter"],
-            classifier.parts(),
-        )
-
-    manifests = on_every_rank(
-        prepare_esc50,
-        data_folder=hparams["data_folder"],
-        save_folder=hparams["save_folder"],
-        train_fold_nums=hparams["train_fold_nums"],
-        valid_fold_nums=hparams["valid_fold_nums"],
-        test_fold_nums=hparams["test_fold_nums"],
-        classes=hparams["classes"],
-        audio=hparams["audio"],
-        skip_broken_audio=hparams["skip_broken_audio"],
-        dataset=hparams["dataset"],
-    )
-    data = make_datasets(
-        manifests,
-        hparams["data_folder"],
-        hparams["audio"],
-        n_classes=hparams["out_n_neurons"],
-        length=round(hparams["signal_length_s"] * hparams["sample_rate"]),
-        crop="energy",
-        batch_size=hparams["batch_size"],
-        num_workers=hparams["num_workers"],
-        seed=hparams["seed"],
-        label_file=labels,
-    )
-    if sb.utils.distributed.if_main_process():
-        copy_classifier(
-            f"{hparams['output_folder']}/classifier",
-            classifier.parts(),
-            data.label_encoder,
-            hparams["classifier_source"],
-        )
-        write_info(hparams["output_folder"], hparams)
-
-    brain = LMACBrain(
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
-    )
-    brain.fit(
-        hparams["epoch_counter"],
-        data.train,
-        data.valid,
-        train_loader_kwargs=data.train_loader,
-        valid_loader_kwargs=data.valid_loader,
-    )
-    brain.evaluate_best(data.test, data.test_loader)
-    # In debug mode the checkpoints are gone with their temporary folder.
-    if sb.utils.distributed.if_main_process() and not brain.debug:
-        save_examples(hparams, manifests, hparams["save_interpretations"])
+    hparams, run_opts = training.start_training(argv)
+    data = training.explained_data(hparams)
+    training.train_interpreter(LMACBrain, hparams, run_opts, data)
 
 
 if __name__ == "__main__":

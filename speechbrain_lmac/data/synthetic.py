@@ -243,10 +243,12 @@ def make_synthetic_urbansound8k(
     ---------
     folder : str or Path
         Where the data set goes: missing, empty, or such a set.
-    seed, clips_per_class_and_fold, n_folds, overwrite : object
+    seed, clips_per_class_and_fold, n_folds : int
         As for :func:`make_synthetic_dataset`.
     duration : float
         Length of the longest clips in seconds; the shortest last 0.05 s.
+    overwrite : bool
+        As for :func:`make_synthetic_dataset`.
 
     Returns
     -------

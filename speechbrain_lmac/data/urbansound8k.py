@@ -3,7 +3,7 @@
 J. Salamon, C. Jacoby and J. P. Bello, "A dataset and taxonomy for urban sound
 research", ACM Multimedia 2014. The layout is metadata/UrbanSound8K.csv and
 audio/fold<k>/<slice_file_name>; clips are 0.05 to 4 s long, at rates from 8 to
-192 kHz, and a class is a recording's: parts of one recording share a fold.
+192 kHz; parts of one recording share a fold.
 """
 
 from functools import partial

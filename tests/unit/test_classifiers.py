@@ -8,7 +8,11 @@ from speechbrain.lobes.models.Cnn14 import Cnn14
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
+from speechbrain_lmac.classifiers.cnn14 import (
+    Cnn14Classifier,
+    frame_matrix,
+    frame_product,
+)
 from speechbrain_lmac.classifiers.loading import (
     load_classifier,
     load_weights,
@@ -58,6 +62,40 @@ def test_folding_notices_changed_weights(cnn14):
     assert not torch.allclose(before, after)
     expected = model.classifier(model.embedding_model(features)[0].squeeze(1))
     torch.testing.assert_close(after, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3])
+def test_frame_product_is_the_convolution(bands):
+    x = torch.rand(2, 3, 5, bands, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(4, 3, 3, 3, dtype=torch.double)
+    bias = torch.randn(4, dtype=torch.double)
+    expected = torch.nn.functional.conv2d(x, weight, bias, padding=1)
+    matrix = frame_matrix(weight, bands)
+    found = frame_product(x, matrix, bias.repeat(bands))
+    torch.testing.assert_close(found, expected)
+    seed = torch.randn_like(expected)
+    (want,) = torch.autograd.grad(expected, x, seed)
+    (have,) = torch.autograd.grad(found, x, seed)
+    torch.testing.assert_close(have, want)
+
+
+@pytest.mark.parametrize("n_mels", [64, 80, 128])
+def test_fast_layouts_change_nothing(n_mels):
+    # In double precision, where rounding moves no ReLU over its kink.
+    torch.manual_seed(1)
+    embedder = Cnn14(n_mels, 8, return_reps=True).double()
+    head = torch.nn.Linear(8, 3).double()
+    x = torch.rand(2, 40, n_mels, dtype=torch.double, requires_grad=True)
+    outputs, grads = [], []
+    for fast in (True, False):
+        model = Cnn14Classifier(embedder, head, fast=fast).freeze()
+        assert copy.deepcopy(model).fast == fast
+        output = model(x)
+        grads += torch.autograd.grad(output.logits.square().sum(), x)
+        outputs.append((output.logits, output.embedding, *output.hidden))
+    for fast, plain in zip(*outputs, strict=True):
+        torch.testing.assert_close(fast, plain, atol=1e-10, rtol=1e-9)
+    torch.testing.assert_close(*grads, atol=1e-10, rtol=1e-8)
 
 
 @pytest.mark.parametrize("frames", [1, 18, 31, 32, 50])
@@ -133,3 +171,52 @@ def test_hub_out_of_reach_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(loading, "fetch", refuse)
     with pytest.raises(UserError, match="fpaissan/r.*--classifier_source"):
         load_classifier("fpaissan/r", SlimCnn(n_classes=2).parts(), tmp_path)
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    """A flipped bit in a weight: torch itself loads such files."""
+    model = torch.nn.Linear(8, 8)
+    path = tmp_path / "classifier.ckpt"
+    torch.save(model.state_dict(), path)
+    data = path.read_bytes()
+    place = data.index(model.weight.detach().numpy().tobytes())
+    path.write_bytes(
+        data[:place] + bytes([data[place] ^ 64]) + data[place + 1 :]
+    )
+    torch.load(path)
+    with pytest.raises(UserError, match="`key`.*not a readable.*checksum"):
+        load_weights(torch.nn.Linear(8, 8), path, "key")
+
+
+@pytest.mark.parametrize(
+    "name, value, reason",
+    [
+        ("bias", torch.full((2,), torch.nan), "NaN or infinite weights"),
+        ("bias", "text", "expected tensors, found str"),
+        ("bias", torch.ones(2) * 1j, "expected plain tensors"),
+        ("bias", torch.ones(2).to_sparse(), "expected plain tensors"),
+        (7, torch.ones(2), "unexpected keys 7"),
+    ],
+)
+def test_objects_that_are_no_weights(tmp_path, name, value, reason):
+    model = torch.nn.Linear(2, 2)
+    torch.save({**model.state_dict(), name: value}, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=reason):
+        load_weights(model, tmp_path / "a.ckpt", "key")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"fingerprints": 5}', None])
+def test_description_of_other_weights(tmp_path, text):
+    model = SlimCnn(n_classes=2)
+    encoder = make_label_encoder(["dog", "rain"])
+    save_classifier(tmp_path, model.parts(), encoder)
+    if text is None:
+        torch.save(
+            SlimCnn(n_classes=2).state_dict(), tmp_path / "classifier.ckpt"
+        )
+    else:
+        (tmp_path / "classifier.json").write_text(text)
+    with pytest.raises(UserError, match="classifier.json"):
+        load_classifier(str(tmp_path), model.parts())
+    (tmp_path / "classifier.json").unlink()
+    load_classifier(str(tmp_path), model.parts())

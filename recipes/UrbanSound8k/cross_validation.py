@@ -1,0 +1,28 @@
+#!/usr/bin/env python3
+"""Recipe for the ten folds of UrbanSound8K: train, evaluate, mean +- sd.
+
+To run this recipe, do the following (again, if it was interrupted):
+> python cross_validation.py hparams/cross_validation.yaml --data_folder=...
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import sys
+from pathlib import Path
+
+from speechbrain_lmac.cross_validation import cross_validate, given_options
+from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
+
+
+def main(argv):
+    """Train a classifier and L-MAC and evaluate them, fold after fold."""
+    hparams_file, run_opts, overrides = parse(argv)
+    hparams = load_hparams(hparams_file, overrides)
+    start_run(hparams, hparams_file, overrides)
+    scripts = Path(__file__).resolve().parent
+    cross_validate(hparams, scripts, given_options(run_opts))
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

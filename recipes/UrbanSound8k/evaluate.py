@@ -1,0 +1,18 @@
+#!/usr/bin/env python3
+r"""Recipe for evaluating a trained interpreter on UrbanSound8K.
+
+To run this recipe, do the following:
+> python evaluate.py hparams/evaluate.yaml \
+    --interpreter=results/lmac_small/1234 --data_folder=/data/UrbanSound8K
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import sys
+
+from speechbrain_lmac.evaluating import evaluate_recipe
+from speechbrain_lmac.experiment import run
+
+if __name__ == "__main__":
+    run(evaluate_recipe, sys.argv[1:])

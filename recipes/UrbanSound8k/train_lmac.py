@@ -1,0 +1,19 @@
+#!/usr/bin/env python3
+"""Recipe for training L-MAC on UrbanSound8K.
+
+To run this recipe, do the following:
+> python train_lmac.py hparams/lmac_small.yaml --data_folder=...
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import sys
+from functools import partial
+
+from speechbrain_lmac.brains.lmac import LMACBrain
+from speechbrain_lmac.experiment import run
+from speechbrain_lmac.training import interpreter_recipe
+
+if __name__ == "__main__":
+    run(partial(interpreter_recipe, brain_class=LMACBrain), sys.argv[1:])
