@@ -8,30 +8,8 @@ import hashlib
 import os
 from pathlib import Path
 
-#: Suffixes of the formats of libsndfile that are not the format's name.
-OTHER_SUFFIXES = (".aif", ".aifc", ".oga", ".opus", ".snd", ".wave")
-#: Formats of libsndfile that say nothing of themselves, or seldom hold sound.
-NOT_TAKEN = ("RAW", "MAT4", "MAT5", "XI")
 #: In the folder of each explanation, and so the mark of one.
 MARK = "explanation.json"
-
-
-def audio_suffixes():
-    """Suffixes of the audio files that are looked for in folders.
-
-    Returns
-    -------
-    set of str
-
-    Example
-    -------
-    >>> {".wav", ".flac", ".mp3", ".aif", ".ogg"} <= audio_suffixes()
-    True
-    """
-    import soundfile
-
-    formats = set(soundfile.available_formats()) - set(NOT_TAKEN)
-    return {f".{name.lower()}" for name in formats} | set(OTHER_SUFFIXES)
 
 
 def collect(inputs, recursive=False):
@@ -70,6 +48,8 @@ def collect(inputs, recursive=False):
 
 def _audio_in(folder, recursive):
     """Audio files of a folder by relative path, hidden ones left out."""
+    from speechbrain_lmac.data.own import audio_suffixes
+
     suffixes, found = audio_suffixes(), []
     for parent, folders, names in os.walk(folder):
         folders[:] = [n for n in folders if recursive and n[0] != "."]

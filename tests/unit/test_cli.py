@@ -21,13 +21,13 @@ from speechbrain_lmac import cli
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.cli import explain
 from speechbrain_lmac.cli.inputs import (
-    audio_suffixes,
     collect,
     output_names,
     plan_outputs,
 )
 from speechbrain_lmac.cli.sources import find_source
 from speechbrain_lmac.data.audio import read_audio
+from speechbrain_lmac.data.own import audio_suffixes
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How the fixture `synthetic_folder` was made.
