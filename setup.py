@@ -46,6 +46,7 @@ setup(
         "numpy>=1.23",
         "pandas>=2.0",
         "pillow>=9.4",
+        "pyyaml>=5.1",
         "requests>=2.28",
         "safetensors>=0.4",
         "scikit-learn>=1.3",

@@ -109,11 +109,13 @@ def evaluate_interpreter(
         :func:`speechbrain_lmac.interpreters.load_others`.
     attribution : dict of str to dict or None
         Options of attribution methods by name.
+    ad_variant, heard, curve_steps : object
+        As for :class:`Evaluator`.
     dataset : str
         Name for the table.
     n_examples : int
         Clips per condition with every method's sounds; -1 for all.
-    ad_variant, heard, curve_steps, batch_size, seed : object
+    batch_size, seed : int
         As for :class:`Evaluator`.
     n_mixtures, speech_folder, wham_folder : object
         As in ``evaluate.yaml``.

@@ -99,7 +99,14 @@ ROOMS = {
     ),
     "methods": (*STAGES, "attribution"),
     "scoring": (*STAGES, *MEASURES, "methods"),
-    "evaluation": (*STAGES, *MEASURES, "methods", "scoring", "sharding"),
+    "evaluation": (
+        *STAGES,
+        *MEASURES,
+        "inference",
+        "methods",
+        "scoring",
+        "sharding",
+    ),
     "journal": ("data", "metrics.stats"),
     # The papers' checks of the methods themselves.
     "sanity": (*STAGES, *MEASURES, "methods", "zero_shot"),
@@ -150,6 +157,19 @@ ROOMS = {
         "zero_shot",
         "report",
     ),
+    # What recipe scripts share.
+    "training": (*STAGES, *LOADING, "experiment", "packaging", "runs"),
+    "captioned": ("data", "experiment", "training"),
+    "evaluating": (
+        *STAGES,
+        *LOADING,
+        "experiment",
+        "methods",
+        "runs",
+        "seeds",
+        "training",
+    ),
+    "cross_validation": ("data", "hparams", "report"),
     "zero_shot_data": (
         "data",
         "frontend_lengths",

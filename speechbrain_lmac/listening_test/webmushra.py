@@ -51,15 +51,17 @@ def export_webmushra(
 
     Arguments
     ---------
-    results_folder, methods, n_items, conditions, seed, high_anchor
+    results_folder : str or pathlib.Path
         As for :func:`speechbrain_lmac.listening_test.build`; equal arguments
         give the same items.
     out_folder : str or pathlib.Path
         Gets ``configs/<study>.yaml``, ``configs/resources/<study>/*.wav`` and
         ``key.csv``.
+    methods, n_items, conditions, seed, high_anchor : object
+        As for :func:`speechbrain_lmac.listening_test.build`.
     overwrite : bool
         Replace an earlier export.
-    correct_only, equal_energy, title
+    correct_only, equal_energy, title : object
         As for :func:`speechbrain_lmac.listening_test.build`.
 
     Returns
