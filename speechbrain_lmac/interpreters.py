@@ -105,8 +105,8 @@ def read_info(folder, key):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise UserError(
             f"`{key}`: {folder} is no folder of a trained interpreter, or it "
-            f"is damaged (expected a readable {INFO_FILE} in it; {err!r}). Give "
-            "the output folder of train_lmac.py, as results/lmac_small/1234."
+            f"is damaged (expected a readable {INFO_FILE} in it; {err!r}). "
+            "Give the output folder of train_lmac.py, results/lmac_small/1234."
         ) from err
     return info
 

@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
     "laion_clap": "laion-clap",
     "ruamel": "ruamel.yaml",
+    "yaml": "pyyaml",
     "sklearn": "scikit-learn",
 }
 
