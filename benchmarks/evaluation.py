@@ -5,15 +5,21 @@ All figures are CPU times of one process and one thread, taken in turns within
 one run; the networks have random weights, whose values do not matter here.
 
 > python benchmarks/evaluation.py
+> python benchmarks/evaluation.py --recipe
+
+The second command compares the test step of CNN14, all metrics included, with
+that of SpeechBrain's recipe, which asks for Quantus.
 
 Authors
  * The speechbrain_lmac authors 2026
 """
 
 import argparse
-import statistics
-import time
+import sys
 
+import reference_evaluation as reference
+import reference_step as steps
+import rounds
 import torch
 
 from speechbrain_lmac.attribution import ATTRIBUTIONS, LABELS
@@ -24,6 +30,11 @@ from speechbrain_lmac.evaluation import Evaluator
 from speechbrain_lmac.frontend import FrontEnd
 from speechbrain_lmac.masking import explain, mask_features
 from speechbrain_lmac.metrics import explanation_metrics
+
+#: Ours over SpeechBrain's, in CPU seconds a clip.
+BAR = 0.1
+OURS, RECIPE = "ours", "SpeechBrain's recipe"
+LIGHT = "recipe, our decoder"
 
 
 class Clip:
@@ -43,7 +54,7 @@ class Clip:
         return self.mixture
 
 
-def jobs(batch_size):
+def slim_jobs(batch_size, seconds=5.0):
     """What is timed, by name: functions without arguments."""
     frontend, classifier = FrontEnd(), SlimCnn(n_classes=10).freeze()
     decoder = build_decoder(
@@ -52,11 +63,14 @@ def jobs(batch_size):
     evaluator = Evaluator(
         frontend, classifier, decoder, methods=list(ATTRIBUTIONS), heard=False
     )
-    clips = [Clip(k) for k in range(batch_size)]
+    clips = [Clip(k, seconds) for k in range(batch_size)]
     batch, _ = evaluator._make(clips, {"noise": 0}, False)
     wavs = batch.mixture.mixture
     found = batch.explanation
     probs = batch.probs()
+
+    def classification():
+        return classifier(frontend.mel(frontend(wavs).log_magnitude))
 
     def explanation():
         return explain(wavs, frontend, classifier, decoder)
@@ -75,6 +89,7 @@ def jobs(batch_size):
 
     timed = {
         "classifier forward": lambda: classifier(found.features),
+        "class of a waveform": classification,
         "decoder forward": lambda: decoder(
             found.output.hidden, found.features.shape[1]
         ),
@@ -89,34 +104,72 @@ def jobs(batch_size):
     return timed
 
 
-@torch.no_grad()
-def measure(timed, rounds):
-    """Median CPU seconds of each job; the jobs take turns."""
-    times = {name: [] for name in timed}
-    for turn in range(rounds + 1):
-        for name, job in timed.items():
-            start = time.process_time()
-            job()
-            if turn:  # the first turn warms up
-                times[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+def recipe_jobs(batch_size, shrink=1, seconds=5.0):
+    """Test steps of CNN14 with all metrics: ours and the recipe's."""
+    num_samples = round(seconds * steps.SAMPLE_RATE)
+    classifier, frontend = steps.build_classifier(shrink), FrontEnd()
+    batch = steps.make_batch(batch_size, num_samples)
+    widths = [256, 256, 160, 64, 32, 16]
+    decoder = build_decoder(
+        classifier, frontend, channels=[-(-c // shrink) for c in widths]
+    )
+    ours = steps.package_brain(
+        steps.LIGHT, classifier, batch_size, decoder=decoder
+    )
+    ours.modules.eval()
+    same = reference.WithFrames(decoder, frontend.num_frames(num_samples))
+    brains = {
+        OURS: ours,
+        RECIPE: reference.recipe_evaluation(classifier),
+        LIGHT: reference.recipe_evaluation(classifier, same),
+    }
+    return {n: reference.test_job(b, batch) for n, b in brains.items()}
 
 
-def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=16, help="clips of 5 s")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(1234)
-    found = measure(jobs(options.batch), options.rounds)
-    unit = found["L-MAC"]
-    print(f"{'':28}  ms/clip  of L-MAC")
-    for name, seconds in found.items():
+def table(timed, options, unit):
+    """Measure and print; returns the seconds of each round."""
+    with torch.no_grad():
+        times = rounds.take_turns(timed, options.rounds)
+    print(f"{'':28}  ms/clip  of {unit}")
+    for name, seconds in rounds.medians(times).items():
         per_clip = 1000 * seconds / options.batch
-        print(f"{name:28} {per_clip:8.1f} {seconds / unit:9.3f}")
+        print(
+            f"{name:28} {per_clip:8.1f} {rounds.ratio(times, name, unit):9.3f}"
+        )
+    return times
+
+
+def main(argv=None):
+    """Command line; returns 0 if the bar is met, or none is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, help="clips of 5 s (16, or 2)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--recipe", action="store_true", help="against SpeechBrain's"
+    )
+    parser.add_argument("--quick", action="store_true", help="a try, no bar")
+    options = parser.parse_args(argv)
+    options.batch = options.batch or (2 if options.recipe else 16)
+    rounds.prepare()
+    print(rounds.machine())
+    size = {}
+    if options.quick:
+        options.batch, options.rounds, size = 2, 1, {"seconds": 1.0}
+    if not options.recipe:
+        table(slim_jobs(options.batch, **size), options, "L-MAC")
+        return 0
+    if options.quick:
+        # SpeechBrain's decoder takes clips of some lengths alone.
+        seconds = steps.clip_samples(2) / steps.SAMPLE_RATE
+        size = {"seconds": seconds, "shrink": 64}
+    times = table(recipe_jobs(options.batch, **size), options, RECIPE)
+    met = rounds.judge(
+        "evaluation, ours / SpeechBrain's",
+        rounds.ratio(times, OURS, RECIPE),
+        BAR,
+    )
+    return 0 if met or options.quick else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -29,6 +29,7 @@ from speechbrain.processing.features import (
 from speechbrain_lmac.brains.lmac import LMACBrain
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.decoders import ReferenceDecoder
+from speechbrain_lmac.frontend import FrontEnd
 from speechbrain_lmac.hparams import load_hparams
 
 HPARAMS = Path(__file__).resolve().parents[1] / "recipes/ESC50/hparams"
@@ -72,7 +73,22 @@ def build_classifier(shrink=1):
     with torch.no_grad():
         embedder.train()(torch.rand(2, 105, 80))
     head = torch.nn.Linear(2048 // shrink, N_CLASSES)
-    return Cnn14Classifier(embedder, head).freeze()
+    classifier = Cnn14Classifier(embedder, head).freeze()
+    return unsaturated(classifier)
+
+
+@torch.no_grad()
+def unsaturated(classifier):
+    """Scale the head: as sure of noise as a trained network of its clips.
+
+    Without, a random CNN14 is sure beyond what a float can hold: masked-in
+    clips give no gradient, and what is left of it is denormal.
+    """
+    frontend = FrontEnd()
+    wavs = make_batch(2, SAMPLE_RATE).sig.data
+    logits = classifier(frontend.mel(frontend(wavs).log_magnitude)).logits
+    classifier.classifier.weight.mul_(3 / logits.std())
+    return classifier
 
 
 class RecipeStep(sb.Brain):
@@ -127,7 +143,7 @@ class RecipeStep(sb.Brain):
         return 4 * nll_in - 0.2 * nll_out + sparsity
 
 
-def recipe_brain(classifier, device="cpu"):
+def recipe_brain(classifier, device="cpu", step=RecipeStep):
     """SpeechBrain's step, ready to fit batches.
 
     Arguments
@@ -136,6 +152,8 @@ def recipe_brain(classifier, device="cpu"):
         Lends its two SpeechBrain modules.
     device : str
         Where to run.
+    step : type
+        :class:`RecipeStep` or a subclass.
 
     Returns
     -------
@@ -145,7 +163,7 @@ def recipe_brain(classifier, device="cpu"):
     fbank = Filterbank(
         n_mels=80, n_fft=1024, sample_rate=SAMPLE_RATE, log_mel=False
     )
-    brain = RecipeStep(
+    brain = step(
         modules={
             "compute_stft": STFT(sample_rate=SAMPLE_RATE, **timing),
             "psi": CNN14PSI_stft(dim=classifier.hidden_channels[0]),
@@ -195,8 +213,10 @@ def package_brain(recipe, classifier, batch_size, device="cpu", decoder=None):
                 **dict.fromkeys(unused),
             },
         )
+    # A second CNN14 would be counted in the memory.
+    hparams |= dict.fromkeys({"embedding_model", "head"} & set(hparams))
     modules = hparams["modules"]
-    modules["classifier"] = classifier
+    hparams["classifier"] = modules["classifier"] = classifier
     modules["decoder"] = modules["decoder"] if decoder is None else decoder
     return ready(
         LMACBrain(
@@ -213,6 +233,7 @@ def ready(brain):
     brain.on_fit_start()
     brain.modules.train()
     brain.on_stage_start(sb.Stage.TRAIN, 1)
+    brain.steps_per_epoch = 100  # learning-rate schedules ask for it
     return brain
 
 
