@@ -63,10 +63,12 @@ setup(
             "torchvision",
             "transformers>=4.40",
         ],
+        "docs": ["myst-parser", "sphinx"],
         "tensorboard": ["tensorboard"],
         "dev": [
             "codespell",
             "hypothesis",
+            "ipython",
             "playwright",
             "pytest>=7.4",
             "pytest-xdist",

@@ -173,7 +173,8 @@ class MaskDecoder(nn.Module):
             x = self.joins[str(stride)](x)
             if stride > 1:
                 x = self.ups[str(stride)](x)
-        logits = self.head(_fit(x, (num_frames, self.n_mels))).squeeze(1)
+        # The head is pointwise: one channel is cropped, not all of them.
+        logits = _fit(self.head(x), (num_frames, self.n_mels)).squeeze(1)
         return logits if self.spread is None else logits @ self.spread
 
 

@@ -131,7 +131,8 @@ class TextMaskDecoder(MaskDecoder):
             x = self.joins[str(stride)](self._film(stride, x, read))
             if stride > 1:
                 x = self.ups[str(stride)](x)
-        logits = self.head(_fit(x, (num_frames, self.n_mels))).squeeze(1)
+        # The head is pointwise: one channel is cropped, not all of them.
+        logits = _fit(self.head(x), (num_frames, self.n_mels)).squeeze(1)
         return logits if self.spread is None else logits @ self.spread
 
     def _read(self, text, similarity):
