@@ -232,12 +232,12 @@ def load_interpreter(folder, key="interpreter", **overrides):
             **overrides,
         },
     )
-    _check_fit(hparams, folder, key)
     parts = hparams["classifier"].parts()
     load_classifier(str(source), parts)
     check_belongs(folder, parts, key)
     path = best_decoder_file(folder, key)
     load_weights(hparams["decoder"], path, key)
+    _check_fit(hparams, folder, key)
     logger.info("Interpreter from %s", path)
     return Interpreter(
         hparams["frontend"],
@@ -255,7 +255,7 @@ def _check_fit(hparams, folder, key):
     Arguments
     ---------
     hparams : dict
-        What a run's hyperparameter file builds; the weights do not matter.
+        What a run's hyperparameter file builds, its weights loaded.
     folder : str or pathlib.Path
         The run's output folder.
     key : str
