@@ -106,7 +106,7 @@ def recipe(tmp_path_factory):
             },
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
 
     return run

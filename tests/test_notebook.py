@@ -45,7 +45,7 @@ def run_cells(path, cwd, temporary):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
     )
 
 

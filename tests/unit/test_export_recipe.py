@@ -190,7 +190,7 @@ def run_in(checkout, *command):
         },
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
