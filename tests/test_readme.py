@@ -108,7 +108,7 @@ def test_the_demo_goes_from_nothing_to_a_page(tmp_path):
     assert "report.html" in done.stdout
     for name in ("report.html", "results.csv", "results.md"):
         assert (evaluation / name).stat().st_size > 0
-    assert len(list(evaluation.glob("examples/*/*/*/explanation.wav"))) == 96
+    assert len(list(evaluation.glob("examples/*/*/*/explanation.wav"))) == 88
     prompts = tmp_path / "prompts"
     assert len(list(prompts.glob("[1-3]_*.wav"))) == 3
     assert (prompts / "explanations.png").stat().st_size > 0

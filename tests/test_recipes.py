@@ -343,6 +343,7 @@ def test_an_interpreter_for_another_classifier(
     state = torch.load(other / "classifier.ckpt")
     state["linear.bias"] += 1
     torch.save(state, other / "classifier.ckpt")
+    (other / "classifier.json").unlink()  # its note of the weights
     message = refused(
         "train_lmac.py",
         "lmac_small.yaml",

@@ -67,7 +67,7 @@ def test_the_trained_decoder_is_called_lmac_zs(evaluated):
     with open(folder / "comparisons.csv", newline="") as file:
         compared = {row["method"] for row in csv.DictReader(file)}
     assert compared == {"gradcam"}
-    assert len(list(folder.glob("examples/clean/*/explanation.wav"))) == 1
+    assert len(list(folder.glob("examples/clean/*/lmac_zs/*n.wav"))) == 1
 
 
 def test_accuracy_is_that_of_the_nearest_prompt(evaluated):
