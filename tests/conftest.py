@@ -180,7 +180,12 @@ def zero_shot_run(recipe, synthetic_folder, tmp_path_factory):
             "--crop_s=1",
             "--warmup_steps=20",
         ),
-        ("train_lmac_zs.py", "lmac_zs_small.yaml", "--valid_length_s=1"),
+        (
+            "train_lmac_zs.py",
+            "lmac_zs_small.yaml",
+            "--valid_length_s=1",
+            "--save_package=False",
+        ),
     ):
         done = recipe(
             script, hparams, *short, *more, cwd=cwd, dataset="CLAP_ZS"

@@ -10,9 +10,12 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+
+from speechbrain_lmac.training import save_package
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (
@@ -219,6 +222,16 @@ def test_a_classifier_and_lmac_of_own_sounds(recipe, own_folder, tmp_path):
         for part in ("evaluation/manifests", "save")
     )
     assert tested.keys() == known.keys() and len(known) == 3
+
+
+@pytest.mark.parametrize("kind", ["trained_run", "zero_shot_run"])
+def test_a_training_leaves_its_package(kind, request, tmp_path):
+    run = request.getfixturevalue(kind).interpreter
+    copied = shutil.copytree(run, tmp_path / "run")
+    hparams = {"output_folder": str(copied), "save_package": True}
+    save_package(hparams, SimpleNamespace(debug=False))
+    config = json.loads((copied / "package" / "config.json").read_text())
+    assert config["speechbrain_interface"] == "AudioInterpreter"
 
 
 # --- mistakes ---
