@@ -138,21 +138,17 @@ def spread(clips, count=None, key="max_clips"):
     return [clips[k] for k in places.round().astype(int)]
 
 
-def tell_setting(folder, classifier, frontend, names, mask_domain):
+def tell_setting(folder, interpreter, names):
     """Print and write what the figures of an evaluation belong to.
 
     Arguments
     ---------
     folder : str or pathlib.Path
         Receives ``zero_shot.json``.
-    classifier : ZeroShotClassifier
-        With its prompts.
-    frontend : FrontEnd
-        Tells the sample rate.
+    interpreter : Interpreter
+        Of a ``ZeroShotClassifier`` with its prompts.
     names : sequence of str
         Class of each prompt.
-    mask_domain : str
-        ``stft`` or ``mel``.
 
     Returns
     -------
@@ -161,15 +157,16 @@ def tell_setting(folder, classifier, frontend, names, mask_domain):
         (of similarities before the softmax), ``mask_domain``, ``templates``
         and ``prompts``: class -> texts as the text encoder reads them.
     """
+    classifier = interpreter.classifier
     texts = {
         name: [fill(t, prompt) for t in classifier.templates]
         for name, prompt in zip(names, classifier.prompts, strict=True)
     }
     facts = {
         "checkpoint": str(classifier.encoder.source),
-        "sample_rate": frontend.sample_rate,
+        "sample_rate": interpreter.frontend.sample_rate,
         "scale": round(float(classifier.encoder.logit_scale), 3),
-        "mask_domain": mask_domain,
+        "mask_domain": interpreter.mask_domain,
         "templates": list(classifier.templates),
         "prompts": texts,
     }
@@ -181,7 +178,7 @@ def tell_setting(folder, classifier, frontend, names, mask_domain):
         facts["checkpoint"],
         facts["sample_rate"],
         facts["scale"],
-        mask_domain,
+        facts["mask_domain"],
         len(texts),
         "; ".join(repr(" / ".join(text)) for text in texts.values()),
     )

@@ -103,13 +103,7 @@ def evaluate(hparams_file, run_opts, overrides):
             batch_size=hparams["sensitivity_batch_size"],
             **common,
         )
-    tell_setting(
-        hparams["output_folder"],
-        interpreter.classifier,
-        interpreter.frontend,
-        names,
-        interpreter.mask_domain,
-    )
+    tell_setting(hparams["output_folder"], interpreter, names)
     return rows
 
 

@@ -51,13 +51,7 @@ def main(argv):
         device=run_opts.device or infer_device(),
         progressbar=not run_opts.noprogressbar,
     )
-    tell_setting(
-        hparams["output_folder"],
-        interpreter.classifier,
-        interpreter.frontend,
-        names,
-        interpreter.mask_domain,
-    )
+    tell_setting(hparams["output_folder"], interpreter, names)
 
 
 if __name__ == "__main__":

@@ -162,9 +162,7 @@ def test_facts_of_a_zero_shot_classifier():
 def test_the_setting_is_told_with_the_results(tmp_path, caplog):
     toy = zs_interpreter()
     with caplog.at_level(logging.INFO):
-        facts = tell_setting(
-            tmp_path, toy.classifier, toy.frontend, ["a", "b", "c"], "stft"
-        )
+        facts = tell_setting(tmp_path, toy, ["a", "b", "c"])
     assert json.loads((tmp_path / "zero_shot.json").read_text()) == facts
     assert facts["prompts"]["b"] == ["the sound of rain"]
     for text in ("SmallClap", "16000 Hz", "the sound of siren", "3 prompts"):
