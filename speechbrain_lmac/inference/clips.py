@@ -16,9 +16,8 @@ from speechbrain_lmac.frontend_lengths import for_any_length
 from speechbrain_lmac.inference.explanation import Explanation
 from speechbrain_lmac.masking import decode_mask, listen, mask_features
 
-#: Most frames that pass through the networks together. More bound the speed
-#: by memory; and small groups share the cores evenly.
-MAX_FRAMES = 900
+#: Most frames that pass through the networks together: bounds the memory.
+MAX_FRAMES = 3600
 CHANNELS_LAST = torch.channels_last
 #: How many of the most probable classes an explanation names.
 N_TOP = 5

@@ -198,13 +198,18 @@ def explain_each(explainer, request, clips, sources, size, fade):
 
 
 def _equal_lengths(explainer, clips, size):
-    """Numbers of the clips that are explained together; long ones alone."""
+    """Numbers of the clips that are explained together; long ones alone.
+
+    Groups are small enough for every core to have one.
+    """
+    cores = torch.get_num_threads() if explainer.parallel else 1
     by_length = {}
     for i, clip in enumerate(clips):
         by_length.setdefault(len(clip), []).append(i)
     groups = []
     for n, indices in by_length.items():
-        step = explainer.group_size(n) if n <= size else 1
+        share = -(-len(indices) // cores)
+        step = min(explainer.group_size(n), share) if n <= size else 1
         groups += [
             indices[first : first + step]
             for first in range(0, len(indices), step)
