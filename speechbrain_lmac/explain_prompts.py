@@ -16,6 +16,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.clap.small import SmallClap
 from speechbrain_lmac.data.audio import (
     read_audio,
     write_atomically,
@@ -162,10 +163,20 @@ def for_prompts(interpreter, prompts):
     Raises
     ------
     UserError
-        If there is no prompt, one is empty, too long or given twice.
+        If there is no prompt, one is empty, too long or given twice, or a
+        small CLAP knows nothing of it.
     """
     prompts = _check_prompts(prompts)
-    classifier = ZeroShotClassifier(interpreter.classifier.encoder, prompts)
+    encoder = interpreter.classifier.encoder
+    classifier = ZeroShotClassifier(encoder, prompts)
+    strange = isinstance(encoder, SmallClap) and encoder.text.strange(prompts)
+    if strange:
+        raise UserError(
+            f"`prompts`: this small CLAP knows no word of {strange[0]!r}: it "
+            "reads the words of its training texts, in their language, and "
+            "words that look like them. Say it in those, or use a CLAP model "
+            "of transformers."
+        )
     return interpreter._replace(
         frontend=for_any_length(interpreter.frontend),
         classifier=classifier,

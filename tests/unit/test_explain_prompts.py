@@ -13,6 +13,7 @@ from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.explain_prompts import (
     explain_prompts,
+    for_prompts,
     load_sound,
     save_prompt_explanations,
 )
@@ -260,3 +261,11 @@ def test_a_loaded_sound_is_mono_and_of_peak_one(tmp_path):
     )
     stereo = torch.stack([expected, 0 * expected])
     torch.testing.assert_close(load_sound(stereo, 16000), expected)
+
+
+def test_a_prompt_in_another_language_is_refused():
+    interpreter = zs_interpreter()
+    interpreter.classifier.encoder.learn_words(["a dog barks", "rain falls"])
+    assert for_prompts(interpreter, ["barking dogs", "rain"])
+    with pytest.raises(UserError, match="knows no word of 'ein Hund bellt'"):
+        for_prompts(interpreter, ["rain", "ein Hund bellt"])

@@ -236,6 +236,37 @@ class TextTower(nn.Module):
             ranked = sorted(found, key=lambda item: (-found[item], item))
             table.claim(map(stable_hash, ranked))
 
+    def strange(self, texts):
+        """Texts of which nothing is known: in another language, say.
+
+        Arguments
+        ---------
+        texts : sequence of str
+            The texts.
+
+        Returns
+        -------
+        list of str
+            Those without a word that was learnt, or that has two fifths of
+            its trigrams from words that were; none before any was learnt.
+
+        Example
+        -------
+        >>> tower = TextTower(embed_dim=16)
+        >>> tower.learn_words(["a dog barks", "rain"])
+        >>> tower.strange(["barking", "ein Hund bellt", "heavy rain"])
+        ['ein Hund bellt']
+        """
+        if not self.words.owner.any():
+            return []
+        words, grams = hashed(texts, self.words.owner.device)
+        with torch.no_grad():
+            known = self.words(words)[1]
+            letters = self.trigrams(grams)[1]
+        share = letters.sum(-1) / (grams > 0).sum(-1).clamp_min(1)
+        understood = (known | (share >= 0.4)).any(1).tolist()
+        return [t for t, ok in zip(texts, understood, strict=True) if not ok]
+
     def forward(self, words, grams):
         """Embed the texts of :func:`hashed`.
 
