@@ -247,8 +247,8 @@ class TextTower(nn.Module):
         Returns
         -------
         list of str
-            Those without a word that was learnt, or that has two fifths of
-            its trigrams from words that were; none before any was learnt.
+            Those without a word that was learnt, and with less than two fifths
+            of their trigrams from such words; none before any was learnt.
 
         Example
         -------
@@ -263,8 +263,8 @@ class TextTower(nn.Module):
         with torch.no_grad():
             known = self.words(words)[1]
             letters = self.trigrams(grams)[1]
-        share = letters.sum(-1) / (grams > 0).sum(-1).clamp_min(1)
-        understood = (known | (share >= 0.4)).any(1).tolist()
+        share = letters.sum((1, 2)) / (grams > 0).sum((1, 2)).clamp_min(1)
+        understood = (known.any(1) | (share >= 0.4)).tolist()
         return [t for t, ok in zip(texts, understood, strict=True) if not ok]
 
     def forward(self, words, grams):
