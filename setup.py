@@ -35,9 +35,10 @@ setup(
     entry_points={"console_scripts": ["lmac=speechbrain_lmac.cli:main"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
-        # torchaudio ends at 2.11 and fails to import beside a newer torch.
-        "torch>=2.7.1,<2.12",
-        "torchaudio>=2.7.1,<2.12",
+        # torchaudio up to 2.11.0 works with the torch of its own version, and
+        # 2.11.1 with 2.13 and later: none works with 2.12.
+        "torch>=2.7.1,!=2.12.*",
+        "torchaudio>=2.7.1",
         "speechbrain>=1.1,<2",
         "captum>=0.7",
         "hyperpyyaml>=1.2.2",

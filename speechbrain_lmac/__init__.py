@@ -5,4 +5,28 @@ classifier heard (Paissan, Ravanelli, Subakan, "Listenable Maps for Audio
 Classifiers", ICML 2024, arXiv 2403.13086), and turns it back into sound.
 """
 
+from importlib import metadata
+
 __version__ = "0.1.0"
+
+
+def _check_torchaudio():
+    """Name a pair that pip allows and that cannot be imported.
+
+    torchaudio 2.11.1 declares torch 2.11 as enough, but needs symbols of
+    torch 2.13; whoever imports both reads of a library that does not load.
+    """
+    try:
+        torch, audio = metadata.version("torch"), metadata.version("torchaudio")
+    except metadata.PackageNotFoundError:
+        return
+    minor = tuple(int(part) for part in torch.split(".")[:2])
+    if audio.partition("+")[0] == "2.11.1" and minor < (2, 13):
+        raise ImportError(
+            f"torchaudio {audio} does not work with torch {torch}, though it "
+            "says so. Either: pip install torchaudio==2.11.0 (for torch "
+            "2.11), or: pip install 'torch>=2.13'"
+        )
+
+
+_check_torchaudio()

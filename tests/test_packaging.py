@@ -1,6 +1,7 @@
 """What is installed: names, versions, bounds and declared imports."""
 
 import ast
+import importlib.metadata
 import re
 import runpy
 import subprocess
@@ -68,14 +69,35 @@ def test_python_versions(metadata):
     ]
 
 
-def test_torch_and_torchaudio_are_bounded_as_a_pair(metadata):
+def test_torch_and_torchaudio_are_pairs_that_work(metadata):
     needed = requirements(metadata["install_requires"])
-    pair = needed["torch"].specifier, needed["torchaudio"].specifier
-    assert pair[0] == pair[1]
-    for version, fits in [("2.8.0", 1), ("2.11.0", 1), ("2.12.0", 0)]:
-        assert pair[0].contains(version) == bool(fits), version
+    torch, audio = needed["torch"].specifier, needed["torchaudio"].specifier
     # A local build such as 2.11.0+cpu counts as 2.11.0.
-    assert pair[0].contains("2.11.0+cpu")
+    for version in ("2.8.0", "2.11.0", "2.11.0+cpu", "2.13.0", "2.15.0"):
+        assert torch.contains(version), version
+    assert not torch.contains("2.12.1")
+    assert audio.contains("2.11.0") and audio.contains("2.11.1")
+
+
+@pytest.mark.parametrize(
+    "torch, audio, works",
+    [
+        ("2.8.0", "2.8.0", True),
+        ("2.11.0+cu130", "2.11.0+cu130", True),
+        ("2.11.0", "2.11.1", False),
+        ("2.12.1+cpu", "2.11.1+cu132", False),
+        ("2.13.0+cpu", "2.11.1", True),
+        ("2.15.0", "2.11.1", True),
+    ],
+)
+def test_a_pair_that_does_not_load_is_named(monkeypatch, torch, audio, works):
+    versions = {"torch": torch, "torchaudio": audio}
+    monkeypatch.setattr(importlib.metadata, "version", versions.get)
+    if works:
+        speechbrain_lmac._check_torchaudio()
+        return
+    with pytest.raises(ImportError, match="pip install torchaudio==2.11.0"):
+        speechbrain_lmac._check_torchaudio()
 
 
 def test_every_folder_with_code_is_installed(metadata):
