@@ -204,6 +204,39 @@ class FrontEnd(torch.nn.Module):
         gain = torch.expm1(mask * log_magnitude) / magnitude.clamp_min(1e-6)
         return torch.where(magnitude > 1e-6, gain, mask)
 
+    def gains(self, log_magnitude, mask):
+        """:meth:`gain` of a mask and of its complement, from one ``expm1``.
+
+        With ``k = expm1(M * log1p|X|)`` they are ``k / |X|`` and, as
+        ``expm1((1 - M) * log1p|X|) = (|X| - k) / (1 + k)``, that over
+        ``|X|``; where the input is silent they are M and 1 - M, their limits.
+
+        Arguments
+        ---------
+        log_magnitude, mask : torch.Tensor
+            As for :meth:`gain`.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            Gains of M and of 1 - M, in [0, 1], each of the same shape.
+
+        Example
+        -------
+        >>> x = torch.tensor([[[3.0]]]).log1p()
+        >>> [round(g.item(), 4) for g in FrontEnd().gains(x, torch.tensor(0.5))]
+        [0.3333, 0.3333]
+        """
+        magnitude = torch.expm1(log_magnitude)
+        kept = torch.expm1(mask * log_magnitude)
+        scale = magnitude.clamp_min(1e-6)
+        heard = magnitude > 1e-6
+        rest = (magnitude - kept) / ((1 + kept) * scale)
+        return (
+            torch.where(heard, kept / scale, mask),
+            torch.where(heard, rest, 1 - mask),
+        )
+
     def resynthesize(self, stft, gain, num_samples):
         """A waveform from the STFT under a gain, with the input's phase.
 
@@ -233,6 +266,13 @@ class FrontEnd(torch.nn.Module):
         >>> torch.allclose(out, wavs, atol=1e-4)
         True
         """
+        # Called directly: SpeechBrain's ISTFT copies the spectrum twice.
         with torch.autocast(stft.device.type, enabled=False):
-            masked = torch.view_as_real(stft * gain.float())
-            return self.compute_istft(masked, sig_length=num_samples)
+            return torch.istft(
+                (stft * gain.float()).transpose(1, 2),
+                self.n_fft,
+                self.hop_samples,
+                self.win_samples,
+                self.compute_istft.window.to(stft.device),
+                length=num_samples,
+            )

@@ -173,6 +173,10 @@ class ClapFrontEnd(torch.nn.Module):
         """
         return mask
 
+    def gains(self, magnitude, mask):
+        """Linear gains of a mask and of its complement: themselves."""
+        return mask, 1 - mask
+
     def resynthesize(self, stft, gain, num_samples):
         """A waveform from the STFT under a gain, with the input's phase.
 

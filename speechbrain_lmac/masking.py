@@ -285,3 +285,37 @@ def listen(mask, spectrum, frontend, num_samples, spread=None):
         mask = mask @ spread
     gain = frontend.gain(spectrum.log_magnitude, mask)
     return gain, frontend.resynthesize(spectrum.stft, gain, num_samples)
+
+
+def listen_to_parts(mask, spectrum, frontend, num_samples, spread=None):
+    """As :func:`listen`, of a mask and of its complement together.
+
+    Arguments
+    ---------
+    mask, spectrum, frontend, num_samples, spread : object
+        As for :func:`listen`.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Gains of the mask (batch, frames, bins), and waveforms (batch,
+        num_samples) of what it keeps and of the rest.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.frontend import FrontEnd
+    >>> frontend, wavs = FrontEnd(), torch.rand(1, 4000)
+    >>> spectrum = frontend(wavs)
+    >>> zeros = torch.zeros_like(spectrum.log_magnitude)
+    >>> _, kept, rest = listen_to_parts(zeros, spectrum, frontend, 4000)
+    >>> kept.abs().max().item(), torch.allclose(rest, wavs, atol=1e-4)
+    (0.0, True)
+    """
+    if spread is not None:
+        mask = mask @ spread
+    gains = frontend.gains(spectrum.log_magnitude, mask)
+    wavs = (
+        frontend.resynthesize(spectrum.stft, gain, num_samples)
+        for gain in gains
+    )
+    return gains[0], *wavs

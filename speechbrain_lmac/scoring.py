@@ -14,7 +14,7 @@ import torch
 
 from speechbrain_lmac.decoders import mel_to_linear
 from speechbrain_lmac.masking import (
-    listen,
+    listen_to_parts,
     mask_features,
     restore_loudness,
 )
@@ -196,7 +196,13 @@ class Scorer:
             self.mask_domain,
             batch.explanation.features,
         )
-        gain, wavs_in, wavs_out = self._resynthesize(mask, batch)
+        gain, wavs_in, wavs_out = listen_to_parts(
+            mask,
+            spectrum,
+            self.frontend,
+            batch.mixture.mixture.shape[1],
+            self.spread if self.mask_domain == "mel" else None,
+        )
         return _Parts(
             mask,
             masked.masked_in,
@@ -268,16 +274,6 @@ class Scorer:
             parts.masked_out_probs,
             batch.input_features,
         )
-
-    def _resynthesize(self, mask, batch):
-        """Gain of the mask, and the sounds of masked-in and masked-out."""
-        if self.mask_domain == "mel":
-            mask = mask @ self.spread
-        spectrum = batch.explanation.spectrum
-        num_samples = batch.mixture.mixture.shape[1]
-        gain, kept = listen(mask, spectrum, self.frontend, num_samples)
-        _, rest = listen(1 - mask, spectrum, self.frontend, num_samples)
-        return gain, kept, rest
 
 
 def curve_point(way, step, steps):

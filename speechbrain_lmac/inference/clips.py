@@ -14,7 +14,11 @@ from speechbrain_lmac.data.mixtures import peak_normalize
 from speechbrain_lmac.decoders import mel_to_linear
 from speechbrain_lmac.frontend_lengths import for_any_length
 from speechbrain_lmac.inference.explanation import Explanation
-from speechbrain_lmac.masking import decode_mask, listen, mask_features
+from speechbrain_lmac.masking import (
+    decode_mask,
+    listen_to_parts,
+    mask_features,
+)
 
 #: Most frames that pass through the networks together: bounds the memory.
 MAX_FRAMES = 3600
@@ -346,9 +350,9 @@ class ClipExplainer:
         )
         said = self._said(self.classifier(torch.cat(masked)))
         n = wavs.shape[1]
-        gain = mask if self.spread is None else mask @ self.spread
-        _, kept = listen(gain, spectrum, self.frontend, n)
-        _, rest = listen(1 - gain, spectrum, self.frontend, n)
+        _, kept, rest = listen_to_parts(
+            mask, spectrum, self.frontend, n, self.spread
+        )
         return Part(
             self.frontend.own_frames(mask, n),
             kept,

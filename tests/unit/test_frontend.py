@@ -67,6 +67,24 @@ def test_gain_by_hand(frontend):
     assert gain.item() == pytest.approx(1 / 3, rel=1e-6)
 
 
+def test_gains_of_mask_and_complement_by_hand(frontend):
+    # (1 + 3) ** 0.25 - 1 and (1 + 3) ** 0.75 - 1, of 3
+    gains = frontend.gains(torch.tensor([[[3.0]]]).log1p(), torch.tensor(0.25))
+    expected = [(4**0.25 - 1) / 3, (4**0.75 - 1) / 3]
+    assert [g.item() for g in gains] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("num_samples", [3200, 80000])
+def test_resynthesis_is_speechbrains(frontend, num_samples):
+    stft = frontend(torch.randn(2, num_samples)).stft
+    gain = torch.rand(stft.shape)
+    expected = frontend.compute_istft(
+        torch.view_as_real(stft * gain), sig_length=num_samples
+    )
+    out = frontend.resynthesize(stft, gain, num_samples)
+    torch.testing.assert_close(out, expected, atol=0, rtol=0)
+
+
 def test_gain_at_silence_is_the_mask(frontend):
     mask = torch.rand(1, 4, 513)
     assert torch.equal(frontend.gain(torch.zeros(1, 4, 513), mask), mask)

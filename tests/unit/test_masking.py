@@ -10,6 +10,7 @@ from speechbrain_lmac.frontend_clap import ClapFrontEnd
 from speechbrain_lmac.masking import (
     explain,
     listen,
+    listen_to_parts,
     mask_features,
     match_mean,
     restore_loudness,
@@ -157,5 +158,36 @@ def test_masks_on_bands_are_spread_over_bins():
     spread = mel_to_linear(FRONTEND.mel_matrix)
     expected = listen(bands @ spread, spectrum, FRONTEND, 4800)
     found = listen(bands, spectrum, FRONTEND, 4800, spread)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("frontend", [FRONTEND, CLAP])
+@pytest.mark.parametrize("hard", [False, True])
+def test_both_parts_are_what_each_mask_alone_gives(frontend, hard):
+    wavs = torch.randn(2, 4800)
+    wavs[1, 2000:] = 0  # silence, where a gain is the mask itself
+    spectrum = frontend(wavs)
+    mask = torch.rand_like(spectrum.log_magnitude)
+    mask = (mask > 0.5).float() if hard else mask
+    gain, kept, rest = listen_to_parts(mask, spectrum, frontend, 4800)
+    assert gain.min() >= 0 and gain.max() <= 1
+    for part, of in ((kept, mask), (rest, 1 - mask)):
+        expected_gain, expected = listen(of, spectrum, frontend, 4800)
+        torch.testing.assert_close(part, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        frontend.gains(spectrum.log_magnitude, mask)[1],
+        expected_gain,
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+def test_both_parts_of_masks_on_bands():
+    spectrum = FRONTEND(torch.randn(1, 4800))
+    bands = torch.rand(1, spectrum.stft.shape[1], 80)
+    spread = mel_to_linear(FRONTEND.mel_matrix)
+    found = listen_to_parts(bands, spectrum, FRONTEND, 4800, spread)
+    expected = listen_to_parts(bands @ spread, spectrum, FRONTEND, 4800)
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a, b)
