@@ -47,7 +47,58 @@ def fit_frames(x, num_frames, dim=-2):
     return torch.cat([x, last.repeat(repeats)], dim)
 
 
-def mel_to_linear(mel_matrix):
+def heard_bins(frontend, mask_domain="stft"):
+    """STFT bins that a model hears, where a front end tells them apart.
+
+    Arguments
+    ---------
+    frontend : FrontEnd or ClapFrontEnd
+        The second one hears a part of the spectrum only.
+    mask_domain : str
+        ``stft`` or ``mel``.
+
+    Returns
+    -------
+    torch.Tensor or None
+        Bool (bins,); None where masks have no bin that is not heard.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.frontend import FrontEnd
+    >>> heard_bins(FrontEnd()) is None
+    True
+    """
+    return getattr(frontend, "heard", None) if mask_domain == "stft" else None
+
+
+def heard_part(x, heard):
+    """What of masks or spectra lies in the bins that a model hears.
+
+    Statistics of masks are taken over it: where the model is deaf, no mask
+    says anything.
+
+    Arguments
+    ---------
+    x : torch.Tensor
+        Any tensor whose last axis are bins.
+    heard : torch.Tensor or None
+        Of :func:`heard_bins`.
+
+    Returns
+    -------
+    torch.Tensor
+        ``x`` itself if ``heard`` is None.
+
+    Example
+    -------
+    >>> mask = torch.tensor([[0.0, 0.5, 1.0]])
+    >>> heard_part(mask, torch.tensor([False, True, True])).mean().item()
+    0.75
+    """
+    return x if heard is None else x[..., heard.to(x.device)]
+
+
+def mel_to_linear(mel_matrix, heard=None):
     """Fixed matrix that spreads values on mel bands over STFT bins.
 
     Each bin takes the average of the bands that hear it, weighted by their
@@ -58,6 +109,9 @@ def mel_to_linear(mel_matrix):
     ---------
     mel_matrix : torch.Tensor
         Mel filterbank, shape (bins, bands), >= 0.
+    heard : torch.Tensor or None
+        Of :func:`heard_bins`; the other bins get 0 in place of a neighbour's
+        value, and their columns sum to 0.
 
     Returns
     -------
@@ -71,14 +125,15 @@ def mel_to_linear(mel_matrix):
     >>> spread.shape, bool(torch.allclose(spread.sum(0), torch.ones(513)))
     (torch.Size([80, 513]), True)
     """
-    heard = mel_matrix.sum(1) > 0
-    if not heard.any():
+    known = mel_matrix.sum(1) > 0
+    if not known.any():
         raise ValueError("Expected a mel matrix with a non-zero filter")
     bins = torch.arange(len(mel_matrix), device=mel_matrix.device)
-    distance = (bins[:, None] - bins[heard][None]).abs()
-    nearest = bins[heard][distance.argmin(1)]
+    distance = (bins[:, None] - bins[known][None]).abs()
+    nearest = bins[known][distance.argmin(1)]
     weights = mel_matrix[nearest]
-    return (weights / weights.sum(1, keepdim=True)).T.contiguous()
+    spread = (weights / weights.sum(1, keepdim=True)).T.contiguous()
+    return spread if heard is None else spread * heard
 
 
 class MaskDecoder(nn.Module):

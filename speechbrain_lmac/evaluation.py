@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
+from speechbrain_lmac.decoders import heard_bins
 from speechbrain_lmac.masking import explain
 from speechbrain_lmac.methods import (
     NEED_SOURCES,
@@ -230,6 +231,7 @@ class Evaluator:
                 device=self.device,
             ),
             sources and tuple(s.stft.abs().square() for s in sources),
+            heard_bins(self.frontend, self.mask_domain),
         )
         return batch, made
 

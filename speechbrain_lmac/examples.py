@@ -162,7 +162,7 @@ class ExampleWriter:
             "label": self.labels[target],
             "sample_rate": self.frontend.sample_rate,
             "mask_domain": self.mask_domain,
-            "mask_mean": _plain(scored.mask[k].mean()),
+            "mask_mean": _plain(scored.values["MM"][k]),
             "settings": self._digest(method),
         }
         for suffix, probs in (

@@ -24,7 +24,7 @@ from speechbrain_lmac.data.audio import (
 )
 from speechbrain_lmac.data.decoding import resample
 from speechbrain_lmac.data.mixtures import peak_normalize
-from speechbrain_lmac.decoders import mel_to_linear
+from speechbrain_lmac.decoders import heard_bins, heard_part, mel_to_linear
 from speechbrain_lmac.frontend_lengths import for_any_length
 from speechbrain_lmac.masking import listen
 from speechbrain_lmac.report.prompt_rows import save_prompt_figure
@@ -285,6 +285,7 @@ def save_prompt_explanations(folder, sound, explained, interpreter):
     folder.mkdir(parents=True, exist_ok=True)
     frontend = for_any_length(interpreter.frontend)
     rate = frontend.sample_rate
+    heard = heard_bins(frontend, interpreter.mask_domain)
     wav = load_sound(sound, rate)
     write_wav(folder / "original.wav", wav, rate)
     rows = []
@@ -296,7 +297,7 @@ def save_prompt_explanations(folder, sound, explained, interpreter):
                 "prompt": item.prompt,
                 "similarity": item.similarity,
                 "probability": item.probability,
-                "mask_mean": item.mask.mean().item(),
+                "mask_mean": heard_part(item.mask, heard).mean().item(),
                 "file": file,
                 "gain": gain,
             }

@@ -52,6 +52,11 @@ class ClapFrontEnd(torch.nn.Module):
     ----------
     n_fft, n_bins, n_mels, win_samples : int
         Points of the Fourier transform, STFT bins, mel bands, window length.
+    heard : torch.Tensor
+        Bins that some mel band hears, bool (n_bins,). CLAP's 64 bands from 50
+        Hz to 14 kHz hear 297 of 513 bins. In the others a mask on the STFT is
+        0, as nothing of them has to do with what the model said, and means of
+        masks are taken over the heard ones.
 
     Example
     -------
@@ -92,6 +97,7 @@ class ClapFrontEnd(torch.nn.Module):
         self.n_samples = n_samples
         self.padding = padding
         self.register_buffer("mel_matrix", mel_matrix.float(), False)
+        self.register_buffer("heard", self.mel_matrix.sum(1) > 0, False)
         self.register_buffer("window", window.float(), False)
 
     def num_frames(self, num_samples):

@@ -19,7 +19,7 @@ from speechbrain_lmac.attribution import (
     normalize_map,
 )
 from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.decoders import mel_to_linear
+from speechbrain_lmac.decoders import heard_bins, heard_part, mel_to_linear
 from speechbrain_lmac.masking import decode_mask, match_mean
 
 
@@ -49,6 +49,8 @@ class ClipBatch(NamedTuple):
         Index of each clip's true class, shape (batch,).
     source_power : tuple of torch.Tensor or None
         ``|STFT|^2`` of the sources, which every method is scored with.
+    heard : torch.Tensor or None
+        Bins that the classifier hears, bool (bins,); None for all.
     """
 
     ids: list
@@ -61,6 +63,7 @@ class ClipBatch(NamedTuple):
     mixture: tuple | None = None
     truth: torch.Tensor | None = None
     source_power: tuple | None = None
+    heard: torch.Tensor | None = None
 
     def probs(self):
         """Class probabilities on the clips, shape (batch, classes)."""
@@ -91,8 +94,10 @@ def random_mask(clips):
     ):
         generator = torch.Generator().manual_seed(seed)
         draw = torch.rand(mask.shape, generator=generator)
-        masks.append((draw < mask.mean().cpu()).to(mask))
-    return torch.stack(masks)
+        mean = heard_part(mask, clips.heard).mean().cpu()
+        masks.append((draw < mean).to(mask))
+    masks = torch.stack(masks)
+    return masks if clips.heard is None else masks * clips.heard
 
 
 def ideal(clips):
@@ -150,7 +155,7 @@ def attribution_method(name, classifier, frontend, mask_domain, **options):
     """
     spread = None
     if mask_domain == "stft":
-        spread = mel_to_linear(frontend.mel_matrix)
+        spread = mel_to_linear(frontend.mel_matrix, heard_bins(frontend))
     attribute = build_attribution(
         name, classifier.hidden_strides, spread, **options
     )
@@ -292,7 +297,12 @@ def under_protocol(mask, protocol, clips):
     """
     if protocol != "equal_mean":
         return mask
-    return match_mean(mask, clips.explanation.mask.mean((1, 2)))
+    wanted = heard_part(clips.explanation.mask, clips.heard).mean((1, 2))
+    if clips.heard is None:
+        return match_mean(mask, wanted)
+    matched = mask.clone()
+    matched[..., clips.heard] = match_mean(mask[..., clips.heard], wanted)
+    return matched
 
 
 def check_protocols(names):

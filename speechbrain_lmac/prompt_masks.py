@@ -6,7 +6,7 @@ Authors
 
 import torch
 
-from speechbrain_lmac.decoders import mel_to_linear
+from speechbrain_lmac.decoders import heard_bins, heard_part, mel_to_linear
 from speechbrain_lmac.frontend_lengths import for_any_length
 from speechbrain_lmac.methods import build_methods
 from speechbrain_lmac.sanity import clip_batch
@@ -36,6 +36,7 @@ class PromptMasker:
         self.classifier = interpreter.classifier.to(device)
         self.decoder = interpreter.decoder.to(device).eval()
         self.mask_domain = interpreter.mask_domain
+        self.heard = heard_bins(self.frontend, self.mask_domain)
         self.spread = None
         if self.mask_domain == "mel":
             self.spread = mel_to_linear(self.frontend.mel_matrix)
@@ -88,6 +89,21 @@ class PromptMasker:
         else:
             masks = self.methods[method](named(batch, targets, output))
         return masks.view(*targets.shape, *masks.shape[1:])
+
+    def means(self, masks):
+        """Mean of each mask over the bins that the model hears.
+
+        Arguments
+        ---------
+        masks : torch.Tensor
+            Of :meth:`masks`.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (batch, prompts), in [0, 1].
+        """
+        return heard_part(masks, self.heard).mean((2, 3))
 
     def similarity(self, batch):
         """Cosine of each clip and prompt, shape (batch, prompts)."""

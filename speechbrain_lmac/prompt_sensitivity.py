@@ -88,7 +88,7 @@ def measure_prompts(
             targets = chosen.to(masker.device).expand(len(indices), -1)
             for method in methods:
                 masks = masker.masks(method, batch, targets)
-                means = masks.mean((2, 3)).cpu()
+                means = masker.means(masks).cpu()
                 values[method][np.ix_(indices, chosen)] = means
     return values
 
@@ -149,7 +149,7 @@ def _separation(masker, batch, masks, parts):
     mixture, *sources = (part.to(masker.device) for part in parts)
     frontend, spectrum = masker.frontend, batch.explanation.spectrum
     powers = [frontend(source).stft.abs().square() for source in sources]
-    values = {"MM": masks.mean((2, 3)), "named_kept": [], "other_kept": []}
+    values = {"MM": masker.means(masks), "named_kept": [], "other_kept": []}
     values["SI-SDR_gain"] = []
     for k, source in enumerate(sources):
         gain, heard = listen(

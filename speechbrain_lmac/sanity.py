@@ -21,6 +21,7 @@ from tqdm import tqdm
 from speechbrain_lmac.attribution import ATTRIBUTIONS
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
+from speechbrain_lmac.decoders import heard_bins, heard_part
 from speechbrain_lmac.masking import explain
 from speechbrain_lmac.methods import ClipBatch, build_methods
 from speechbrain_lmac.metrics.similarity import (
@@ -272,6 +273,7 @@ def clip_batch(
         input_features=inputs,
         seed=seed,
         forward=forward,
+        heard=heard_bins(frontend, mask_domain),
     )
 
 
@@ -341,7 +343,8 @@ def cascading_randomization(
         built = build_methods(
             methods, model, frontend, mask_domain, options=attribution
         )
-        return batch, [built[name](batch) for name in methods]
+        made = (built[name](batch) for name in methods)
+        return batch, [heard_part(mask, batch.heard) for mask in made]
 
     lengths = [clip.num_samples for clip in clips]
     batches = list(SameLengthBatchSampler(lengths, batch_size))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from speechbrain_lmac.decoders import mel_to_linear
+from speechbrain_lmac.decoders import heard_bins, heard_part, mel_to_linear
 from speechbrain_lmac.masking import (
     listen_to_parts,
     mask_features,
@@ -110,6 +110,7 @@ class Scorer:
         self.classifier = classifier
         self.mask_domain = mask_domain
         self.spread = mel_to_linear(frontend.mel_matrix)
+        self.heard_bins = heard_bins(frontend, mask_domain)
         self.curve_steps = curve_steps
         check_ad_variant(ad_variant)
         self.ad_variant = ad_variant
@@ -219,7 +220,7 @@ class Scorer:
     def _mask_metrics(self, mask):
         peak = mask.flatten(1).amax(1)
         return {
-            **mask_metrics(mask),
+            **mask_metrics(heard_part(mask, self.heard_bins)),
             "empty_mask": (peak == 0).float(),
             "nan_mask": peak.isnan().float(),
         }

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.decoders import MaskDecoder, _fit
+from speechbrain_lmac.decoders import MaskDecoder, _fit, heard_bins
 
 #: Similarities are cosines; times this they are of the size of one.
 SIMILARITY_GAIN = 5.0
@@ -34,6 +34,11 @@ class TextMaskDecoder(MaskDecoder):
         Length of the text embeddings.
     text_dim : int
         Length of what is made of them, from which every level is steered.
+    heard : torch.Tensor or None
+        Bins that the model hears, bool (bins,), of
+        :func:`speechbrain_lmac.decoders.heard_bins`; the logits of others are
+        ``-inf``, their mask is 0: else the band nearest to them would decide
+        about sound that the model does not hear.
 
     Attributes
     ----------
@@ -62,6 +67,7 @@ class TextMaskDecoder(MaskDecoder):
         mel_matrix=None,
         embed_dim=512,
         text_dim=64,
+        heard=None,
     ):
         super().__init__(
             hidden_channels, hidden_strides, channels, n_mels, mel_matrix
@@ -79,6 +85,11 @@ class TextMaskDecoder(MaskDecoder):
         self.key = nn.Conv2d(deepest, text_dim, 1)
         self.query = nn.Linear(text_dim, text_dim)
         self.local = nn.Conv2d(1, deepest, 1, bias=False)
+        closed = None
+        if heard is not None:
+            closed = torch.zeros(len(heard), device=heard.device)
+            closed = closed.masked_fill(~heard, -torch.inf)
+        self.register_buffer("closed", closed, persistent=False)
 
     def center_on(self, embeddings):
         """Centre texts on the mean of some embeddings from now on.
@@ -133,7 +144,9 @@ class TextMaskDecoder(MaskDecoder):
                 x = self.ups[str(stride)](x)
         # The head is pointwise: one channel is cropped, not all of them.
         logits = _fit(self.head(x), (num_frames, self.n_mels)).squeeze(1)
-        return logits if self.spread is None else logits @ self.spread
+        if self.spread is not None:
+            logits = logits @ self.spread
+        return logits if self.closed is None else logits + self.closed
 
     def _read(self, text, similarity):
         """What the levels are steered by, (pairs, text_dim)."""
@@ -283,6 +296,7 @@ def build_text_decoder(
         n_mels=frontend.n_mels,
         mel_matrix=frontend.mel_matrix if mask_domain == "stft" else None,
         embed_dim=encoder.embed_dim,
+        heard=heard_bins(frontend, mask_domain),
     )
 
 

@@ -186,7 +186,7 @@ class LMACZSBrain(ZeroShotExplainer):
         if self.hparams.l_out_w:
             masked_out, _ = encoder.embed(masked.masked_out)
         guidance, guided = self.guidance(scene, mask, owner, slot)
-        area = losses.sparsity_loss(mask)
+        area = self.mask_means(mask)
         return area, masked_in, masked_out, guidance, guided
 
     def guidance(self, scene, mask, owner, slot):

@@ -19,6 +19,7 @@ from speechbrain_lmac.brains.zs_batches import (
 )
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
 from speechbrain_lmac.data.mixtures import mix_at_snr
+from speechbrain_lmac.decoders import heard_bins, heard_part
 from speechbrain_lmac.masking import mask_features
 from speechbrain_lmac.metrics import explanation_metrics
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
@@ -97,6 +98,15 @@ class ZeroShotExplainer(RecipeBrain):
         )
         return torch.sigmoid(logits.to(scene.view.dtype))
 
+    @property
+    def heard(self):
+        """Bins that the encoder hears, or None for all."""
+        return heard_bins(self.modules.frontend, self.hparams.mask_domain)
+
+    def mask_means(self, mask):
+        """Mean of each mask over the bins that the encoder hears."""
+        return losses.sparsity_loss(heard_part(mask, self.heard))
+
     @torch.no_grad()
     def measure(self, wavs, scene, ids):
         """Metrics of clips for their decided prompts, and of all pairs."""
@@ -120,7 +130,7 @@ class ZeroShotExplainer(RecipeBrain):
             logits.float().softmax(1),
             masked_in.softmax(1),
             masked_out.softmax(1),
-            mask,
+            heard_part(mask, self.heard),
             decided,
         )
         self.stats.append(
@@ -152,7 +162,7 @@ class ZeroShotExplainer(RecipeBrain):
         owner, prompt, _ = scene.pairs()
         size = self.hparams.pairs_per_chunk or 2 * count
         area = [
-            losses.sparsity_loss(self.masks(scene, *chunk))
+            self.mask_means(self.masks(scene, *chunk))
             for chunk in zip(owner.split(size), prompt.split(size), strict=True)
         ]
         area = torch.cat(area).view(clips, count)

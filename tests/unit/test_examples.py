@@ -44,6 +44,7 @@ def scored(frontend):
     return SimpleNamespace(
         view=view,
         mask=mask,
+        values={"MM": mask.mean((1, 2))},
         masked_in_wavs=0.5 * wavs,
         masked_out_wavs=20 * wavs,
         probs=torch.tensor([[0.9, 0.1], [0.3, 0.7]]),
@@ -147,6 +148,7 @@ def test_pictures_have_low_frequencies_below(tmp_path, frontend, scored):
 def test_a_mask_of_nan_is_silent(tmp_path, frontend, scored):
     bad = SimpleNamespace(**vars(scored))
     bad.mask = torch.full_like(scored.mask, float("nan"))
+    bad.values = {"MM": bad.mask.mean((1, 2))}
     bad.masked_in_wavs = torch.full((2, 16000), float("nan"))
     write(make_writer(tmp_path, frontend), bad)
     wave, _ = sf.read(tmp_path / "clean" / "a" / "lmac" / "explanation.wav")
