@@ -200,7 +200,7 @@ def zero_shot_run(recipe, synthetic_folder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def clap_folder(tmp_path_factory):
     """A folder like a published CLAP's, tiny and with random weights."""
-    from clap_toys import SMALL_AUDIO, save_clap
+    from recipe_models import SMALL_AUDIO, save_clap
 
     folder = tmp_path_factory.mktemp("clap")
     save_clap(folder, SMALL_AUDIO, seconds=2, bands=16)
@@ -210,16 +210,9 @@ def clap_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def captions_folder(synthetic_folder, tmp_path_factory):
     """A captioned data set: the built-in sounds and a table."""
-    folder = tmp_path_factory.mktemp("captions") / "set"
-    audio = sorted((synthetic_folder / "audio").glob("*"))[:24]
-    folder.mkdir()
-    lines = ["file,caption,split"]
-    for k, path in enumerate(audio):
-        (folder / path.name).symlink_to(path)
-        split = "train" if k % 3 else "valid"
-        lines.append(f"{path.name},the sound of thing {k},{split}")
-    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
-    return folder
+    from recipe_models import save_captions
+
+    return save_captions(tmp_path_factory.mktemp("captions"), synthetic_folder)
 
 
 @pytest.fixture(scope="session")
@@ -230,7 +223,7 @@ def image_models(tmp_path_factory):
     ``transformers`` and with the two checkpoints of a classifier of 10 classes
     that has other weights.
     """
-    from hf_toys import save_image_model
+    from recipe_models import save_image_model
 
     folder = tmp_path_factory.mktemp("image_models")
     return {

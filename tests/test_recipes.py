@@ -81,13 +81,9 @@ def test_files_of_a_row_exist(row):
 @pytest.fixture(scope="module")
 def cnn14(tmp_path_factory):
     """A folder like the published classifier's, with random weights."""
-    from speechbrain.lobes.models.Cnn14 import Cnn14
+    from recipe_models import save_cnn14
 
-    folder = tmp_path_factory.mktemp("cnn14")
-    embedder = Cnn14(mel_bins=80, emb_dim=2048, return_reps=True)
-    torch.save(embedder.state_dict(), folder / "embedding_model.ckpt")
-    head = torch.nn.Linear(2048, 10)
-    torch.save(head.state_dict(), folder / "classifier.ckpt")
+    folder = save_cnn14(tmp_path_factory.mktemp("cnn14"))
     yield folder
     shutil.rmtree(folder)  # 300 MB
 

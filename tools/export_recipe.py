@@ -20,8 +20,11 @@ import argparse
 import csv
 import io
 import re
+import shlex
 import sys
 from pathlib import Path
+
+from recipe_setup import places_of, setup_script
 
 import speechbrain_lmac
 from speechbrain_lmac.checks import UserError
@@ -29,8 +32,6 @@ from speechbrain_lmac.hparams import read_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = Path("interpret") / "LMAC"
-# SpeechBrain's tests of recipes run in its checkout and write there.
-SCRATCH = "tests/tmp/LMAC"
 LEAD = "# Read by speechbrain_lmac, not by this script:"
 REQUIREMENT = f"speechbrain_lmac>={speechbrain_lmac.__version__}"
 INSTALL = """## Installing Extra Dependencies
@@ -42,47 +43,6 @@ pip install -r extra_requirements.txt
 ```
 
 """
-
-# How the things are made that stand in braces in a row's flags: the files
-# that a command needs first, and the command. {recipe} is the recipe's folder.
-SHORT = "--number_of_epochs=1 --valid_interval=1 --signal_length_s=1"
-RUN = f"--data_folder={{data_folder}} --cache_folder=null --device=cpu {SHORT}"
-MADE_BY = {
-    "data_folder": (
-        (),
-        "python -m speechbrain_lmac.data.synthetic {data_folder}"
-        " --clips_per_class_and_fold=2 --duration=2.5",
-    ),
-    "classifier": (
-        ("data_folder",),
-        "python {recipe}/train_classifier.py"
-        " {recipe}/hparams/classifier_small.yaml --crop_s=1"
-        f" --output_folder={SCRATCH}/classifier_small {RUN}",
-    ),
-    "interpreter": (
-        ("data_folder", "classifier"),
-        "python {recipe}/train_lmac.py {recipe}/hparams/lmac_small.yaml"
-        " --classifier_source={classifier} --save_interpretations=0"
-        f" --output_folder={{interpreter}} {RUN}",
-    ),
-    "clap_small": (
-        ("data_folder",),
-        "python {recipe}/train_clap_small.py {recipe}/hparams/clap_small.yaml"
-        " --crop_s=1 --warmup_steps=2"
-        f" --output_folder={SCRATCH}/clap_run {RUN}",
-    ),
-    "interpreter_zs": (
-        ("data_folder", "clap_small"),
-        "python {recipe}/train_lmac_zs.py {recipe}/hparams/lmac_zs_small.yaml"
-        " --clap_source={clap_small} --valid_length_s=1"
-        f" --output_folder={{interpreter_zs}} {RUN}",
-    ),
-}
-PLACES = {
-    **{name: f"{SCRATCH}/{name}" for name in MADE_BY},
-    "classifier": f"{SCRATCH}/classifier_small/classifier",
-    "clap_small": f"{SCRATCH}/clap_run/clap",
-}
 
 
 def export_recipe(recipe, checkout, force=False):
@@ -105,7 +65,8 @@ def export_recipe(recipe, checkout, force=False):
     Raises
     ------
     UserError
-        If there is no such recipe or checkout, or a file is there already.
+        If there is no such recipe or checkout, a row's flags name what cannot
+        be made there, or a file is there already.
     """
     recipe, checkout = Path(recipe).resolve(), Path(checkout).resolve()
     rows = own_rows(recipe)
@@ -140,7 +101,7 @@ def own_rows(recipe):
             f"{recipe}: expected a recipe, a folder with hparams/ and a table "
             f"{table}; name one such as recipes/ESC50."
         )
-    return read_rows(table)[1]
+    return read_rows(table)
 
 
 def check_checkout(checkout):
@@ -156,10 +117,9 @@ def check_checkout(checkout):
 
 
 def read_rows(path):
-    """Columns and rows of a table of recipes."""
+    """Rows of a table of recipes."""
     with open(path, encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        return list(reader.fieldnames), list(reader)
+        return list(csv.DictReader(file, skipinitialspace=True))
 
 
 def recipe_files(recipe, place, rows):
@@ -246,31 +206,88 @@ def name_keys(script, keys):
 
 
 def adapt_readme(text):
-    """Tell what to install; links out of the recipe become plain text."""
+    r"""Tell what to install; links out of the recipe become plain text.
+
+    Arguments
+    ---------
+    text : str
+        The recipe's README.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> text = "# A\n\n## Installing extra dependencies\n\nNone\n\n## Citing\n"
+    >>> re.findall("## .*|None", adapt_readme(text))
+    ['## Installing Extra Dependencies', '## Citing']
+    """
     text = re.sub(r"\[([^]]+)\]\(\.\./[^)]*\)", r"\1", text)
+    own = r"^## Installing extra dependencies\n.*?(?=^## |\Z)"
+    text = re.sub(own, "", text, flags=re.M | re.S | re.I)
     heading = re.search(r"^## ", text, re.M)
     start = heading.start() if heading else len(text)
     return text[:start] + INSTALL + text[start:]
 
 
 def table_files(dataset, rows, place, checkout):
-    """The merged table, and the script that makes what its rows need."""
+    """The table with our rows, and the scripts that make what these need."""
     table = Path("tests") / "recipes" / f"{dataset}.csv"
-    columns, kept = list(rows[0]), []
+    text = ",".join(rows[0]) + "\n"
     if (checkout / table).is_file():
-        columns, kept = read_rows(checkout / table)
+        with open(checkout / table, encoding="utf-8", newline="") as file:
+            text = file.read()
     adapted = [adapt_row(row, dataset, place) for row in rows]
-    ours = {row["Hparam_file"] for row in adapted}
-    kept = [row for row in kept if row["Hparam_file"] not in ours]
-    merged = io.StringIO()
-    writer = csv.DictWriter(
-        merged, columns, extrasaction="ignore", lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows([*kept, *adapted])
-    flags = " ".join(row["test_debug_flags"] for row in rows)
     setup = Path("tests") / "recipes" / "setup" / f"{dataset}_LMAC.sh"
-    return {table: merged.getvalue(), setup: setup_script(flags, place)}
+    models = setup.with_suffix(".py")
+    flags = " ".join(row["test_debug_flags"] for row in rows)
+    script = setup_script(flags, dataset, place, models)
+    files = {table: append_rows(text, adapted), setup: script}
+    if models.as_posix() in script:
+        source = Path(__file__).with_name("recipe_models.py")
+        files[models] = source.read_text(encoding="utf-8")
+    return files
+
+
+def append_rows(text, rows):
+    r"""Add rows to a table, whose own lines stay as they are.
+
+    Arguments
+    ---------
+    text : str
+        The table. Rows of an earlier export, of the same hyperparameters,
+        are left out.
+    rows : list of dict
+        In its columns; values of others are left out.
+
+    Returns
+    -------
+    str
+
+    Example
+    -------
+    >>> append_rows("Hparam_file, b\na, 1\nc, 2\n", [{"Hparam_file": "a"}])
+    'Hparam_file, b\nc, 2\na,\n'
+    """
+    ours = {row["Hparam_file"] for row in rows}
+    lines = io.StringIO(text, newline="").readlines()
+    reader = csv.DictReader(lines, skipinitialspace=True)
+    columns, start = reader.fieldnames, reader.line_num
+    kept = lines[:start]
+    for row in reader:
+        if row["Hparam_file"] not in ours:
+            kept += lines[start : reader.line_num]
+        start = reader.line_num
+    end = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    if not kept[-1].endswith(("\n", "\r")):
+        kept.append(end)
+    added = io.StringIO(newline="")
+    writer = csv.DictWriter(
+        added, columns, extrasaction="ignore", lineterminator=end
+    )
+    writer.writerows(rows)
+    return "".join(kept) + added.getvalue()
 
 
 def adapt_row(row, dataset, place):
@@ -288,42 +305,37 @@ def adapt_row(row, dataset, place):
     Returns
     -------
     dict
-        The data preparation, part of the package, is left empty. Options
-        that name what cannot be made here are left out of the flags: then
-        the file's own value holds, such as a model of the hub.
+        The data preparation, part of the package, is left empty.
+        ``--output_folder`` is left out of the flags: SpeechBrain's test of
+        the rows gives it. The others are quoted for a shell, as that test
+        passes them to one.
+
+    Raises
+    ------
+    UserError
+        If a flag names what the setup script does not make.
     """
     row = {**row, "Data_prep_file": ""}
     for column in ("Script_file", "Hparam_file", "Readme_file"):
         inside = Path(row[column]).relative_to(f"recipes/{dataset}")
         row[column] = (place / inside).as_posix()
-    flags = []
+    flags, places = [], places_of(dataset)
     for flag in row["test_debug_flags"].split():
         named = set(re.findall(r"\{(\w+)\}", flag))
-        if named <= PLACES.keys():
-            flags.append(flag.format(**PLACES))
+        if named == {"output_folder"}:
+            continue
+        if not named <= places.keys():
+            missing = ", ".join(sorted(named - places.keys()))
+            raise UserError(
+                f"{row['Hparam_file']}: the debug flag {flag} needs {missing}, "
+                f"which nothing makes; expected one of {', '.join(places)}. "
+                "Add how it is made to MADE_BY in tools/recipe_setup.py."
+            )
+        flags.append(shlex.quote(flag.format(**places)))
     row["test_debug_flags"] = " ".join(flags)
     files = re.search(r"file_exists=\[.*?\]", row["test_debug_checks"])
     row["test_debug_checks"] = files[0] if files else ""
     return row
-
-
-def setup_script(flags, place):
-    """A shell script that makes what the flags name in braces."""
-    wanted = set(re.findall(r"\{(\w+)\}", flags))
-    for name in reversed(MADE_BY):  # what is needed comes before
-        if name in wanted:
-            wanted |= set(MADE_BY[name][0])
-    lines = [
-        "#!/usr/bin/env bash",
-        "# Sounds and models for the debug rows; run in the checkout.",
-        "set -euo pipefail",
-        'export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"',
-    ]
-    for name, (_, command) in MADE_BY.items():
-        if name in wanted:
-            made = command.format(recipe=place.as_posix(), **PLACES)
-            lines.append(f"[ -e {PLACES[name]} ] || {made}")
-    return "\n".join(lines) + "\n"
 
 
 def main(arguments=None):

@@ -52,7 +52,8 @@ def probe(tmp_path_factory):
 
     def run(job, cache, **environment):
         out = tmp_path_factory.mktemp("probe") / "out.json"
-        paths = [str(ROOT), str(ROOT / "tests" / "unit")]
+        folders = (".", "tests/unit", "tools")
+        paths = [str(ROOT / folder) for folder in folders]
         done = subprocess.run(
             [sys.executable, str(HERE / "laion_probe.py"), job, str(out)],
             env={

@@ -1,0 +1,273 @@
+#!/usr/bin/env python3
+"""Tiny models and captions for the debug rows of recipes, made by code.
+
+    python recipe_models.py focalnet FOLDER
+
+Each stands for a published model: a folder of the same files, with random
+weights and small enough for tests. Nothing is downloaded, but by
+``clap_laion``, whose library asks the model hub for its tokenizer.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import torch
+
+N_CLASSES = 10  # of the built-in data set
+#: Arguments of the image models, and the same for ``transformers``' classes.
+SMALL = {
+    "focalnet": {"embed_dim": 8, "depths": [1, 1, 1, 1]},
+    "vit": {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "image_size": 64,
+    },
+}
+#: A text encoder of one layer, for sentences of 78 tokens.
+SMALL_TEXT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 80,
+}
+#: An HTSAT of two stages for 2 s of sound and 16 bands.
+SMALL_AUDIO = {
+    "num_mel_bins": 16,
+    "spec_size": 64,
+    "window_size": 4,
+    "depths": [1, 2],
+    "num_attention_heads": [2, 2],
+    "patch_embeds_hidden_size": 8,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+}
+
+
+def save_cnn14(folder):
+    """Save a classifier like the published CNN14, 300 MB of random weights.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Exists.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    """
+    from speechbrain.lobes.models.Cnn14 import Cnn14
+
+    embedder = Cnn14(mel_bins=80, emb_dim=2048, return_reps=True)
+    torch.save(embedder.state_dict(), folder / "embedding_model.ckpt")
+    head = torch.nn.Linear(2048, N_CLASSES)
+    torch.save(head.state_dict(), folder / "classifier.ckpt")
+    return folder
+
+
+def small_classifier(name, n_classes=N_CLASSES, **options):
+    """Build a tiny classifier with random weights.
+
+    Arguments
+    ---------
+    name : str
+        One of ``SMALL``.
+    n_classes : int
+        Number of classes.
+    **options : dict
+        Other arguments than those of ``SMALL``.
+
+    Returns
+    -------
+    speechbrain_lmac.classifiers.base.AudioClassifier
+    """
+    from speechbrain_lmac.classifiers import hf_image
+
+    kinds = {
+        "focalnet": hf_image.FocalNetClassifier,
+        "vit": hf_image.ViTClassifier,
+    }
+    return kinds[name](n_classes, **{**SMALL[name], **options})
+
+
+def save_image_model(folder, name):
+    """Save files of ``transformers`` and a classifier's checkpoints.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Exists, or is made.
+    name : str
+        One of ``SMALL``.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    """
+    import transformers
+
+    torch.manual_seed(7)
+    if name == "focalnet":
+        config = transformers.FocalNetConfig(**SMALL[name])
+        model = transformers.FocalNetForImageClassification(config)
+    else:
+        config = transformers.ViTConfig(**SMALL[name])
+        model = transformers.ViTForImageClassification(config)
+    model.save_pretrained(folder)
+    for part, module in small_classifier(name).parts().items():
+        torch.save(module.state_dict(), folder / f"{part}.ckpt")
+    return folder
+
+
+def byte_tokenizer():
+    """Build a RobertaTokenizer whose words are single bytes; 261 tokens."""
+    from transformers import RobertaTokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    words = ["<s>", "<pad>", "</s>", "<unk>", *bytes_to_unicode().values()]
+    vocab = {word: k for k, word in enumerate([*words, "<mask>"])}
+    return RobertaTokenizer(vocab=vocab, merges=[], model_max_length=512)
+
+
+def save_clap(folder, audio=None, seconds=10, bands=64, **changes):
+    """Save a CLAP of ``transformers``: model, tokenizer, preprocessor.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Exists, or is made.
+    audio : dict or None
+        The audio encoder's configuration; HTSAT-tiny if empty.
+    seconds : float
+        Length of the sounds that it hears.
+    bands : int
+        Mel bands.
+    **changes : dict
+        Other entries of preprocessor_config.json.
+
+    Returns
+    -------
+    transformers.ClapModel
+    """
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+
+    torch.manual_seed(7)
+    tokenizer = byte_tokenizer()
+    config = ClapConfig(
+        text_config={"vocab_size": len(tokenizer), **SMALL_TEXT},
+        audio_config=audio or {},
+        projection_dim=64,
+    )
+    model = ClapModel(config).eval()
+    settle_statistics(model.audio_model.audio_encoder.batch_norm)
+    options = {"frequency_min": 50, "truncation": "rand_trunc", **changes}
+    extractor = ClapFeatureExtractor(
+        feature_size=bands, max_length_s=seconds, **options
+    )
+    for part in (model, tokenizer, extractor):
+        part.save_pretrained(folder)
+    return model
+
+
+def settle_statistics(norm):
+    """Give a batch norm the statistics of decibels, as after training.
+
+    Arguments
+    ---------
+    norm : torch.nn.BatchNorm2d
+        The first of an audio encoder; changed in place.
+    """
+    norm.running_mean.uniform_(-40, -20)
+    norm.running_var.uniform_(100, 400)
+
+
+def save_captions(folder, sounds, n_clips=24):
+    """Save a captioned data set: links to sounds, and a table.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Exists.
+    sounds : pathlib.Path
+        The built-in data set, in the layout of ESC-50.
+    n_clips : int
+        How many; every third is validated on.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    """
+    lines = ["file,caption,split"]
+    for k, path in enumerate(sorted((sounds / "audio").glob("*"))[:n_clips]):
+        (folder / path.name).symlink_to(path.resolve())
+        split = "train" if k % 3 else "valid"
+        lines.append(f"{path.name},the sound of thing {k},{split}")
+    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def save_laion(folder):
+    """Save a checkpoint of the library ``laion_clap``.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        Exists.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    """
+    from speechbrain_lmac.classifiers.clap import laion
+
+    torch.manual_seed(0)
+    module = laion.build_module("HTSAT-tiny")
+    settle_statistics(module.model.audio_branch.bn0)
+    torch.save(module.model.state_dict(), folder / "random.pt")
+    return folder
+
+
+MAKERS = {
+    "captions": save_captions,
+    "clap_laion": save_laion,
+    "clap_tiny": lambda folder: save_clap(folder, SMALL_AUDIO, 2, 16),
+    "cnn14": save_cnn14,
+    "focalnet": lambda folder: save_image_model(folder, "focalnet"),
+    "vit": lambda folder: save_image_model(folder, "vit"),
+}
+
+
+def main(arguments=None):
+    """Command line: make one of them.
+
+    Arguments
+    ---------
+    arguments : list of str or None
+        The command line without the program's name; None takes the process's.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=MAKERS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("sounds", type=Path, nargs="*", help="of captions")
+    options = parser.parse_args(arguments)
+    laion = options.kind == "clap_laion"
+    if laion and importlib.util.find_spec("laion_clap") is None:
+        # It needs an environment of its own; the other rows run without.
+        print("laion_clap is not installed: its row cannot run.")
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    MAKERS[options.kind](options.folder, *options.sounds)
+
+
+if __name__ == "__main__":
+    main()
