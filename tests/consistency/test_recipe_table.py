@@ -1,6 +1,7 @@
 """SpeechBrain's rules for ``tests/recipes/*.csv`` and what the rows name."""
 
 import collections
+import re
 
 import pytest
 from conftest import ROOT
@@ -8,6 +9,13 @@ from conftest import ROOT
 FILES = ("Script_file", "Hparam_file", "Data_prep_file", "Readme_file")
 MANDATORY = ("Task", "Dataset", "Script_file", "Hparam_file", "Readme_file")
 LINKS = ("Result_url", "HF_repo")
+# Of SpeechBrain's READMEs; what lies between is each recipe's own.
+HEADINGS = (
+    "Installing extra dependencies",
+    "How to run",
+    "About SpeechBrain",
+    "Citing",
+)
 RECIPES = sorted(path for path in (ROOT / "recipes").iterdir() if path.is_dir())
 
 
@@ -65,3 +73,10 @@ def test_every_script_says_how_it_is_run(recipe):
 def test_a_recipe_has_a_readme_and_requirements(recipe):
     assert (recipe / "README.md").is_file()
     assert (recipe / "extra_requirements.txt").is_file()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_the_readme_has_speechbrain_s_sections(recipe):
+    text = (recipe / "README.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", text, re.M)
+    assert [name for name in headings if name in HEADINGS] == [*HEADINGS]
