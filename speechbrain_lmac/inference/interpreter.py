@@ -4,11 +4,12 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+import dataclasses
 import functools
 import os
 
 from speechbrain.inference.interfaces import Pretrained
-from speechbrain.utils.fetching import LocalStrategy
+from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
@@ -120,6 +121,8 @@ class AudioInterpreter(Pretrained):
         local_strategy=LocalStrategy.SYMLINK,
         trust_source=False,
         fetch_config=None,
+        revision=None,
+        download_only=False,
         **kwargs,
     ):
         """Load a package, from a folder or a hub repository.
@@ -131,7 +134,8 @@ class AudioInterpreter(Pretrained):
             Once its files are in ``savedir`` or in the hub's cache no network
             is needed (``HF_HUB_OFFLINE=1``).
         savedir : str or pathlib.Path or None
-            Where fetched files go. A package's folder is used where it is.
+            Where fetched files go: a folder that holds no other package. A
+            package's folder is used where it is.
         run_opts : dict or None
             Such as ``{"device": "cuda:0"}``.
         overrides : dict or None
@@ -142,20 +146,30 @@ class AudioInterpreter(Pretrained):
             Whether to build anything that the package's YAML names. If not,
             a package that names more than an allow-list is refused.
         fetch_config : FetchConfig or None
-            Revision, token and the like.
+            Token, cache and the like.
+        revision : str or None
+            Branch, tag or commit of the repository; as in ``fetch_config``.
+        download_only : bool
+            Whether to fetch the files and build nothing.
         **kwargs
             Further arguments of the class.
 
         Returns
         -------
-        AudioInterpreter
+        AudioInterpreter or None
+            None if nothing but a download was asked for.
 
         Raises
         ------
         UserError
             If the package cannot be found, fetched, trusted or loaded.
         """
+        if revision is not None:
+            fetch_config = fetch_config or FetchConfig()
+            fetch_config = dataclasses.replace(fetch_config, revision=revision)
         folder = collect_package(source, savedir, local_strategy, fetch_config)
+        if download_only:
+            return None
         interpreter = load_package(
             folder, trust_source=trust_source, overrides=overrides
         )

@@ -623,6 +623,56 @@ def test_what_to_place_where_without_a_network(hub, tmp_path):
         AudioInterpreter.from_hparams("someone/lmac", fetch_config=config)
 
 
+def from_hub(hub, name, **options):
+    from speechbrain.utils.fetching import FetchConfig
+
+    config = FetchConfig(huggingface_cache_dir=str(hub))
+    return AudioInterpreter.from_hparams(
+        name, run_opts=CPU, fetch_config=config, **options
+    )
+
+
+def test_another_package_in_savedir_is_not_taken(hub, tmp_path):
+    saved, copied = tmp_path / "saved", tmp_path / "copied"
+    from_hub(hub, "someone/lmac", savedir=saved)
+    # What lies there serves without the hub and its cache.
+    assert from_hub(tmp_path / "empty", "someone/lmac", savedir=saved).labels
+    with pytest.raises(UserError, match="holds someone/lmac.*not other/one"):
+        from_hub(hub, "other/one", savedir=saved)
+    with pytest.raises(UserError, match=r"not someone/lmac \(revision v2\)"):
+        from_hub(hub, "someone/lmac", savedir=saved, revision="v2")
+    shutil.copytree(saved, copied)
+    (copied / ".fetched_from.json").unlink()
+    with pytest.raises(UserError, match=f"unknown origin.*{copied} as source"):
+        from_hub(hub, "someone/lmac", savedir=copied)
+    assert AudioInterpreter.from_hparams(copied, run_opts=CPU).labels
+
+
+def test_a_folder_copied_over_a_fetched_package(hub, package, tmp_path):
+    from speechbrain.utils.fetching import LocalStrategy
+
+    saved, copy = tmp_path / "saved", {"local_strategy": LocalStrategy.COPY}
+    from_hub(hub, "someone/lmac", savedir=saved)
+    AudioInterpreter.from_hparams(package, savedir=saved, **copy)
+    with pytest.raises(UserError, match="not someone/lmac"):
+        from_hub(hub, "someone/lmac", savedir=saved)
+    AudioInterpreter.from_hparams(saved, savedir=saved, **copy)
+
+
+def test_revisions_and_downloads_as_in_speechbrain(hub, package, tmp_path):
+    refs = hub / "models--someone--lmac/refs"
+    (refs / "v1").write_text("abc")
+    options = {"savedir": tmp_path / "saved", "revision": "v1"}
+    made = from_hub(hub, "someone/lmac", download_only=True, **options)
+    assert made is None
+    assert (tmp_path / "saved/decoder.safetensors").is_file()
+    assert from_hub(tmp_path / "empty", "someone/lmac", **options).labels
+    with pytest.raises(UserError, match="cannot fetch config.json"):
+        from_hub(hub, "someone/lmac", revision="v9")
+    with pytest.raises(UserError, match="`revision`.*is a folder"):
+        AudioInterpreter.from_hparams(package, revision="v1")
+
+
 # --- mistakes ---
 
 
