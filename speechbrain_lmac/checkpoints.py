@@ -10,14 +10,13 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+import errno
 import hashlib
-import json
+import math
 import os
-import random
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 import yaml
 from speechbrain.utils.checkpoints import (
@@ -25,14 +24,10 @@ from speechbrain.utils.checkpoints import (
     Checkpoint,
     Checkpointer,
     ckpt_recency,
-    mark_as_loader,
-    mark_as_saver,
-    register_checkpoint_hooks,
 )
 from speechbrain.utils.distributed import (
     ddp_barrier,
     if_main_process,
-    main_process_only,
 )
 from speechbrain.utils.logger import get_logger
 
@@ -43,6 +38,8 @@ logger = get_logger(__name__)
 SUMS_FILE = "SHA256SUMS"
 #: Names of folders that are being written or deleted: no candidates.
 UNFINISHED = ".unfinished-"
+#: Free bytes below which a write that failed is put down to a full disk.
+FULL_DISK = 1 << 20
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -70,24 +67,31 @@ class AtomicCheckpointer(Checkpointer):
     def save_checkpoint(self, meta=None, end_of_epoch=True, name=None, **_):
         """As SpeechBrain's: written beside, synced, then renamed.
 
+        Numbers of ``meta`` that are not finite are left out: NaN has no rank
+        among the others, and would displace the best checkpoint.
+
         Raises
         ------
         UserError
-            If it cannot be written; what was saved before is as it was.
+            If it cannot be written, or holds weights that are not finite;
+            what was saved before is as it was.
         """
         self._clean()
+        self._check_finite()
+        meta = {k: v for k, v in (meta or {}).items() if _is_finite(v)}
         try:
             written = super().save_checkpoint(
-                meta or {}, end_of_epoch, name, verbosity=0
+                meta, end_of_epoch, name, verbosity=0
             )
             ddp_barrier()
             if written is not None:
                 written = _publish(written)
         except (OSError, RuntimeError) as err:
+            reason = _reason(err, self.checkpoints_dir)
             remove_unfinished(self.checkpoints_dir)
             raise UserError(
                 f"`save_folder`: cannot write a checkpoint to "
-                f"{self.checkpoints_dir} ({_reason(err)}). The earlier "
+                f"{self.checkpoints_dir} ({reason}). The earlier "
                 "checkpoints there are as they were: make room or mend the "
                 "folder, and start the same command again to go on."
             ) from err
@@ -95,6 +99,18 @@ class AtomicCheckpointer(Checkpointer):
         if written is not None:
             logger.info("Checkpoint saved: %s", written.path)
         return written
+
+    def _check_finite(self):
+        for name, part in self.recoverables.items():
+            state = part.state_dict() if _is_module(part) else {}
+            if all(map(_is_finite, state.values())):
+                continue
+            raise UserError(
+                f"`{name}` holds values that are NaN or infinite: it is not "
+                f"saved, and what is in {self.checkpoints_dir} stays as it "
+                "was. Lower `lr`, or look for broken clips, and start the "
+                "same command again to go on from there."
+            )
 
     def _clean(self):
         # Not when it is made: to look at a run must not disturb it.
@@ -108,9 +124,16 @@ class AtomicCheckpointer(Checkpointer):
         return _unfinished(super()._custom_checkpoint_dirpath(name))
 
     def recover_if_possible(self, *args, ckpt_predicate=None, **kwargs):
-        """As SpeechBrain's; passes over checkpoints that are damaged."""
+        """As SpeechBrain's; passes over checkpoints that are damaged.
+
+        Raises
+        ------
+        UserError
+            If a sound checkpoint does not fit what is to be recovered, or
+            none could be read to its end.
+        """
         self._clean()
-        damaged = set()
+        damaged, touched = set(), False
 
         def sound(checkpoint):
             known = checkpoint.path not in damaged
@@ -119,16 +142,44 @@ class AtomicCheckpointer(Checkpointer):
         while True:
             chosen = self.find_checkpoint(*args, ckpt_predicate=sound, **kwargs)
             if chosen is None:
+                self._tell_none_left(damaged, touched)
                 return None
             problem = find_damage(chosen.path)
             if problem is None:
-                self.load_checkpoint(chosen)
-                return chosen
+                try:
+                    self.load_checkpoint(chosen)
+                    return chosen
+                except Exception as err:  # whatever a reader of files raises
+                    problem, touched = self._cannot_load(chosen, err), True
             damaged.add(chosen.path)
             logger.warning(
-                "Checkpoint %s is damaged (%s): going back to the one before",
+                "Checkpoint %s is damaged (%s): passed over",
                 chosen.path,
                 problem,
+            )
+
+    def _cannot_load(self, checkpoint, err):
+        """Why a checkpoint cannot be loaded; raises if it is not damaged."""
+        told = str(err).strip().partition("\n")[0] or type(err).__name__
+        if not (checkpoint.path / SUMS_FILE).is_file():
+            return told
+        raise UserError(
+            f"`output_folder`: {checkpoint.path} is whole, but of other "
+            f"settings than these ({told}). Give another `output_folder`, or "
+            "the settings that the run there began with."
+        ) from err
+
+    def _tell_none_left(self, damaged, touched):
+        if touched:
+            raise UserError(
+                f"`output_folder`: no checkpoint in {self.checkpoints_dir} "
+                "can be read to its end. Give another `output_folder`, or "
+                "delete that folder to begin again."
+            )
+        if damaged:
+            logger.warning(
+                "No checkpoint in %s is sound: beginning again",
+                self.checkpoints_dir,
             )
 
     def delete_checkpoints(
@@ -144,7 +195,9 @@ class AtomicCheckpointer(Checkpointer):
         """As SpeechBrain's; what is deleted is renamed first."""
         orders = [{"min_key": key} for key in min_keys or []]
         orders += [{"max_key": key} for key in max_keys or []]
-        orders += [{"importance_key": key} for key in importance_keys]
+        # SpeechBrain hands over one list, which it lengthens at every save.
+        keys = dict.fromkeys(importance_keys)
+        orders += [{"importance_key": key} for key in keys]
         found, kept = set(), set()
         for order in orders:
             order["ckpt_predicate"] = ckpt_predicate
@@ -261,94 +314,21 @@ def _has_meta(folder):
     return complete
 
 
-def _reason(err):
-    """The system's word for what went wrong; PyTorch wraps it."""
+def _is_module(part):
+    return isinstance(part, torch.nn.Module)
+
+
+def _is_finite(value):
+    """Whether a number or tensor is; other things are."""
+    if isinstance(value, torch.Tensor):
+        return not value.is_floating_point() or bool(value.isfinite().all())
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _reason(err, folder):
+    """The system's word for what went wrong; PyTorch hides it."""
     inner = err if isinstance(err, OSError) else err.__context__
-    return getattr(inner, "strerror", None) or str(err).partition("\n")[0]
-
-
-@register_checkpoint_hooks
-class RandomStates:
-    """The states of all generators, as part of a checkpoint.
-
-    Training steps name their draws themselves, so that they need none of
-    this; it serves what else draws.
-
-    Example
-    -------
-    >>> states, path = RandomStates(), getfixture("tmpdir") / "random.ckpt"
-    >>> states.save(path)
-    >>> first = torch.rand(1)
-    >>> states.load(path)
-    >>> torch.equal(torch.rand(1), first)
-    True
-    """
-
-    @mark_as_saver
-    @main_process_only
-    def save(self, path):
-        """SpeechBrain checkpoint hook."""
-        version, internal, gauss = random.getstate()
-        name, keys, *rest = np.random.get_state()
-        states = {
-            "python": (version, list(internal), gauss),
-            "numpy": (name, keys.tolist(), *rest),
-            "torch": torch.get_rng_state(),
-        }
-        if torch.cuda.is_available():
-            states["cuda"] = torch.cuda.get_rng_state_all()
-        torch.save(states, path)
-
-    @mark_as_loader
-    def load(self, path, end_of_epoch=True):
-        """SpeechBrain checkpoint hook."""
-        states = torch.load(path, weights_only=True)
-        version, internal, gauss = states["python"]
-        random.setstate((version, tuple(internal), gauss))
-        name, keys, *rest = states["numpy"]
-        np.random.set_state((name, np.array(keys, np.uint32), *rest))
-        torch.set_rng_state(states["torch"])
-        cuda = states.get("cuda", [])
-        if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(cuda)
-
-
-@register_checkpoint_hooks
-class History:
-    """What validations found, and how far the present epoch's sums are.
-
-    Attributes
-    ----------
-    validations : list of dict
-        Epoch and metrics of each, in order.
-    stage : dict
-        Sums of the training epoch that is under way.
-
-    Example
-    -------
-    >>> history, path = History(), getfixture("tmpdir") / "history.ckpt"
-    >>> history.validations.append({"epoch": 1, "loss": 0.5})
-    >>> history.save(path)
-    >>> again = History()
-    >>> again.load(path)
-    >>> again.validations
-    [{'epoch': 1, 'loss': 0.5}]
-    """
-
-    def __init__(self):
-        self.validations = []
-        self.stage = {}
-
-    @mark_as_saver
-    @main_process_only
-    def save(self, path):
-        """SpeechBrain checkpoint hook."""
-        content = {"validations": self.validations, "stage": self.stage}
-        Path(path).write_text(json.dumps(content), encoding="utf-8")
-
-    @mark_as_loader
-    def load(self, path, end_of_epoch=True):
-        """SpeechBrain checkpoint hook."""
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        self.validations = content["validations"]
-        self.stage = {} if end_of_epoch else content["stage"]
+    told = getattr(inner, "strerror", None)
+    if told is None and shutil.disk_usage(folder).free < FULL_DISK:
+        told = os.strerror(errno.ENOSPC)
+    return told or str(err).partition("\n")[0]

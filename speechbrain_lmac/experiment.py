@@ -9,6 +9,7 @@ Authors
 """
 
 import dataclasses
+import errno
 import logging
 import os
 import shutil
@@ -37,6 +38,7 @@ __all__ = [
 EQUALS_IN_VALUE = "\ue000"
 
 EXIT_USER_ERROR = 2
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells do
 
 
@@ -224,9 +226,9 @@ def add_tensorboard(hparams):
 def run(main, argv=None):
     """Run a recipe's main: a user's mistake ends in one message.
 
-    Exits with 2 after a :class:`UserError` (the message alone on standard
-    error and in the run's log) and with 130 after an interrupt; other
-    exceptions keep their traceback.
+    Exits with 2 after a :class:`UserError` or when a disk is full or
+    read-only (the message alone on standard error and in the run's log) and
+    with 130 after an interrupt; other exceptions keep their traceback.
 
     Arguments
     ---------
@@ -240,6 +242,7 @@ def run(main, argv=None):
     >>> run(print, ["hparams/lmac_small.yaml", "--debug"])
     ['hparams/lmac_small.yaml', '--debug']
     """
+    logging.raiseExceptions = False  # a log that cannot be written
     try:
         main(sys.argv[1:] if argv is None else argv)
     except UserError as err:
@@ -248,6 +251,29 @@ def run(main, argv=None):
     except KeyboardInterrupt:
         _tell("interrupted")
         sys.exit(EXIT_INTERRUPTED)
+    except (OSError, RuntimeError) as err:
+        message = _disk_message(err)
+        if message is None:
+            raise
+        _tell(message)
+        sys.exit(EXIT_USER_ERROR)
+
+
+def _disk_message(err):
+    """What to do about a disk that is full or read-only; None for others."""
+    # PyTorch's writer hides the system's error, if there was one.
+    inner = err if isinstance(err, OSError) else err.__context__
+    if getattr(inner, "errno", None) in DISK_ERRORS:
+        where = f" {inner.filename}" if inner.filename else ""
+        told = f"{inner.strerror}{where}"
+    elif "PytorchStreamWriter" in str(err) or "inline_container" in str(err):
+        told = "a file could not be written to its end; is the disk full?"
+    else:
+        return None
+    return (
+        f"cannot write: {told}. What was finished before is kept: make room or "
+        "mend the folder, and start the same command again to go on."
+    )
 
 
 def _message(err):

@@ -69,7 +69,7 @@ class Journal:
         changed = {n for n in ours if n in known and known[n] != ours[n]}
         for path in self.folder.glob("per_clip_*.csv"):
             if not same or _method_of(path) in changed:
-                path.unlink()
+                path.unlink(missing_ok=True)
         if before and (not same or changed):
             logger.info(
                 "The settings are not those of the earlier evaluation in %s: "
@@ -103,7 +103,7 @@ class Journal:
                 rows[path.stem.removeprefix(prefix)] = ClipStats.from_csv(path)
             except UserError:
                 logger.warning("%s cannot be read: evaluated anew", path)
-                path.unlink()
+                path.unlink(missing_ok=True)
         return rows
 
     def save(self, condition, stats, now=False):

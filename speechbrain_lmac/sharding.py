@@ -32,7 +32,10 @@ def shard():
 
 
 def gather_rows(rows, ids):
-    """All processes' per-clip values, the same in each process.
+    """All processes' per-clip values, in one order, the same in each process.
+
+    What an interrupted evaluation left may be in another order, and paired
+    tests compare by place.
 
     Arguments
     ---------
@@ -45,14 +48,14 @@ def gather_rows(rows, ids):
     Returns
     -------
     dict of str to ClipStats
-        ``rows`` themselves without other processes.
+        In the order of ``ids``.
     """
     _, world = shard()
-    if world == 1:
-        return rows
-    parts = [None] * world
     own = {key: stats.rows() for key, stats in rows.items()}
-    torch.distributed.all_gather_object(parts, own)
+    parts = [own]
+    if world > 1:
+        parts = [None] * world
+        torch.distributed.all_gather_object(parts, own)
     return {key: _merged([part[key] for part in parts], ids) for key in rows}
 
 

@@ -27,6 +27,7 @@ ROOMS = {
     # What makes runs repeatable: draws by name, checkpoints, processes.
     "draws": (),
     "checkpoints": (),
+    "run_states": (),
     "sharding": ("metrics.stats",),
     # Strangers' files: builds what is on a list of names, and nothing else.
     "safe_loading.yaml_text": (),
@@ -74,6 +75,7 @@ ROOMS = {
         *MEASURES,
         "draws",
         "checkpoints",
+        "run_states",
         "frontend_clap",
         "l2i",
         "losses_clap",
@@ -169,7 +171,15 @@ ROOMS = {
         "seeds",
         "training",
     ),
-    "cross_validation": ("data", "hparams", "report"),
+    "run_options": (),
+    "cross_validation": (
+        "data",
+        "hparams",
+        "experiment",
+        "evaluating",
+        "report",
+        "run_options",
+    ),
     "zero_shot_data": (
         "data",
         "frontend_lengths",

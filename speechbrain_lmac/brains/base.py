@@ -5,8 +5,6 @@ Authors
 """
 
 import math
-import signal
-import threading
 import time
 from collections import defaultdict
 
@@ -15,15 +13,15 @@ import torch
 from speechbrain.utils.checkpoints import DEFAULT_SAVE_HOOKS, get_default_hook
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.checkpoints import History, RandomStates
+from speechbrain_lmac.brains.finite import FiniteSteps
+from speechbrain_lmac.brains.processes import any_of, summed_batch
+from speechbrain_lmac.brains.termination import EXIT_TERMINATED, terminations
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.draws import derive_seed
 from speechbrain_lmac.metrics.stats import ClipStats
+from speechbrain_lmac.run_states import History, RandomStates
 
 logger = get_logger(__name__)
-
-# What shells report of a process that SIGTERM ended.
-EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def cosine_warmup(progress, warmup=0.05):
@@ -52,7 +50,7 @@ def cosine_warmup(progress, warmup=0.05):
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-class RecipeBrain(sb.Brain):
+class RecipeBrain(FiniteSteps, sb.Brain):
     """Training loop with per-clip statistics and a best checkpoint.
 
     A subclass writes per-clip values into ``self.stats`` and loss terms into
@@ -80,7 +78,6 @@ class RecipeBrain(sb.Brain):
             self.checkpointer.checkpoints_dir = folder
         self.history = History()
         self.draws = None
-        self.finite = True
         self.terminated = False
         if self.checkpointer is not None:
             self.add_recoverables()
@@ -154,27 +151,31 @@ class RecipeBrain(sb.Brain):
         torch.manual_seed(self.step_seed(sb.Stage.TRAIN, batch.id))
         return super().fit_batch(batch)
 
-    def check_loss_isfinite(self, loss):
-        """As SpeechBrain's; the step is left out, and the end is told."""
-        self.finite = bool(torch.isfinite(loss))
-        try:
-            super().check_loss_isfinite(loss)
-        except ValueError as err:
-            raise UserError(
-                f"The loss is {loss.item()} in step {self.step} of epoch "
-                f"{self.hparams.epoch_counter.current}, the "
-                f"{self.nonfinite_count}th such step: training stops. The "
-                "last good checkpoint is kept. Lower `lr`, or look for broken "
-                "clips; --nonfinite_patience says how many such steps are "
-                "left out."
-            ) from err
+    def contaminated(self, wavs, clip_ids, stage):
+        """Clips with what is added to them in this step.
 
-    def optimizers_step(self):
-        """As SpeechBrain's; a loss that is not finite changes no weight."""
-        if self.finite:
-            super().optimizers_step()
-        else:
-            self.zero_grad(set_to_none=True)
+        In training it is drawn for the batches of all processes together, so
+        that it does not depend on their number.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Clean clips, shape (batch, samples).
+        clip_ids : list of str
+            Their ids.
+        stage : speechbrain.Stage
+            Training or validation.
+
+        Returns
+        -------
+        Mixture
+        """
+        own = slice(None)
+        if stage == sb.Stage.TRAIN:
+            wavs, clip_ids, own = summed_batch(wavs, clip_ids)
+        generator = self.step_generator(stage, clip_ids)
+        mixture = self.hparams.contamination(wavs, generator)
+        return type(mixture)(*(part[own] for part in mixture))
 
     def init_optimizers(self):
         """As SpeechBrain's, for the trainable parameters alone."""
@@ -223,7 +224,7 @@ class RecipeBrain(sb.Brain):
                 self.draws.epoch = epoch
             # Of the steps before an interruption within the epoch.
             for name, values in self.history.stage.items():
-                self.terms[name] = [torch.tensor(value) for value in values]
+                self.terms[name] = [*torch.tensor(values, device=self.device)]
 
     def add_terms(self, **terms):
         """Note the loss terms of a batch (scalars; no synchronisation)."""
@@ -273,11 +274,7 @@ class RecipeBrain(sb.Brain):
 
     def asked_to_end(self):
         """Whether SIGTERM came, to this process or to another one."""
-        if torch.distributed.is_initialized():
-            # Gloo and NCCL alike: on the device of the training.
-            flag = torch.tensor(float(self.terminated), device=self.device)
-            torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-            self.terminated = bool(flag)
+        self.terminated = any_of(self.terminated, self.device)
         return self.terminated
 
     def end_terminated(self):
@@ -359,32 +356,3 @@ class RecipeBrain(sb.Brain):
         if sb.utils.distributed.ddp_broadcast(nothing):
             self.save_checkpoint(self.test_summary, epoch=0)
         return self.test_summary
-
-
-class terminations:  # noqa: N801, a context manager
-    """Notes SIGTERM, as pre-emption sends it, in place of ending at once.
-
-    Arguments
-    ---------
-    brain : RecipeBrain
-        Its ``terminated`` becomes True.
-    """
-
-    def __init__(self, brain):
-        self.brain = brain
-        self.before = None
-
-    def __enter__(self):
-        # Handlers belong to the main thread; others are not asked to end.
-        if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGTERM, self.note)
-        return self
-
-    def note(self, signum, frame):
-        """The signal's handler."""
-        logger.warning("SIGTERM: saving, then ending")
-        self.brain.terminated = True
-
-    def __exit__(self, *exception):
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)

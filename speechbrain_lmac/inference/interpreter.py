@@ -156,8 +156,7 @@ class AudioInterpreter(Pretrained):
 
         Returns
         -------
-        AudioInterpreter or None
-            None if nothing but a download was asked for.
+        AudioInterpreter or None (``download_only``)
 
         Raises
         ------

@@ -143,6 +143,11 @@ def compare_with_lmac(meta, stats):
         ours = stats.get(f"{trained}@{protocol}" if protocol else trained)
         if ours is None or method in (trained, "all_ones", "ideal"):
             continue
+        if ours.ids != other.ids:
+            raise ValueError(
+                f"Expected the clips of {trained} and {key} in one order, but "
+                f"got {len(ours)} and {len(other)} of other places"
+            )
         for metric in COMPARED:
             result = compare(ours.values(metric), other.values(metric), metric)
             row = {

@@ -2,9 +2,9 @@
 
     torchrun --nproc_per_node=2 gradients.py OUT
 
-Each process takes its own batch; the first writes the averaged gradients of
-the decoder and the contaminated clips of both. Without torchrun one process
-takes both batches.
+The clips of one batch are dealt to the processes in turn; the first writes the
+averaged gradients of the decoder and what each clip was contaminated to.
+Without torchrun one process takes the whole batch.
 """
 
 import json
@@ -26,18 +26,19 @@ from speechbrain_lmac.decoders import build_decoder
 from speechbrain_lmac.frontend import FrontEnd
 from speechbrain_lmac.sharding import shard
 
-PROCESSES, CLIPS = 2, 4
+CLIPS = 8
 
 
 class Batch:
-    """What a Brain sees of a batch of clips."""
+    """What a Brain sees of its share of a batch of clips."""
 
-    def __init__(self, number):
-        self.id = [f"clip {number}-{k}" for k in range(CLIPS)]
-        draws = torch.Generator().manual_seed(number)
-        self.label = SimpleNamespace(data=torch.zeros(CLIPS, 1).long())
+    def __init__(self, rank, world):
+        own = slice(rank, None, world)
+        draws = torch.Generator().manual_seed(0)
+        self.id = [f"clip {k}" for k in range(CLIPS)][own]
         self.sig = self
-        self.data = torch.randn(CLIPS, 8000, generator=draws)
+        self.data = torch.randn(CLIPS, 8000, generator=draws)[own]
+        self.label = SimpleNamespace(data=torch.zeros(len(self.id), 1).long())
 
     def to(self, device):
         return self
@@ -80,20 +81,17 @@ def main(out):
         for name, m in brain.modules.items()
     }
     brain.on_stage_start(Stage.TRAIN, 1)
-    heard = []
-    own = range(PROCESSES)[rank::world]
-    for number in own:
-        batch = Batch(number)
-        heard.append(float(brain.contaminate(batch, Stage.TRAIN)[0].sum()))
-        prediction = brain.compute_forward(batch, Stage.TRAIN)
-        loss = brain.compute_objectives(prediction, batch, Stage.TRAIN)
-        (loss / len(own)).backward()
+    batch = Batch(rank, world)
+    wavs, _ = brain.contaminate(batch, Stage.TRAIN)
+    heard = dict(zip(batch.id, wavs.sum(1).tolist(), strict=True))
+    prediction = brain.compute_forward(batch, Stage.TRAIN)
+    brain.compute_objectives(prediction, batch, Stage.TRAIN).backward()
     decoder = brain.modules["decoder"]
     decoder = getattr(decoder, "module", decoder)
     if world > 1:
         parts = [None] * world
         torch.distributed.all_gather_object(parts, heard)
-        heard = sum(parts, [])
+        heard = {name: value for part in parts for name, value in part.items()}
     if rank == 0:
         grads = {n: p.grad.tolist() for n, p in decoder.named_parameters()}
         content = {"grads": grads, "heard": heard, "wrapped": wrapped}

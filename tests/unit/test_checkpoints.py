@@ -3,6 +3,7 @@
 import logging
 import random
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -13,11 +14,10 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain_lmac.checkpoints import (
     UNFINISHED,
     AtomicCheckpointer,
-    History,
-    RandomStates,
     find_damage,
 )
 from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.run_states import History, RandomStates
 
 
 class Layer(torch.nn.Linear):
@@ -247,3 +247,84 @@ def test_sums_of_an_epoch_are_for_that_epoch_alone(tmp_path):
     after.load(tmp_path / "history.ckpt", end_of_epoch=True)
     assert within.stage == {"l_in": [0.5, 0.25]} and after.stage == {}
     assert within.validations == after.validations == [{"epoch": 1, "AI": 50.0}]
+
+
+# --- what is not finite, and what does not fit ---
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_metric_that_is_nan_displaces_nothing(
+    checkpointer, layer, tmp_path, mode
+):
+    values = [0.5, 0.6, float("nan"), 0.55]
+    for number, metric in enumerate(values):
+        layer.set(number)
+        checkpointer.save_and_keep_only(
+            {"quality": metric}, **{f"{mode}_keys": ["quality"]}
+        )
+    value, found = recovered(tmp_path / "save", **{f"{mode}_key": "quality"})
+    best = {"min": 0, "max": 1}[mode]
+    assert value == best and found.meta["quality"] == values[best]
+
+
+def test_weights_that_are_nan_are_not_saved(checkpointer, layer, tmp_path):
+    save(checkpointer, layer, 1)
+    layer.set(float("nan"))
+    with pytest.raises(UserError, match="`decoder` holds values that are NaN"):
+        checkpointer.save_checkpoint({"epoch": 2})
+    assert recovered(tmp_path / "save")[0] == 1
+
+
+def test_damage_without_sums_is_passed_over(checkpointer, layer, tmp_path):
+    """SpeechBrain's own checkpoints, killed in the middle, look like this."""
+    save(checkpointer, layer, 1)
+    newest = save(checkpointer, layer, 2).path
+    (newest / "SHA256SUMS").unlink()
+    content = (newest / "decoder.ckpt").read_bytes()
+    (newest / "decoder.ckpt").write_bytes(content[:100])
+    assert recovered(tmp_path / "save")[0] == 1
+
+
+def test_no_readable_checkpoint_at_all_is_told(checkpointer, layer, tmp_path):
+    newest = save(checkpointer, layer, 2).path
+    (newest / "SHA256SUMS").unlink()
+    (newest / "decoder.ckpt").write_bytes(b"no zip")
+    with pytest.raises(UserError, match="can be read to its end"):
+        recovered(tmp_path / "save")
+
+
+def test_a_checkpoint_of_other_settings_is_named(checkpointer, layer, tmp_path):
+    save(checkpointer, layer, 2)
+    other = AtomicCheckpointer(
+        tmp_path / "save", {"decoder": torch.nn.Linear(3, 3)}
+    )
+    with pytest.raises(UserError, match="Give another `output_folder`"):
+        other.recover_if_possible()
+
+
+def test_many_saves_cost_no_more_than_one(checkpointer, layer, monkeypatch):
+    rankings = []
+    find = AtomicCheckpointer.find_checkpoints
+
+    def count(self, *args, **kwargs):
+        rankings[-1] += 1
+        return find(self, *args, **kwargs)
+
+    monkeypatch.setattr(AtomicCheckpointer, "find_checkpoints", count)
+    for number in range(4):
+        rankings.append(0)
+        layer.set(number)
+        checkpointer.save_and_keep_only({"epoch": number})
+    assert len(set(rankings)) == 1
+
+
+def test_a_full_disk_is_called_so(checkpointer, layer, monkeypatch):
+    full = shutil._ntuple_diskusage(100, 100, 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
+
+    def fail(*_):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] .")
+
+    checkpointer.custom_save_hooks["decoder"] = fail
+    with pytest.raises(UserError, match="No space left on device"):
+        save(checkpointer, layer, 1)

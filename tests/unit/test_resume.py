@@ -28,6 +28,8 @@ class ToyBrain(RecipeBrain):
     interrupt_at = None
     signal_at = None
     nan_at = ()
+    nan_gradient_at = ()
+    nan_parts_at = ()
 
     def compute_forward(self, batch, stage):
         wavs = batch.sig.data
@@ -44,6 +46,12 @@ class ToyBrain(RecipeBrain):
         if stage == Stage.TRAIN:
             self.add_terms(power=loss)
             if self.optimizer_step + 1 in self.nan_at:
+                loss = loss * torch.nan
+            if self.optimizer_step + 1 in self.nan_gradient_at:
+                # Finite itself; the derivative of the root at 0 is not.
+                zero = 0 * self.modules.layer.weight.sum()
+                loss = loss + (zero * zero).sqrt()
+            if self.step in self.nan_parts_at:
                 loss = loss * torch.nan
         else:
             self.stats.append(batch.id, error=predictions.detach()[:, 0])
@@ -243,3 +251,43 @@ def test_many_nan_steps_end_the_training(train, tmp_path):
     found = AtomicCheckpointer(tmp_path / "nan", {}).find_checkpoint()
     state = torch.load(found.paramfiles["layer"], weights_only=True)
     assert torch.isfinite(state["weight"]).all()
+
+
+def is_finite(found):
+    return bool(torch.isfinite(found).all())
+
+
+def test_a_gradient_that_is_nan_changes_no_weight(train, tmp_path):
+    with pytest.raises(UserError, match="The gradient is not finite in step"):
+        train("nan", nan_gradient_at=(8, 9, 10))
+    saved = AtomicCheckpointer(tmp_path / "nan", {}).find_checkpoint()
+    state = torch.load(saved.paramfiles["layer"], weights_only=True)
+    assert is_finite(state["weight"])
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_a_nan_part_of_an_accumulated_batch_changes_no_weight(train, part):
+    brain = train(
+        "parts",
+        grad_accumulation_factor=2,
+        nan_parts_at=(part,),
+        nonfinite_patience=9,
+    )
+    assert is_finite(weights(brain)) and brain.optimizer_step > 0
+
+
+def test_nan_in_every_step_ends_small_epochs_too(train):
+    # Five steps an epoch: the count of one epoch alone never gets to 7.
+    with pytest.raises(UserError, match="of epoch 2, the 7th such step"):
+        train("nan", nan_at=(1,), nonfinite_patience=6)
+
+
+def test_a_validation_that_is_not_finite_has_no_loss(train):
+    brain = train("whole")
+    brain.modules.eval()
+    brain.step = 2
+    assert torch.isnan(
+        torch.tensor(brain.update_average(torch.tensor(torch.nan), 1.0))
+    )
+    brain.modules.train()
+    assert brain.update_average(torch.tensor(torch.nan), 1.0) == 1.0
