@@ -105,10 +105,12 @@ def prompt_cross_entropy(logits, prompt):
     return torch.nn.functional.cross_entropy(logits, prompt, reduction="none")
 
 
-def prompt_mask_out(logits, prompt):
+def prompt_mask_out(logits, prompt, same=None):
     """The masked-out rest is no longer decided for it: ``-log(1 - p_i)``.
 
     Its gradient fades once the prompt is gone, other than that of ``-CE``.
+    Prompts that say the same, as two clips of a class in one batch, are no
+    others of each other: ``p_i`` is what they have together.
 
     Arguments
     ---------
@@ -117,19 +119,31 @@ def prompt_mask_out(logits, prompt):
         prompt, shape (pairs, prompts), at least two prompts.
     prompt : torch.Tensor
         Number of the pair's prompt, int64 (pairs,).
+    same : torch.Tensor or None
+        Which prompts say the same, bool (prompts, prompts); None: none.
 
     Returns
     -------
     torch.Tensor
-        Shape (pairs,), >= 0, in nats.
+        Shape (pairs,), >= 0, in nats; 0 where there is no other prompt.
 
     Example
     -------
     >>> loss = prompt_mask_out(torch.zeros(1, 2), torch.tensor([0]))
     >>> round(loss.item(), 4)  # ln 2
     0.6931
+    >>> same = torch.ones(2, 2, dtype=torch.bool)
+    >>> prompt_mask_out(torch.zeros(1, 2), torch.tensor([0]), same).item()
+    0.0
     """
-    others = logits.scatter(1, prompt[:, None], float("-inf"))
+    if same is None:
+        same = torch.eye(
+            logits.shape[1], dtype=torch.bool, device=logits.device
+        )
+    own = same[prompt]
+    # Of minus infinity alone there is no gradient.
+    own = own & ~own.all(1, keepdim=True)
+    others = logits.masked_fill(own, float("-inf"))
     return logits.logsumexp(1) - others.logsumexp(1)
 
 

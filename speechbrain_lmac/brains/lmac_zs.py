@@ -12,7 +12,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from speechbrain_lmac import losses, losses_zs
-from speechbrain_lmac.brains.clap import MAX_CENTER_TEXTS
+from speechbrain_lmac.brains.clap import MAX_CENTER_TEXTS, equal_texts
 from speechbrain_lmac.brains.zs_batches import (
     choose_prompts,
     linear_magnitude,
@@ -39,7 +39,8 @@ class LMACZSBrain(ZeroShotExplainer):
     ``mix_snr``, ``g_w``, ``crosscor_th``, ``crosscortype`` and ``seed``.
 
     A step compares pairs of a clip and a prompt. With the objective
-    ``published`` these are all pairs of the batch's clips and captions. With
+    ``published`` these are all pairs of the batch's clips and captions, all of
+    one weight, and the sparsity holds from the first step on. With
     ``prompt_weighted`` the prompts are captions of the batch and of other
     clips (of each group of texts one, ``bank_size`` in all); of these every
     clip gets the most similar ones and some at random.
@@ -84,10 +85,10 @@ class LMACZSBrain(ZeroShotExplainer):
         generator = self.step_generator(stage, batch.id)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(generator.initial_seed())
-            scene = self.draw(wavs, batch.captions, generator)
+            scene = self.draw(wavs, batch.captions, generator, batch.id)
         return scene, self.pair_values(scene)
 
-    def draw(self, wavs, captions, generator):
+    def draw(self, wavs, captions, generator, clip_ids=()):
         """The scene of a training step: clips, prompts, pairs, sources."""
         hparams, sources, partner = self.hparams, None, None
         published = hparams.objective == "published"
@@ -103,20 +104,22 @@ class LMACZSBrain(ZeroShotExplainer):
             # Two sounds of one name cannot be told apart by it.
             sources = sources * known.to(sources)[:, None, None, None]
         elif hparams.contamination is not None:
-            wavs = hparams.contamination(wavs, generator).mixture
-        present, own = groups.unique(return_inverse=True)
-        drawn = self.groups.draw(hparams.bank_size, present)
+            mixture = self.contaminated(wavs, clip_ids, sb.Stage.TRAIN)
+            wavs = mixture.mixture
         if published:
             drawn, own = groups, torch.arange(len(groups))
+        else:
+            present, own = groups.unique(return_inverse=True)
+            drawn = self.groups.draw(hparams.bank_size, present)
         if len(drawn) < 2:
             raise UserError(
                 "A step compares prompts and found one only: expected clips "
                 "with different captions; raise `batch_size` (objective "
                 "published) or give more clips."
             )
-        bank = self.modules.encoder.encode_text(
-            self.groups.draw_texts(drawn, 1)
-        )
+        texts = self.groups.draw_texts(drawn, 1)
+        same = equal_texts(texts) | (drawn[:, None] == drawn)
+        bank = self.modules.encoder.encode_text(texts)
         scene = self.hear(wavs)
         similarity = scene.embedding @ bank.T
         always = (
@@ -125,11 +128,15 @@ class LMACZSBrain(ZeroShotExplainer):
         chosen = choose_prompts(
             similarity,
             len(bank) if published else hparams.prompts_per_clip,
-            hparams.similar_prompts,
+            0 if published else hparams.similar_prompts,
             always,
         )
         return scene._replace(
-            bank=bank, similarity=similarity, chosen=chosen, sources=sources
+            bank=bank,
+            similarity=similarity,
+            same=same.to(bank.device),
+            chosen=chosen,
+            sources=sources,
         )
 
     def pair_values(self, scene):
@@ -239,7 +246,8 @@ class LMACZSBrain(ZeroShotExplainer):
         similarity = scene.similarity[owner, prompt]
         after = (masked_in * bank[prompt]).sum(1)
         weight = (scale * scene.similarity).softmax(1)[owner, prompt]
-        if hparams.objective == "published":
+        published = hparams.objective == "published"
+        if published:
             change = losses_zs.similarity_loss(similarity, after)
             excess, terms = area, {}
         else:
@@ -255,9 +263,11 @@ class LMACZSBrain(ZeroShotExplainer):
         terms["l1"] = (excess * ~guided).mean()
         if hparams.l_out_w:
             rest = losses_zs.prompt_mask_out(
-                scale * masked_out @ bank.T, prompt
+                scale * masked_out @ bank.T, prompt, scene.same
             )
-            terms["l_out"] = losses_zs.weighted_mean(rest, weight)
+            terms["l_out"] = losses_zs.weighted_mean(
+                rest, torch.ones_like(weight) if published else weight
+            )
         if hparams.l_div_w:
             terms["l_div"] = losses_zs.diversity_loss(
                 masked_in.view(*scene.chosen.shape, -1), bank[scene.chosen]
@@ -270,9 +280,8 @@ class LMACZSBrain(ZeroShotExplainer):
 
     def weights(self):
         """Weight of each term at this step."""
-        hparams = self.hparams
-        ramp = 1.0
-        if hparams.sparsity_ramp:
+        hparams, ramp = self.hparams, 1.0
+        if hparams.sparsity_ramp and hparams.objective != "published":
             ramp = min(1.0, self.progress / hparams.sparsity_ramp)
         return {
             "l_sim": hparams.l_sim_w,

@@ -30,6 +30,8 @@ class Scene(NamedTuple):
         L2-normalised embeddings of all prompts of the step, (prompts, dim).
     similarity : torch.Tensor
         Cosines, (clips, prompts).
+    same : torch.Tensor
+        Which of these prompts say the same, bool (prompts, prompts).
     chosen : torch.Tensor
         Numbers of the prompts that each clip is explained for, int64 (clips,
         prompts per clip).
@@ -44,6 +46,7 @@ class Scene(NamedTuple):
     hidden: tuple
     bank: torch.Tensor = None
     similarity: torch.Tensor = None
+    same: torch.Tensor = None
     chosen: torch.Tensor = None
     sources: torch.Tensor = None
 
