@@ -4,7 +4,6 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import os
 import shutil
 import sys
 import tempfile
@@ -22,7 +21,12 @@ from speechbrain_lmac.cli.console import (
     warn,
     whole_number,
 )
-from speechbrain_lmac.cli.inputs import collect, plan_outputs
+from speechbrain_lmac.cli.inputs import (
+    collect,
+    move_into,
+    plan_outputs,
+    remove_explanation,
+)
 from speechbrain_lmac.cli.sources import (
     HELP,
     check_device,
@@ -145,10 +149,11 @@ def explain_files(results, files, targets, args):
     ):
         for file, target in zip(files, targets, strict=True):
             found, error = next(results)
+            if error is None:
+                folders, error = try_to_keep(found, target, scratch, args)
             if error is not None:
                 failed[str(file)] = error_text(error)
             else:
-                folders = keep(found, target, Path(scratch))
                 for line in lines_of(found, file, folders, notes, args):
                     tqdm.write(line, file=sys.stdout)
             bar.update()
@@ -201,6 +206,17 @@ def results_of(interpreter, files, args):
     return results()
 
 
+def try_to_keep(found, target, scratch, args):
+    """As :func:`keep`; the folders, and what went wrong: one of them None."""
+    try:
+        return keep(found, target, Path(scratch)), None
+    except Exception as error:  # of this file alone, such as a name too long
+        if args.debug:
+            traceback.print_exc()
+        shutil.rmtree(Path(scratch) / target.name, ignore_errors=True)
+        return None, error
+
+
 def keep(found, target, scratch):
     """Write what was found in a file, whole or not at all.
 
@@ -209,7 +225,8 @@ def keep(found, target, scratch):
     found : Explanation or list of Explanation
         What was found.
     target : Path
-        The folder; what is there is replaced.
+        The folder. An explanation that is there is replaced, and nothing
+        else that lies beside it.
     scratch : Path
         A folder on the same disk.
 
@@ -223,9 +240,8 @@ def keep(found, target, scratch):
         folders = folder_names([item.label for item in found])
     for folder, explanation in zip(folders, _listed(found), strict=True):
         explanation.save(made / folder)
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(made, target)
+    remove_explanation(target)
+    move_into(made, target)
     return [target / folder for folder in folders]
 
 

@@ -4,12 +4,24 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+import contextlib
 import hashlib
 import os
+import re
 from pathlib import Path
 
 #: In the folder of each explanation, and so the mark of one.
 MARK = "explanation.json"
+#: All files of an explanation: what is deleted to make room for another.
+PARTS = (
+    MARK,
+    "original.wav",
+    "explanation.wav",
+    "masked_out.wav",
+    "explanation.png",
+)
+#: Folders of the explanations of one file for several classes.
+INNER = re.compile(r"\d+_.*", re.DOTALL)
 
 
 def collect(inputs, recursive=False):
@@ -187,12 +199,58 @@ def _occupied(target):
 
 
 def _is_explanation(target):
-    """Whether all that a folder holds are explanations, one or a few."""
+    """Whether a folder holds an explanation, or those of several classes."""
+    return bool(_explanations_in(target))
+
+
+def _explanations_in(target):
+    """The folders of explanations in a folder: inner ones, then itself."""
     if not target.is_dir() or target.is_symlink():
-        return False
-    if (target / MARK).is_file():
-        return True
-    return all((inner / MARK).is_file() for inner in target.iterdir())
+        return []
+    inner = [
+        path
+        for path in sorted(target.iterdir())
+        if INNER.fullmatch(path.name) and not path.is_symlink()
+    ]
+    return [path for path in [*inner, target] if (path / MARK).is_file()]
+
+
+def remove_explanation(target):
+    """Delete an explanation's files, and the folders that are empty then.
+
+    Arguments
+    ---------
+    target : Path
+        Where :func:`move_into` has put it. What else lies there stays.
+    """
+    found = _explanations_in(target)
+    for folder in dict.fromkeys([*found, target]):
+        if folder in found:
+            for name in PARTS:
+                (folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds more, or is not there
+            folder.rmdir()
+
+
+def move_into(made, target):
+    """Move a folder, to the place of another or into it.
+
+    Arguments
+    ---------
+    made : Path
+        The folder.
+    target : Path
+        Its new place on the same disk.
+    """
+    if not target.exists():
+        os.replace(made, target)
+        return
+    for file in sorted(made.rglob("*")):
+        place = target / file.relative_to(made)
+        if file.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            os.replace(file, place)
 
 
 def _some(paths):

@@ -13,10 +13,16 @@ import torch
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report.figures import save_explanation_figure
-from speechbrain_lmac.report.sounds import safe_name, save_explanation
+from speechbrain_lmac.report.sounds import save_explanation
 
 FIGURE = "explanation.png"
-FILES = ("explanation.wav", "masked_out.wav", FIGURE, "explanation.json")
+FILES = (
+    "explanation.wav",
+    "masked_out.wav",
+    "original.wav",
+    FIGURE,
+    "explanation.json",
+)
 LEVEL = "the input at a peak of 1, as in training; its parts at that level"
 SAME_MASK = (
     "this interpreter's mask does not depend on the class: it explains the "
@@ -132,6 +138,24 @@ class Explanation:
     source: str | None = None
     windows: list | None = None
 
+    def __repr__(self):
+        """What was found, in a line; sounds and mask by their sizes."""
+        shown = {
+            "probability": self.probability,
+            "similarity": self.similarity,
+            "mask_mean": self.mask_mean,
+            "seconds": len(self.waveform) / self.sample_rate,
+        }
+        told = [f"{self.label!r}"] + [
+            f"{name}={value:.2f}"
+            for name, value in shown.items()
+            if value is not None
+        ]
+        told.append(f"mask={'x'.join(map(str, self.mask.shape))}")
+        if self.source is not None:
+            told.append(f"source={self.source!r}")
+        return f"Explanation({', '.join(told)})"
+
     @property
     def mask_mean(self):
         """Mean of the mask, in [0, 1]."""
@@ -202,8 +226,6 @@ class Explanation:
             If there is an explanation already, or the folder is a file.
         """
         folder = Path(folder)
-        if folder.name:
-            folder = folder.parent / safe_name(folder.name)
         self._check_free(folder, overwrite)
         paths = save_explanation(
             folder,
@@ -212,6 +234,7 @@ class Explanation:
             self.masked_out,
             self.sample_rate,
             self.label,
+            as_is=True,
         )
         file = paths["description"]
         written = json.loads(file.read_text(encoding="utf-8"))

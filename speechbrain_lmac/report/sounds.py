@@ -47,6 +47,7 @@ def save_explanation(
     sample_rate,
     label=None,
     probabilities=None,
+    as_is=False,
 ):
     """Write the sounds of one explanation as WAV files, and what they are.
 
@@ -56,8 +57,7 @@ def save_explanation(
     Arguments
     ---------
     folder : str or pathlib.Path
-        Where to write; made if missing. Its last part goes through
-        :func:`safe_name`.
+        Where to write; made if missing.
     original : torch.Tensor
         The clip, shape (samples,).
     explanation : torch.Tensor
@@ -71,6 +71,9 @@ def save_explanation(
     probabilities : dict, optional
         Names to probabilities in [0, 1], for example those of the explained
         class on the three sounds.
+    as_is : bool
+        Whether the folder's name is taken as it is; else its last part goes
+        through :func:`safe_name`.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def save_explanation(
             f"(samples,) but got {shapes}."
         )
     folder = Path(folder)
-    if folder.name:
+    if folder.name and not as_is:
         folder = folder.parent / safe_name(folder.name)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.wav" for name in waves}

@@ -21,6 +21,7 @@ from speechbrain_lmac import cli
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.cli import explain
 from speechbrain_lmac.cli.inputs import (
+    PARTS,
     collect,
     output_names,
     plan_outputs,
@@ -28,6 +29,7 @@ from speechbrain_lmac.cli.inputs import (
 from speechbrain_lmac.cli.sources import find_source
 from speechbrain_lmac.data.audio import read_audio
 from speechbrain_lmac.data.own import audio_suffixes
+from speechbrain_lmac.inference.explanation import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How the fixture `synthetic_folder` was made.
@@ -404,8 +406,14 @@ def test_several_explanations_of_a_file_are_ours_too(tmp_path):
     files = [Path("a.wav")]
     assert len(plan_outputs(files, tmp_path, overwrite=True)[1]) == 1
     (tmp_path / "a" / "mine.txt").write_text("x")
+    assert len(plan_outputs(files, tmp_path, overwrite=True)[1]) == 1
+    inner.rename(tmp_path / "a" / "best")
     with pytest.raises(UserError, match="never overwritten"):
         plan_outputs(files, tmp_path, overwrite=True)
+
+
+def test_what_is_removed_are_the_files_of_an_explanation():
+    assert sorted(PARTS) == sorted(FILES)
 
 
 def test_out_that_is_a_file(tmp_path):
@@ -574,6 +582,45 @@ def test_explain_never_overwrites_silently(fake, lmac, tmp_path):
     code, _, err = lmac(*argv, "--overwrite")
     assert code == 0 and "1 earlier explanations replaced" in err
     assert mark.read_text() != "old"
+
+
+@pytest.mark.parametrize("more", [[], ["--top-k", "2"]], ids=["one", "two"])
+def test_files_of_the_user_are_never_deleted(fake, lmac, tmp_path, more):
+    file, out = write_sound(tmp_path / "a.wav"), tmp_path / "out"
+    lmac(*explain_args(file, out=out), "--top-k", "3")
+    (out / "a" / "best").mkdir()
+    touch(out / "a", "notes.txt", "2_rain/remark.txt", "best/explanation.json")
+    (out / "a" / "4_link").symlink_to(out / "a" / "best")
+    assert lmac(*explain_args(file, out=out), *more, "--overwrite")[0] == 0
+    kept = {"notes.txt", "2_rain/remark.txt", "best/explanation.json"}
+    made = {"explanation.json"}
+    if more:
+        made = {"1_dog/explanation.json", "2_rain/explanation.json"}
+    files = (path for path in (out / "a").rglob("*") if path.is_file())
+    found = {path.relative_to(out / "a").as_posix() for path in files}
+    assert found - {"4_link/explanation.json"} == kept | made
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), OSError(28, "No space"), UserError("no")]
+)
+def test_a_result_that_cannot_be_written(
+    fake, lmac, mixed_folder, monkeypatch, error
+):
+    save = FakeExplanation.save
+
+    def fail(self, folder):
+        if folder.parts[-1] == "a":
+            folder.mkdir()
+            raise error
+        return save(self, folder)
+
+    monkeypatch.setattr(FakeExplanation, "save", fail)
+    out = mixed_folder.parent / "out"
+    code, told, err = lmac(*explain_args(mixed_folder, out=out))
+    assert code == 1 and len(told.splitlines()) == 1
+    assert [path.name for path in out.iterdir()] == ["c"]
+    assert f"  {mixed_folder}/a.wav: " in err
 
 
 def test_a_failed_file_keeps_the_old_explanation(fake, lmac, tmp_path):

@@ -21,6 +21,7 @@ from speechbrain_lmac.inference.blocks import (
     resample,
     resampled_blocks,
 )
+from speechbrain_lmac.inference.explanation import FIGURE
 from speechbrain_lmac.inference.windows import plan_windows
 from speechbrain_lmac.interpreters import Interpreter
 from speechbrain_lmac.l2i import build_l2i
@@ -496,6 +497,13 @@ def test_what_is_saved(interpreter, wavs, tmp_path):
     with pytest.raises(UserError, match="overwrite=True"):
         found.save(folder)
     found.save(folder, overwrite=True)
+    chosen = tmp_path / ("a: b? " + "x" * 120)
+    assert found.save(chosen) == chosen and (chosen / FIGURE).is_file()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "original.wav").write_text("x")
+    with pytest.raises(UserError, match=r"\(original.wav\)"):
+        found.save(mine)
     with pytest.raises(UserError, match="found a file"):
         found.save(file)
 
@@ -671,6 +679,13 @@ def test_revisions_and_downloads_as_in_speechbrain(hub, package, tmp_path):
         from_hub(hub, "someone/lmac", revision="v9")
     with pytest.raises(UserError, match="`revision`.*is a folder"):
         AudioInterpreter.from_hparams(package, revision="v1")
+
+
+def test_an_explanation_is_shown_in_a_line(interpreter, wavs):
+    (found,) = interpreter.interpret_batch(wavs[:1])
+    shown = repr(found)
+    assert shown.startswith(f"Explanation({found.label!r}, probability=0.")
+    assert "mask=" in shown and "tensor" not in shown and len(shown) < 120
 
 
 # --- mistakes ---
