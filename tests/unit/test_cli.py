@@ -589,7 +589,8 @@ def test_files_of_the_user_are_never_deleted(fake, lmac, tmp_path, more):
     file, out = write_sound(tmp_path / "a.wav"), tmp_path / "out"
     lmac(*explain_args(file, out=out), "--top-k", "3")
     (out / "a" / "best").mkdir()
-    touch(out / "a", "notes.txt", "2_rain/remark.txt", "best/explanation.json")
+    touch(out / "a", "notes.txt", "2_rain/remark.txt")
+    touch(out / "a" / "best", "explanation.json")
     (out / "a" / "4_link").symlink_to(out / "a" / "best")
     assert lmac(*explain_args(file, out=out), *more, "--overwrite")[0] == 0
     kept = {"notes.txt", "2_rain/remark.txt", "best/explanation.json"}
