@@ -1,5 +1,6 @@
 """Starting a run: the command line, the output folder, errors, processes."""
 
+import errno
 import logging
 import os
 import socket
@@ -322,3 +323,39 @@ def test_two_processes(tmp_path, file):
     assert "error: clip a.wav is empty." in errors[0]
     assert "[rank 1] error: clip a.wav is empty." in errors[1]
     assert "Traceback" not in "".join(errors)
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a/b.csv"),
+            "a/b.csv",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system"),
+            "Read-only file system",
+        ),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . x"),
+            "is the disk full?",
+        ),
+    ],
+)
+def test_a_disk_that_takes_nothing_ends_in_a_message(error, told, capsys):
+    def main(argv):
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run(main, [])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: cannot write: ") and told in message
+
+
+def test_other_errors_keep_their_traceback():
+    def main(argv):
+        raise OSError(errno.EIO, "a fault")
+
+    with pytest.raises(OSError, match="a fault"):
+        run(main, [])
