@@ -3,8 +3,11 @@
 matplotlib loads on first use and is driven through its objects (no pyplot).
 """
 
+from pathlib import Path
+
 import torch
 
+from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report.figures import (
     DYNAMIC_RANGE,
     FAINT,
@@ -12,6 +15,7 @@ from speechbrain_lmac.report.figures import (
     INK,
     MASK_MAP,
     SPECTRUM_MAP,
+    png_bytes,
 )
 from speechbrain_lmac.report.style import NORMAL, SMALL, WIDTH, save_figure
 
@@ -89,9 +93,13 @@ def build_prompt_figure(
         axes.set_title(told, loc="right", size=SMALL, color=FAINT)
     bars.append((image, panels[1:], "mask value"))
     for image, axes, label in bars:
-        bar = figure.colorbar(image, ax=list(axes), pad=0.01, aspect=12)
+        # Bars of one width, whatever the number of rows beside them; with an
+        # outline: the white of a mask's 1 would end in the page's white.
+        bar = figure.colorbar(
+            image, ax=list(axes), pad=0.01, aspect=12 * len(axes)
+        )
         bar.set_label(label, size=SMALL, color=INK)
-        bar.outline.set_visible(False)
+        bar.outline.set(edgecolor=FAINT, linewidth=0.5)
         bar.ax.tick_params(labelsize=SMALL, colors=FAINT, length=2)
     panels[-1].set_xlabel("time (s)", size=NORMAL, color=INK)
     name = FREQUENCY_AXES["mel" if mel else "linear"]
@@ -113,7 +121,12 @@ def save_prompt_figure(path, *args, **kwargs):
     -------
     path : pathlib.Path
     """
-    return save_figure(build_prompt_figure(*args, **kwargs), path)
+    path, figure = Path(path), build_prompt_figure(*args, **kwargs)
+    if path.suffix.lower() != ".png":
+        return save_figure(figure, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, png_bytes(figure))
+    return path
 
 
 def _check(amplitude, masks, prompts):

@@ -17,7 +17,10 @@ from speechbrain_lmac.explain_prompts import (
     load_sound,
     save_prompt_explanations,
 )
-from speechbrain_lmac.report.prompt_rows import build_prompt_figure
+from speechbrain_lmac.report.prompt_rows import (
+    build_prompt_figure,
+    save_prompt_figure,
+)
 
 TEXTS = ["a bark", "rain", "one two"]
 
@@ -208,6 +211,28 @@ def test_a_row_of_the_figure_a_prompt():
         build_prompt_figure(x, [], [], 16000, 160)
     with pytest.raises(ValueError, match="Expected a prompt for each"):
         build_prompt_figure(x, [x], prompts, 16000, 160)
+
+
+def test_the_bars_of_the_figure_are_whole(tmp_path):
+    from PIL import Image
+
+    x, prompts = torch.rand(10, 6), [("a", 0.3, 0.5), ("b", 0.1, 0.5)]
+    figure = build_prompt_figure(x, [x, x], prompts, 16000, 160)
+    figure.canvas.draw()
+    bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    widths = [axes.get_position().width for axes in bars]
+    # The second one is as high as its rows and the gaps between them.
+    assert widths[0] == pytest.approx(widths[1], rel=0.2)
+    assert all(axes.spines["outline"].get_visible() for axes in bars)
+    path = save_prompt_figure(
+        tmp_path / "a.png", x, [x, x], prompts, 16000, 160
+    )
+    with Image.open(path) as picture:  # no fewer levels than the bar shows
+        assert picture.mode == "P"
+        assert len(picture.getcolors()) > 200
+    assert save_prompt_figure(
+        tmp_path / "a.svg", x, [x, x], prompts, 16000, 160
+    ).is_file()
 
 
 # --- mistakes ---
