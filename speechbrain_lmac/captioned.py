@@ -6,13 +6,22 @@ Authors
 
 from pathlib import Path
 
+from speechbrain.utils.logger import get_logger
+
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.caption_datasets import caption_datasets
-from speechbrain_lmac.data.captions import CaptionManifests, prepare_captions
+from speechbrain_lmac.data.captions import (
+    MAX_SHOWN,
+    CaptionManifests,
+    prepare_captions,
+    refuse_captions,
+)
 from speechbrain_lmac.data.labelled import LAYOUTS, prepare_labelled
 from speechbrain_lmac.data.prompts import labels_as_captions
 from speechbrain_lmac.experiment import on_every_rank
 from speechbrain_lmac.training import data_options
+
+logger = get_logger(__name__)
 
 #: Layouts of labels; csv is that of captions here.
 LABELLED = tuple(name for name in LAYOUTS if name != "csv")
@@ -79,6 +88,95 @@ def caption_data(hparams, manifests, length_key, crop="random"):
         num_workers=hparams["num_workers"],
         seed=hparams["seed"],
     )
+
+
+def check_captions(datasets, encoder):
+    """Make all captions such that the text encoder reads them, before training.
+
+    Those that are longer than it takes end where its input does, as in the
+    training of CLAP models; a warning counts them.
+
+    Arguments
+    ---------
+    datasets : CaptionDatasets
+        Their captions may be shortened.
+    encoder : ClapEncoder or SmallClap
+        Tells ``text_lengths(texts)`` and ``max_tokens``.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to read in a caption.
+    """
+    splits = [s for s in datasets[:3] if s is not None]
+    clips = [(c, split.data[c]) for split in splits for c in split.data_ids]
+    texts = list(dict.fromkeys(t for _, c in clips for t in c["captions"]))
+    length = dict(zip(texts, encoder.text_lengths(texts), strict=True))
+    refuse_captions(
+        [
+            f"clip {name} ({clip['wav']}), caption {k}: {text!r}"
+            for name, clip in clips
+            for k, text in enumerate(clip["captions"], 1)
+            if not length[text] or not any(map(str.isalnum, text))
+        ]
+    )
+    short = {
+        text: shortened(text, encoder)
+        for text in texts
+        if length[text] > encoder.max_tokens
+    }
+    cut = [
+        f"{name}: {text[:60]!r}..."
+        for name, clip in clips
+        for text in clip["captions"]
+        if text in short
+    ]
+    for _, clip in clips:
+        captions = (short.get(text, text) for text in clip["captions"])
+        clip["captions"] = list(dict.fromkeys(captions))
+    if cut:
+        logger.warning(
+            "%d captions are longer than the %d tokens or words that the text "
+            "encoder takes, and are cut off there, among them\n%s",
+            len(cut),
+            encoder.max_tokens,
+            "\n".join(f"  {line}" for line in cut[:MAX_SHOWN]),
+        )
+
+
+def shortened(text, encoder):
+    """The beginning of a text that a text encoder takes.
+
+    Arguments
+    ---------
+    text : str
+        Longer than it takes.
+    encoder : ClapEncoder or SmallClap
+        As for :func:`check_captions`.
+
+    Returns
+    -------
+    str
+        As many of its words as fit; of a single word as many letters.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.classifiers.clap.small import SmallClap
+    >>> len(shortened("rain " * 50, SmallClap()).split())
+    32
+    """
+
+    def fitting(pieces, joint):
+        """Most pieces that fit, by halves."""
+        low, high = 0, len(pieces)
+        while low < high:
+            middle = (low + high + 1) // 2
+            (count,) = encoder.text_lengths([joint.join(pieces[:middle])])
+            fits = count <= encoder.max_tokens
+            low, high = (middle, high) if fits else (low, middle - 1)
+        return joint.join(pieces[:low])
+
+    return fitting(text.split(), " ") or fitting(text, "")
 
 
 def _prepare(hparams):

@@ -20,7 +20,11 @@ from speechbrain_lmac.brains.clap import (
     TextGroups,
     held_out_prompts,
 )
-from speechbrain_lmac.captioned import caption_data, captioned_manifests
+from speechbrain_lmac.captioned import (
+    caption_data,
+    captioned_manifests,
+    check_captions,
+)
 from speechbrain_lmac.classifiers.clap.small import save_small_clap
 from speechbrain_lmac.experiment import run
 from speechbrain_lmac.training import fit_and_test, start_training
@@ -33,6 +37,7 @@ def main(argv):
     hparams, run_opts = start_training(argv)
     manifests, names = captioned_manifests(hparams)
     data = caption_data(hparams, manifests, "signal_length_s")
+    check_captions(data, hparams["average"])
     groups = TextGroups.of(data.train)
     held_out = held_out_prompts(names) if names else {}
     _, metrics = fit_and_test(

@@ -15,7 +15,11 @@ from speechbrain.utils.distributed import if_main_process
 
 from speechbrain_lmac.brains.clap import TextGroups
 from speechbrain_lmac.brains.lmac_zs import LMACZSBrain
-from speechbrain_lmac.captioned import caption_data, captioned_manifests
+from speechbrain_lmac.captioned import (
+    caption_data,
+    captioned_manifests,
+    check_captions,
+)
 from speechbrain_lmac.experiment import run
 from speechbrain_lmac.interpreters_zs import (
     load_text_decoder,
@@ -42,12 +46,13 @@ def main(argv):
     manifests, names = captioned_manifests(hparams)
     train = caption_data(hparams, manifests, "signal_length_s", "energy")
     heard = caption_data(hparams, manifests, "valid_length_s")
+    data = heard._replace(train=train.train, train_loader=train.train_loader)
+    check_captions(data, hparams["encoder"])
     prompts, templates = validation_prompts(hparams, names, heard.valid)
     if if_main_process():
         write_zs_info(hparams["output_folder"], hparams)
 
     groups = TextGroups.of(train.train)
-    data = heard._replace(train=train.train, train_loader=train.train_loader)
     brain, _ = fit_and_test(
         LMACZSBrain, hparams, run_opts, data, groups, prompts, templates
     )

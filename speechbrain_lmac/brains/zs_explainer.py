@@ -6,7 +6,6 @@ Authors
 
 import math
 
-import speechbrain as sb
 import torch
 
 from speechbrain_lmac import losses
@@ -48,17 +47,14 @@ class ZeroShotExplainer(RecipeBrain):
 
     def __init__(self, prompts, templates, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.prompts, self.templates = prompts, templates
+        # Before the first epoch: a prompt may be refused.
+        self.classifier = ZeroShotClassifier(
+            self.modules.encoder, prompts, templates
+        ).to(self.device)
 
     def on_stage_start(self, stage, epoch=None):
-        """Make the classifier that validation and test explain."""
+        """Forget the last stage's masks."""
         super().on_stage_start(stage, epoch)
-        if stage == sb.Stage.TRAIN:
-            return
-        encoder = self.modules.encoder
-        self.classifier = ZeroShotClassifier(
-            encoder, self.prompts, self.templates
-        ).to(self.device)
         self.areas, self.similarities = [], []
 
     def fitted(self, wavs):

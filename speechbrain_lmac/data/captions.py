@@ -42,6 +42,7 @@ UNCAPTIONED_FILE = "audio_without_captions.txt"
 # Part of every fingerprint: raise it when the manifests change their format.
 CAPTIONS_FORMAT = 1
 MAX_WARNED = 10
+MAX_SHOWN = 5  # captions that an error shows
 
 
 class CaptionManifests(NamedTuple):
@@ -152,8 +153,9 @@ def prepare_captions(
     Raises
     ------
     UserError
-        If the layout is not there, a table has a mistake, no audio is found,
-        a split that was asked for is empty, or clips cannot be used.
+        If the layout is not there, a table has a mistake, a caption has no
+        word, no audio is found, a split that was asked for is empty, or clips
+        cannot be used.
 
     Example
     -------
@@ -173,6 +175,7 @@ def prepare_captions(
     audio = AudioCache() if audio is None else audio
     wanted = _check_splits(splits)
     layout, listing = _read(data_folder, layout, captions_file)
+    _check_words(listing)
     missing, uncaptioned = _match(listing, data_folder, layout)
     table = _table(listing, wanted, asked=splits is not None)
     _check_folders(data_folder, save_folder, audio)
@@ -242,6 +245,46 @@ def _read(data_folder, layout, captions_file):
             f"{', '.join(TABLES[layout])}. Check `data_folder` and `layout`."
         )
     return layout, READERS[layout](data_folder)
+
+
+def _check_words(listing):
+    """Refuse captions such as "!!!", of which no text encoder reads a word."""
+    refuse_captions(
+        [
+            f"{row.where}: {row.wav}: {caption!r}"
+            for row in listing.rows
+            for caption in row.captions
+            if not any(map(str.isalnum, caption))
+        ]
+    )
+
+
+def refuse_captions(listed):
+    """Refuse captions without a word, if there are any.
+
+    Arguments
+    ---------
+    listed : list of str
+        A line for each: where it stands, and the caption.
+
+    Raises
+    ------
+    UserError
+        If there is a line; the message shows the first of them.
+
+    Example
+    -------
+    >>> refuse_captions([])
+    """
+    if not listed:
+        return
+    shown = "".join(f"\n  {line}" for line in listed[:MAX_SHOWN])
+    more = "\n  ..." * (len(listed) > MAX_SHOWN)
+    raise UserError(
+        f"{len(listed)} captions have no word that a text encoder could read:"
+        f"{shown}{more}\nExpected a text with letters or digits; mend them, or "
+        "remove these rows."
+    )
 
 
 def _match(listing, data_folder, layout):

@@ -203,14 +203,16 @@ class ClapEncoder(torch.nn.Module):
             tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
         )
 
+    def text_lengths(self, texts):
+        """Tokens of each text, start and end included, as a list of int."""
+        return [len(ids) for ids in self.tokenizer(list(texts))["input_ids"]]
+
     def _check_length(self, texts):
         """Refuse texts whose end the text encoder would not hear."""
-        for text, ids in zip(
-            texts, self.tokenizer(texts)["input_ids"], strict=True
-        ):
-            if len(ids) > self.max_tokens:
+        for text, count in zip(texts, self.text_lengths(texts), strict=True):
+            if count > self.max_tokens:
                 raise UserError(
-                    f"`prompts`: {text[:60]!r}... has {len(ids)} tokens; the "
+                    f"`prompts`: {text[:60]!r}... has {count} tokens; the "
                     f"text encoder takes {self.max_tokens}. Shorten it."
                 )
 

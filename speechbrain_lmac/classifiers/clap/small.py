@@ -206,6 +206,10 @@ class SmallClap(nn.Module):
         """
         return F.normalize(self._raw_text(texts) - self.center, dim=-1)
 
+    def text_lengths(self, texts):
+        """Words of each text, as a list of int; of none it can read nothing."""
+        return [len(split_words(text)) for text in texts]
+
     def learn_words(self, texts):
         """Make room for the words of the training texts; before training."""
         self.text.learn_words(texts)
