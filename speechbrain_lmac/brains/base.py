@@ -151,7 +151,7 @@ class RecipeBrain(FiniteSteps, sb.Brain):
         torch.manual_seed(self.step_seed(sb.Stage.TRAIN, batch.id))
         return super().fit_batch(batch)
 
-    def contaminated(self, wavs, clip_ids, stage):
+    def contaminated(self, contamination, wavs, clip_ids, stage):
         """Clips with what is added to them in this step.
 
         In training it is drawn for the batches of all processes together, so
@@ -159,6 +159,8 @@ class RecipeBrain(FiniteSteps, sb.Brain):
 
         Arguments
         ---------
+        contamination : TrainingContamination
+            Draws and mixes.
         wavs : torch.Tensor
             Clean clips, shape (batch, samples).
         clip_ids : list of str
@@ -174,7 +176,7 @@ class RecipeBrain(FiniteSteps, sb.Brain):
         if stage == sb.Stage.TRAIN:
             wavs, clip_ids, own = summed_batch(wavs, clip_ids)
         generator = self.step_generator(stage, clip_ids)
-        mixture = self.hparams.contamination(wavs, generator)
+        mixture = contamination(wavs, generator)
         return type(mixture)(*(part[own] for part in mixture))
 
     def init_optimizers(self):

@@ -116,10 +116,10 @@ class L2IBrain(RecipeBrain):
 
     def contaminate(self, batch, stage):
         """Training clips with what is added to them; others as they are."""
-        wavs = batch.sig.data
-        if self.hparams.contamination is None or stage != sb.Stage.TRAIN:
+        wavs, contamination = batch.sig.data, self.hparams.contamination
+        if contamination is None or stage != sb.Stage.TRAIN:
             return wavs
-        return self.contaminated(wavs, batch.id, stage).mixture
+        return self.contaminated(contamination, wavs, batch.id, stage).mixture
 
     def compute_objectives(self, predictions, batch, stage):
         """Fidelity to the classifier, reconstruction, sparse activations."""

@@ -142,10 +142,10 @@ class LMACBrain(RecipeBrain):
 
     def contaminate(self, batch, stage):
         """Contaminated waveforms and, when fine-tuning, the clean spectra."""
-        wavs = batch.sig.data
-        if self.hparams.contamination is None or stage == sb.Stage.TEST:
+        wavs, contamination = batch.sig.data, self.hparams.contamination
+        if contamination is None or stage == sb.Stage.TEST:
             return wavs, None
-        mixture = self.contaminated(wavs, batch.id, stage)
+        mixture = self.contaminated(contamination, wavs, batch.id, stage)
         if not self.hparams.finetuning:
             return mixture.mixture, None
         with torch.no_grad():

@@ -19,10 +19,9 @@ from speechbrain_lmac.brains.zs_batches import (
     mix_pairs,
 )
 from speechbrain_lmac.brains.zs_explainer import ZeroShotExplainer
+from speechbrain_lmac.brains.zs_settings import check_zs_settings
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.masking import mask_features
-
-OBJECTIVES = ("published", "prompt_weighted")
 
 
 class LMACZSBrain(ZeroShotExplainer):
@@ -59,11 +58,7 @@ class LMACZSBrain(ZeroShotExplainer):
 
     def __init__(self, groups, prompts, templates, *args, **kwargs):
         super().__init__(prompts, templates, *args, **kwargs)
-        if self.hparams.objective not in OBJECTIVES:
-            raise UserError(
-                f"`objective`: expected one of {', '.join(OBJECTIVES)}, found "
-                f"{self.hparams.objective!r}."
-            )
+        check_zs_settings(self.hparams)
         self.groups = groups
 
     def on_fit_start(self):
@@ -104,8 +99,9 @@ class LMACZSBrain(ZeroShotExplainer):
             # Two sounds of one name cannot be told apart by it.
             sources = sources * known.to(sources)[:, None, None, None]
         elif hparams.contamination is not None:
-            mixture = self.contaminated(wavs, clip_ids, sb.Stage.TRAIN)
-            wavs = mixture.mixture
+            wavs = self.contaminated(
+                hparams.contamination, wavs, clip_ids, sb.Stage.TRAIN
+            ).mixture
         if published:
             drawn, own = groups, torch.arange(len(groups))
         else:
