@@ -25,11 +25,11 @@ from speechbrain_lmac.classifiers.loading import (
     load_weights,
 )
 from speechbrain_lmac.experiment import load_hparams
+from speechbrain_lmac.interpreter_info import ADVICE, INFO_FILE, read_info
 from speechbrain_lmac.masking import explain
 
 logger = get_logger(__name__)
 
-INFO_FILE = "interpreter.json"
 HPARAMS_FILE = "hyperparams.yaml"
 
 #: Hyperparameters that fix the grid on which masks lie.
@@ -75,42 +75,6 @@ def write_info(folder, hparams):
         json.dump(info, file, indent=2)
 
 
-def read_info(folder, key):
-    """What :func:`write_info` noted; an error that teaches if it did not.
-
-    Arguments
-    ---------
-    folder : str or pathlib.Path
-        An interpreter's folder.
-    key : str
-        Hyperparameter that named the folder.
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    UserError
-        If the folder is no interpreter's.
-    """
-    path = Path(folder) / INFO_FILE
-    try:
-        with open(path, encoding="utf-8") as file:
-            info = json.load(file)
-        texts = (info["mask_domain"], info["ckpt_metric"], info["ckpt_mode"])
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"expected texts, found {texts}")
-        dict(info["classifier"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-        raise UserError(
-            f"`{key}`: {folder} is no folder of a trained interpreter, or it "
-            f"is damaged (expected a readable {INFO_FILE} in it; {err!r}). "
-            "Give the output folder of train_lmac.py, results/lmac_small/1234."
-        ) from err
-    return info
-
-
 def check_belongs(folder, parts, key):
     """Refuse a decoder that was trained on another classifier.
 
@@ -131,15 +95,18 @@ def check_belongs(folder, parts, key):
     expected = read_info(folder, key)["classifier"]
     found = fingerprints(parts)
     if expected != found:
+        source = f"--classifier_source to {folder}/classifier"
+        if "clap" in found:
+            source = "--clap_source to the CLAP that it was trained on"
         raise UserError(
             f"`{key}`: the interpreter in {folder} belongs to another "
             f"classifier: it explains {expected}, and the classifier at hand "
-            f"is {found}. Point --classifier_source to {folder}/classifier, "
+            f"is {found}. Point {source}, "
             "or train an interpreter for this classifier."
         )
 
 
-def best_decoder_file(folder, key="interpreter"):
+def best_decoder_file(folder, key="interpreter", advice=ADVICE):
     """The decoder of a run's best checkpoint.
 
     Arguments
@@ -148,6 +115,8 @@ def best_decoder_file(folder, key="interpreter"):
         A run's output folder.
     key : str
         Hyperparameter that named the folder.
+    advice : str
+        Which folder is expected, for errors.
 
     Returns
     -------
@@ -158,7 +127,7 @@ def best_decoder_file(folder, key="interpreter"):
     UserError
         If there is no checkpoint.
     """
-    info = read_info(folder, key)
+    info = read_info(folder, key, advice)
     save = Path(folder) / "save"
     best = None
     if save.is_dir():
@@ -167,8 +136,7 @@ def best_decoder_file(folder, key="interpreter"):
     if best is None or "decoder" not in best.paramfiles:
         raise UserError(
             f"`{key}`: {folder} holds no trained interpreter (no checkpoint "
-            f"with a decoder under {save}). Expected the output folder of "
-            "train_lmac.py, such as results/lmac_small/1234."
+            f"with a decoder under {save}). Expected {advice}."
         )
     return Path(best.paramfiles["decoder"])
 
@@ -217,7 +185,12 @@ def load_interpreter(folder, key="interpreter", **overrides):
         If the folder is no interpreter's, or its parts do not fit together.
     """
     folder = Path(folder)
-    read_info(folder, key)
+    if "clap" in read_info(folder, key)["classifier"]:
+        raise UserError(
+            f"`{key}`: {folder} explains a zero-shot classifier (CLAP); "
+            f"expected {ADVICE}. recipes/CLAP_ZS has what evaluates and "
+            "explains it."
+        )
     source = folder / "classifier"
     hparams = load_hparams(
         folder / HPARAMS_FILE,

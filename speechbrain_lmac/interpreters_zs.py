@@ -19,11 +19,11 @@ from speechbrain_lmac.classifiers.clap.small import SmallClap
 from speechbrain_lmac.classifiers.loading import load_weights
 from speechbrain_lmac.data.prompts import HELD_OUT_TEMPLATES, readable
 from speechbrain_lmac.hparams import load_hparams, read_tree
+from speechbrain_lmac.interpreter_info import ZS_ADVICE, read_info
 from speechbrain_lmac.interpreters import (
     Interpreter,
     best_decoder_file,
     check_belongs,
-    read_info,
     write_info,
 )
 from speechbrain_lmac.text_decoder import PromptedDecoder
@@ -66,6 +66,30 @@ def write_zs_info(folder, hparams):
         shutil.copytree(source, copied)
 
 
+def check_zero_shot(folder, key):
+    """Refuse the folder of what does not explain a CLAP model.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        Folder of a trained interpreter.
+    key : str
+        Hyperparameter that named it, for errors.
+
+    Raises
+    ------
+    UserError
+        If it is no interpreter's, or one of a closed set of classes.
+    """
+    explained = read_info(folder, key, ZS_ADVICE)["classifier"]
+    if "clap" not in explained:
+        raise UserError(
+            f"`{key}`: {folder} explains a classifier of a closed set of "
+            f"classes, which hears no prompts; expected {ZS_ADVICE}. "
+            "evaluate.py of recipes/ESC50 evaluates the one that you gave."
+        )
+
+
 def load_text_decoder(decoder, folder, encoder, key="pretrained_interpreter"):
     """Fill a decoder from the best checkpoint of a run.
 
@@ -85,7 +109,8 @@ def load_text_decoder(decoder, folder, encoder, key="pretrained_interpreter"):
     UserError
         If the folder is no interpreter's, or explains another CLAP.
     """
-    path = best_decoder_file(folder, key)
+    check_zero_shot(folder, key)
+    path = best_decoder_file(folder, key, ZS_ADVICE)
     check_belongs(folder, _Encoder(encoder).parts(), key)
     load_weights(decoder, path, key)
     logger.info("Decoder from %s", path)
@@ -125,7 +150,7 @@ def load_zs_interpreter(
         If the folder is no interpreter's, or its parts do not fit together.
     """
     folder = Path(folder)
-    read_info(folder, key)
+    check_zero_shot(folder, key)
     changes = {
         "output_folder": str(folder),
         # Only training needs them.

@@ -6,6 +6,7 @@ Authors
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -84,21 +85,33 @@ def prompts_of(classes, prompts=None):
     Raises
     ------
     UserError
-        If a prompt is given for no class of the data.
+        If they are no mapping, a prompt is given for no class of the data, or
+        one is no text.
 
     Example
     -------
     >>> prompts_of(["dog", "sea_waves"], {"dog": "barking dog"})
     ['barking dog', 'sea waves']
     """
-    prompts = dict(prompts or {})
-    unknown = sorted(set(prompts) - set(classes))
+    prompts = {} if prompts is None else prompts
+    if not isinstance(prompts, Mapping):
+        raise UserError(
+            "`prompts`: expected a mapping of classes to their prompts, such "
+            f"as {{dog: barking dog}}, found {prompts!r}. Classes that are not "
+            "in it go by their names."
+        )
+    for name, prompt in prompts.items():
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise UserError(
+                f"`prompts`: expected a text for {name}, found {prompt!r}."
+            )
+    unknown = sorted(map(str, set(prompts) - set(classes)))
     if unknown:
         raise UserError(
             f"`prompts`: {', '.join(unknown)} is no class of the data; "
             f"expected some of {', '.join(classes)}."
         )
-    return [prompts.get(name) or readable(name) for name in classes]
+    return [str(prompts.get(name, readable(name))) for name in classes]
 
 
 def spread(clips, count=None, key="max_clips"):

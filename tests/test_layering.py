@@ -18,7 +18,7 @@ PACKAGE = "speechbrain_lmac"
 
 STAGES = ("data", "frontend", "classifiers", "decoders", "masking")
 MEASURES = ("losses", "attribution", "metrics")
-LOADING = ("hparams", "interpreters")
+LOADING = ("hparams", "interpreter_info", "interpreters")
 ROOMS = {
     "": (),  # __init__.py of the package: light, so it imports no room
     "checks": (),
@@ -63,7 +63,14 @@ ROOMS = {
     # A baseline with a decoder and a dictionary of its own.
     "l2i": (*STAGES, "attribution"),
     # What assembles the stages. `brains` and `inference` stay apart.
-    "interpreters": (*STAGES, "hparams", "experiment", "checkpoints"),
+    "interpreter_info": (),
+    "interpreters": (
+        *STAGES,
+        "hparams",
+        "experiment",
+        "checkpoints",
+        "interpreter_info",
+    ),
     "interpreters_zs": (
         *STAGES,
         *LOADING,

@@ -39,7 +39,7 @@ def check_zs_settings(hparams):
         _number(hparams, key, 0, math.inf)
     for key in ("sparsity_ramp", "mix_prob"):
         _number(hparams, key, 0, 1)
-    _number(hparams, "crosscor_th", -1, 1)
+    _number(hparams, "crosscor_th", -1, math.inf)  # above 1: guides none
     if hparams.pairs_per_chunk is not None:
         _whole(hparams, "pairs_per_chunk", 1, "or null for all at once")
     _check_snr(hparams.mix_snr)

@@ -1,0 +1,135 @@
+"""What is given to the zero-shot recipes by mistake ends in one message."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_lmac_zs_brain import brain_of
+from zs_toys import small_clap
+
+from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.experiment import load_hparams, parse
+from speechbrain_lmac.interpreters import INFO_FILE, load_interpreter
+from speechbrain_lmac.interpreters_zs import (
+    load_text_decoder,
+    load_zs_interpreter,
+)
+from speechbrain_lmac.zero_shot import prompts_of
+
+HPARAMS = Path(__file__).parents[2] / "recipes/CLAP_ZS/hparams"
+
+
+def evaluation(*argv):
+    """Hyperparameters of evaluate_zs.yaml, as from the command line."""
+    file = str(HPARAMS / "evaluate_zs.yaml")
+    needed = ["--interpreter=run", "--data_folder=data"]
+    hparams_file, _, overrides = parse([file, *needed, *argv])
+    return load_hparams(hparams_file, overrides)
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_prompts_of_classes_on_the_command_line(split):
+    text = "{dog: barking dog}"
+    given = ["--prompts", text] if split else [f"--prompts={text}"]
+    prompts = evaluation(*given)["prompts"]
+    assert prompts_of(["dog", "rain"], prompts) == ["barking dog", "rain"]
+    assert prompts_of(["dog"], evaluation()["prompts"]) == ["dog"]
+    assert prompts_of(["dog"], evaluation("--prompts=null")["prompts"])
+
+
+@pytest.mark.parametrize(
+    "prompts, message",
+    [
+        (["a", "b"], r"mapping.*found \['a', 'b'\]"),
+        ("dog", "mapping.*found 'dog'"),
+        ({"dog": ["a", "b"]}, "a text for dog"),
+        ({"dog": " "}, "a text for dog"),
+        ({3: "three"}, "`prompts`: 3 is no class"),
+    ],
+)
+def test_prompts_that_are_no_mapping_of_texts(prompts, message):
+    with pytest.raises(UserError, match=message):
+        prompts_of(["dog", "rain"], prompts)
+
+
+def test_a_list_of_prompts_on_the_command_line():
+    with pytest.raises(UserError, match="--prompts: expected a mapping"):
+        evaluation("--prompts=[a,b]")
+
+
+def info_of(folder, part):
+    info = {
+        "classifier": {part: "1234"},
+        "mask_domain": "stft",
+        "ckpt_metric": "quality",
+        "ckpt_mode": "max",
+    }
+    (folder / INFO_FILE).write_text(json.dumps(info))
+    return folder
+
+
+def test_a_closed_set_interpreter_is_named_as_such(tmp_path):
+    folder = info_of(tmp_path, "classifier")
+    message = "`interpreter`: .*closed set.*train_lmac_zs.py"
+    with pytest.raises(UserError, match=message):
+        load_zs_interpreter(folder, ["dog", "rain"])
+    with pytest.raises(UserError, match="`pretrained_interpreter`.*closed set"):
+        load_text_decoder(None, folder, small_clap())
+
+
+def test_a_zero_shot_interpreter_is_named_as_such(tmp_path):
+    with pytest.raises(UserError, match="zero-shot.*train_lmac.py"):
+        load_interpreter(info_of(tmp_path, "clap"))
+
+
+def test_advice_is_that_of_the_zero_shot_recipes(tmp_path):
+    with pytest.raises(UserError, match="Give .* train_lmac_zs.py"):
+        load_zs_interpreter(tmp_path, ["dog"])
+    with pytest.raises(UserError, match="no trained.*train_lmac_zs.py"):
+        load_text_decoder(None, info_of(tmp_path, "clap"), small_clap())
+
+
+def test_a_package_is_no_folder_of_a_training(tmp_path):
+    config = {"speechbrain_interface": "AudioInterpreter", "kind": "zero-shot"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="package.*train_lmac_zs.py"):
+        load_zs_interpreter(tmp_path, ["dog"])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"pairs_per_chunk": 0}, "from 1 up, or null"),
+        ({"pairs_per_chunk": 2.5}, "whole number"),
+        ({"prompts_per_clip": 0}, "from 1 up"),
+        ({"prompts_per_clip": 1, "finetuning": True}, "from 2 up"),
+        ({"prompts_per_clip": None}, "found None"),
+        ({"similar_prompts": 4}, "at most the 3 `prompts_per_clip`"),
+        ({"similar_prompts": -1}, "from 0 up"),
+        ({"bank_size": 1}, "from 2 up"),
+        ({"area_budget": 25}, "from 0 to 1"),
+        ({"area_floor": 0.5}, "from 0 to the `area_budget`"),
+        ({"sparsity_ramp": -0.1}, "from 0 to 1"),
+        ({"l_sim_w": float("nan")}, "a number from 0 up"),
+        ({"l_out_w": "much"}, "found 'much'"),
+        ({"crosscor_th": None}, "from -1 up, found None"),
+        ({"crosscortype": "dot"}, "one of dotp, conv"),
+        ({"mix_snr": [5, 0]}, "low, high"),
+        ({"mix_snr": 5}, "low, high"),
+        ({"mix_prob": 2}, "from 0 to 1"),
+    ],
+)
+def test_settings_are_checked_before_training(changes, message):
+    key = next(iter(changes))
+    with pytest.raises(UserError, match=f"`{key}.*{message}"):
+        brain_of(**changes)
+
+
+def test_the_published_objective_needs_no_prompts_of_ours():
+    brain_of(
+        objective="published",
+        prompts_per_clip=None,
+        similar_prompts=None,
+        bank_size=None,
+        area_budget=None,
+    )
