@@ -14,25 +14,34 @@ from pathlib import Path
 
 import pandas
 from speechbrain.utils.logger import get_logger
-from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache, write_atomically
 from speechbrain_lmac.data.labelled import prepare_labelled
-from speechbrain_lmac.hparams import read_tree
+from speechbrain_lmac.data.splits import FOLD_KEYS
+from speechbrain_lmac.evaluating import check_choices
+from speechbrain_lmac.experiment import parse
+from speechbrain_lmac.hparams import check_overrides, load_hparams, read_tree
 from speechbrain_lmac.report.seeds import write_seeds
+from speechbrain_lmac.run_options import OF_EVALUATION, OUTSIDE_RESULTS
 
 logger = get_logger(__name__)
 
-#: Step -> script of the recipe, and hyperparameter that names its YAML file.
+#: Step -> script of the recipe, and hyperparameters that name its YAML file
+#: and its further options.
 STEPS = {
-    "classifier": ("train_classifier.py", "classifier_hparams"),
-    "lmac": ("train_lmac.py", "lmac_hparams"),
-    "evaluation": ("evaluate.py", "evaluate_hparams"),
+    "classifier": (
+        "train_classifier.py",
+        *("classifier_hparams", "classifier_options"),
+    ),
+    "lmac": ("train_lmac.py", "lmac_hparams", "lmac_options"),
+    "evaluation": ("evaluate.py", "evaluate_hparams", "evaluate_options"),
 }
 #: What all steps share, and what the evaluation takes from the training.
 SHARED = ("seed", "data_folder", "dataset", "skip_broken_audio", "cache_folder")
 OF_TRAINING = ("layout", "labels_file", "split", "classes")
+#: What joins the steps: no option of one may change it.
+JOINTS = ("output_folder", "classifier_source", "interpreter", *FOLD_KEYS)
 MIN_FOLDS = 3  # one to train on, one to validate, one to test
 
 
@@ -109,7 +118,7 @@ def _plain_number(value):
     return int(value) if whole else value
 
 
-def cross_validate(hparams, scripts, run_options=()):
+def cross_validate(hparams, scripts, run_options=None):
     """Train and evaluate on every fold; write mean and deviation.
 
     Arguments
@@ -118,8 +127,9 @@ def cross_validate(hparams, scripts, run_options=()):
         As in cross_validation.yaml.
     scripts : str or pathlib.Path
         Folder of the recipe's scripts.
-    run_options : sequence of str
-        SpeechBrain's own options for every step, such as ``--device=cpu``.
+    run_options : dict of str to list of str or None
+        SpeechBrain's own, for the steps that read them; see
+        :func:`speechbrain_lmac.run_options.given_options`.
 
     Returns
     -------
@@ -130,15 +140,20 @@ def cross_validate(hparams, scripts, run_options=()):
     Raises
     ------
     UserError
-        If the data or the folds cannot be used, or the output folder holds
-        folds of other settings; before anything is trained. If a step fails.
+        If an option of any step, the data or the folds cannot be used, or the
+        output folder holds folds of other settings; before anything is
+        trained. If a step fails.
     """
+    run_options = run_options or {}
     scripts, output = Path(scripts), Path(hparams["output_folder"])
     splits = splits_of(hparams["folds"], hparams["test_folds"])
     plans = {
-        fold: plan(hparams, scripts, output / f"fold_{fold}", folds)
+        fold: plan(
+            hparams, scripts, output / f"fold_{fold}", folds, run_options
+        )
         for fold, folds in splits.items()
     }
+    check_steps(next(iter(plans.values())))
     check_plans(plans, output)
     check_data(hparams, scripts, output)
     for count, (fold, steps) in enumerate(plans.items(), 1):
@@ -150,7 +165,7 @@ def cross_validate(hparams, scripts, run_options=()):
                 continue
             logger.info("%s", told)
             _write_note(note, command, finished=False)
-            _run([*command, *run_options], told)
+            _run([*command, *_words(run_options, OUTSIDE_RESULTS)], told)
             _write_note(note, command, finished=True)
     found = {
         fold: read_results(output / f"fold_{fold}" / "evaluation")
@@ -162,7 +177,13 @@ def cross_validate(hparams, scripts, run_options=()):
     return rows
 
 
-def plan(hparams, scripts, folder, folds):
+def _words(run_options, names):
+    """Of the command line: those of some run options."""
+    chosen = (run_options[name] for name in run_options if name in names)
+    return [word for words in chosen for word in words]
+
+
+def plan(hparams, scripts, folder, folds, run_options=None):
     """The commands of a fold, by step.
 
     Arguments
@@ -175,11 +196,20 @@ def plan(hparams, scripts, folder, folds):
         Where the fold's results go.
     folds : dict
         One of :func:`splits_of`.
+    run_options : dict of str to list of str or None
+        As for :func:`cross_validate`; those that change results are part of
+        the command.
 
     Returns
     -------
     dict of str to list of str
+
+    Raises
+    ------
+    UserError
+        If an option of a step would part it from the others.
     """
+    run_options = run_options or {}
     shared = {name: hparams[name] for name in SHARED}
     training = {**shared, **{name: hparams[name] for name in OF_TRAINING}}
     options = {
@@ -191,22 +221,28 @@ def plan(hparams, scripts, folder, folds):
         },
         "evaluation": {**shared, "interpreter": str(folder / "lmac")},
     }
-    given = {
-        "classifier": hparams["classifier_options"],
-        "lmac": hparams["lmac_options"],
-        "evaluation": hparams["evaluate_options"],
-    }
+    told = [name for name in run_options if name not in OUTSIDE_RESULTS]
     commands = {}
-    for step, (script, key) in STEPS.items():
+    for step, (script, hparams_key, options_key) in STEPS.items():
+        given = hparams[options_key] or {}
+        taken = [name for name in JOINTS if name in given]
+        if taken:
+            raise UserError(
+                f"`{options_key}`: `{taken[0]}` follows from the fold, found "
+                f"{given[taken[0]]!r}; leave it out, and use `folds`, "
+                "`test_folds` and `output_folder` of the cross-validation."
+            )
         chosen = {
             **options[step],
             "output_folder": str(folder / step),
-            **given[step],
+            **given,
         }
+        read = OF_EVALUATION if step == "evaluation" else told
         commands[step] = [
             str(scripts / script),
-            str(scripts / hparams[key]),
+            str(scripts / hparams[hparams_key]),
             *(f"--{name}={_yaml(value)}" for name, value in chosen.items()),
+            *_words(run_options, [name for name in read if name in told]),
         ]
     return commands
 
@@ -214,6 +250,35 @@ def plan(hparams, scripts, folder, folds):
 def _yaml(value):
     """A value as it stands on a command line; JSON is YAML."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def check_steps(commands):
+    """Refuse what a step would refuse when its turn comes, hours later.
+
+    Arguments
+    ---------
+    commands : dict of str to list of str
+        Of a fold, by step; those of other folds differ in paths and folds.
+
+    Raises
+    ------
+    UserError
+        If a script or a YAML file is missing, or an option is unknown, of
+        another kind or out of range; it names the step's keys.
+    """
+    for step, (script, *argv) in commands.items():
+        _, *keys = STEPS[step]
+        try:
+            if not Path(script).is_file():
+                raise UserError(f"there is no script {script}.")
+            hparams_file, _, overrides = parse(argv)
+            check_overrides(hparams_file, overrides)
+            if step == "evaluation":
+                check_choices(load_hparams(hparams_file, overrides))
+        except UserError as err:
+            raise UserError(
+                f"Step {step} (`{keys[0]}`, `{keys[1]}`): {err}"
+            ) from err
 
 
 def check_plans(plans, output):
@@ -247,7 +312,7 @@ def check_plans(plans, output):
 def check_data(hparams, scripts, output):
     """Decode every clip of all folds once, before anything is trained."""
     tree = read_tree(scripts / hparams["classifier_hparams"])
-    rate = hparams["classifier_options"].get("sample_rate")
+    rate = (hparams["classifier_options"] or {}).get("sample_rate")
     audio = AudioCache(
         hparams["cache_folder"], int(rate or tree["sample_rate"])
     )
@@ -304,29 +369,3 @@ def read_results(folder):
     frame = pandas.read_csv(Path(folder) / "results.csv")
     frame = frame.astype(object).where(frame.notna(), None)
     return frame.to_dict("records")
-
-
-def given_options(run_opts):
-    """SpeechBrain's own options as they were given on the command line.
-
-    Arguments
-    ---------
-    run_opts : speechbrain.utils.run_opts.RunOptions
-        Of :func:`speechbrain_lmac.experiment.parse`.
-
-    Returns
-    -------
-    list of str
-
-    Example
-    -------
-    >>> given_options(RunOptions(device="cpu", noprogressbar=True))
-    ['--device=cpu', '--noprogressbar']
-    """
-    plain, options = RunOptions(), []
-    for name in ("device", "precision", "eval_precision", "noprogressbar"):
-        value = getattr(run_opts, name)
-        if value != getattr(plain, name):
-            flag = value is True
-            options.append(f"--{name}" if flag else f"--{name}={value}")
-    return options

@@ -54,15 +54,31 @@ def evaluate_recipe(argv):
     hparams_file, run_opts, overrides = parse(argv)
     ddp_init_group(run_opts)
     hparams = load_hparams(hparams_file, overrides)
-    check_methods(hparams["methods"])
-    check_protocols(hparams["protocols"])
-    check_conditions(
-        hparams["conditions"], hparams["speech_folder"], hparams["wham_folder"]
-    )
+    check_choices(hparams)
     return evaluate_seeds(
         lambda changes: evaluate_labelled(hparams_file, run_opts, changes),
         hparams,
         overrides,
+    )
+
+
+def check_choices(hparams):
+    """Refuse unknown methods, protocols and conditions, and missing folders.
+
+    Arguments
+    ---------
+    hparams : dict
+        Of an evaluation.
+
+    Raises
+    ------
+    UserError
+        That names what is known.
+    """
+    check_methods(hparams["methods"])
+    check_protocols(hparams["protocols"])
+    check_conditions(
+        hparams["conditions"], hparams["speech_folder"], hparams["wham_folder"]
     )
 
 

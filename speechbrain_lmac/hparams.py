@@ -81,13 +81,7 @@ def load_hparams(hparams_file, overrides=None):
     >>> load_hparams(file.name, "l_in_w: 5")
     {'l_in_w': 5, 'twice': 10}
     """
-    tree = read_tree(hparams_file)
-    changes = read_overrides(overrides)
-    for key, value in changes.items():
-        _check_known(hparams_file, tree, key)
-        _check_kind(hparams_file, f"--{key}", tree[key], value)
-    _check_placeholders(hparams_file, tree, changes)
-    _check_ranges(hparams_file, {**tree, **changes})
+    changes = check_overrides(hparams_file, overrides)
     try:
         with open(hparams_file, encoding="utf-8") as file:
             return load_hyperpyyaml(file, changes)
@@ -103,6 +97,36 @@ def load_hparams(hparams_file, overrides=None):
             f"{f' with {given}' if given else ''} ({type(err).__name__}: "
             f"{str(err)[:MAX_REASON]}). Check these values."
         ) from err
+
+
+def check_overrides(hparams_file, overrides=None):
+    """Check a hyperparameter file and its overrides; nothing is built.
+
+    Arguments
+    ---------
+    hparams_file : str or pathlib.Path
+        HyperPyYAML file.
+    overrides : str or dict or None
+        Values to replace, as YAML text or by key.
+
+    Returns
+    -------
+    dict
+        The overrides by key.
+
+    Raises
+    ------
+    UserError
+        As for :func:`load_hparams`, but for what cannot be built.
+    """
+    tree = read_tree(hparams_file)
+    changes = read_overrides(overrides)
+    for key, value in changes.items():
+        _check_known(hparams_file, tree, key)
+        _check_kind(hparams_file, f"--{key}", tree[key], value)
+    _check_placeholders(hparams_file, tree, changes)
+    _check_ranges(hparams_file, {**tree, **changes})
+    return changes
 
 
 def read_tree(hparams_file):

@@ -11,17 +11,19 @@ Authors
 import sys
 from pathlib import Path
 
-from speechbrain_lmac.cross_validation import cross_validate, given_options
+from speechbrain_lmac.cross_validation import cross_validate
 from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
+from speechbrain_lmac.run_options import given_options
 
 
 def main(argv):
     """Train a classifier and L-MAC and evaluate them, fold after fold."""
     hparams_file, run_opts, overrides = parse(argv)
+    options = given_options(run_opts)
     hparams = load_hparams(hparams_file, overrides)
     start_run(hparams, hparams_file, overrides)
     scripts = Path(__file__).resolve().parent
-    cross_validate(hparams, scripts, given_options(run_opts))
+    cross_validate(hparams, scripts, options)
 
 
 if __name__ == "__main__":

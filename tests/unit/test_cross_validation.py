@@ -1,12 +1,18 @@
 """Tests of cross-validation: folds, commands, what is kept, the table."""
 
 import json
+from pathlib import Path
 
 import pytest
+from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_lmac import cross_validation
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.cross_validation import cross_validate, splits_of
+from speechbrain_lmac.experiment import parse
+from speechbrain_lmac.run_options import given_options
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "UrbanSound8k"
 
 
 @pytest.mark.parametrize("count", [3, 4, 10])
@@ -54,9 +60,9 @@ def hparams(urban_folder, tmp_path):
         "folds": [1, 2, 3],
         "test_folds": None,
         "output_folder": str(tmp_path / "out"),
-        "classifier_hparams": "c.yaml",
-        "lmac_hparams": "l.yaml",
-        "evaluate_hparams": "e.yaml",
+        "classifier_hparams": "hparams/classifier_small.yaml",
+        "lmac_hparams": "hparams/lmac_small.yaml",
+        "evaluate_hparams": "hparams/evaluate.yaml",
         "classifier_options": {"number_of_epochs": 2},
         "lmac_options": {},
         "evaluate_options": {},
@@ -66,12 +72,14 @@ def hparams(urban_folder, tmp_path):
 @pytest.fixture
 def steps(monkeypatch, tmp_path):
     """Notes the commands; evaluations write a table of two rows."""
-    (tmp_path / "c.yaml").write_text("sample_rate: 16000\n")
     done = []
 
     def note(command, told):
         script, _, *options = command
-        given = dict(option[2:].split("=", 1) for option in options)
+        given = {
+            name[2:]: value
+            for name, _, value in (option.partition("=") for option in options)
+        }
         if told in getattr(note, "broken", ()):
             raise UserError(told)
         done.append((told, script.rsplit("/", 1)[1], given))
@@ -90,7 +98,7 @@ def steps(monkeypatch, tmp_path):
 
 
 def test_ten_fold_commands_and_their_table(hparams, steps, tmp_path):
-    rows = cross_validate(hparams, tmp_path, ["--device=cpu"])
+    rows = cross_validate(hparams, RECIPE, {"device": ["--device=cpu"]})
     scripts = [script for _, script, _ in steps.done]
     assert (
         scripts == ["train_classifier.py", "train_lmac.py", "evaluate.py"] * 3
@@ -114,31 +122,82 @@ def test_ten_fold_commands_and_their_table(hparams, steps, tmp_path):
 def test_finished_steps_are_kept(hparams, steps, tmp_path):
     steps.broken = ["fold 2 (2 of 3), lmac"]
     with pytest.raises(UserError, match="fold 2"):
-        cross_validate(hparams, tmp_path)
+        cross_validate(hparams, RECIPE)
     assert len(steps.done) == 4
     steps.broken = []
-    cross_validate(hparams, tmp_path)
+    cross_validate(hparams, RECIPE)
     told = [told for told, _, _ in steps.done]
     assert len(told) == 9 and len(set(told)) == 9
     assert told[4] == "fold 2 (2 of 3), lmac"
     before = len(told)
-    cross_validate(hparams, tmp_path)
+    cross_validate(hparams, RECIPE)
     assert len(steps.done) == before
 
 
 def test_results_of_other_settings_are_not_mixed(hparams, steps, tmp_path):
-    cross_validate(hparams, tmp_path)
+    cross_validate(hparams, RECIPE)
     other = {**hparams, "classifier_options": {"number_of_epochs": 3}}
     with pytest.raises(
         UserError, match="`output_folder`.*--number_of_epochs=2"
     ):
-        cross_validate(other, tmp_path)
+        cross_validate(other, RECIPE)
 
 
 def test_data_are_checked_before_anything_is_trained(hparams, steps, tmp_path):
     with pytest.raises(UserError, match="fold 11 does not exist"):
-        cross_validate({**hparams, "folds": [1, 2, 11]}, tmp_path)
+        cross_validate({**hparams, "folds": [1, 2, 11]}, RECIPE)
     assert steps.done == []
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"lmac_options": {"l_in_weight": 4}}, "`lmac_options`.*l_in_w"),
+        ({"lmac_options": {"number_of_epochs": "ten"}}, "step lmac.*a number"),
+        ({"classifier_options": {"batch_size": 0}}, "step classifier.*whole"),
+        ({"evaluate_options": {"methods": ["lmack"]}}, "step eval.*lmack"),
+        ({"evaluate_options": {"conditions": ["wham"]}}, "wham_folder"),
+        ({"evaluate_hparams": "hparams/absent.yaml"}, "`evaluate_hparams`"),
+        ({"lmac_options": {"output_folder": "x"}}, "`output_folder` follows"),
+        ({"lmac_options": {"test_fold_nums": 1}}, "`test_fold_nums` follows"),
+    ],
+)
+def test_all_steps_are_checked_before_the_first(
+    hparams, steps, changes, expected
+):
+    with pytest.raises(UserError, match=f"(?i){expected}"):
+        cross_validate({**hparams, **changes}, RECIPE)
+    assert steps.done == []
+
+
+def test_run_options_reach_the_steps_that_read_them(hparams, steps):
+    yaml = str(RECIPE / "hparams" / "cross_validation.yaml")
+    flags = ["--debug", "--debug_batches=1", "--precision=bf16", "--device=cpu"]
+    flags += ["--max_grad_norm=5.0", "--jit_module_keys", "a", "b"]
+    _, run_opts, _ = parse([yaml, *flags])
+    cross_validate(hparams, RECIPE, given_options(run_opts))
+    for _, script, given in steps.done:
+        trains = script.startswith("train")
+        assert given["device"] == "cpu"
+        assert (given.get("precision") == "bf16") is trains
+        # Typed, though it is the default: the step's YAML may differ.
+        assert (given.get("max_grad_norm") == "5.0") is trains
+        assert ("debug" in given and given["debug_batches"] == "1") is trains
+        # The evaluation needs the checkpoint of the training.
+        assert ("debug_persistently" in given) is trains
+        assert ("jit_module_keys" in given) is trains
+
+
+@pytest.mark.parametrize("name", ["test_only", "distributed_launch"])
+def test_run_options_that_no_step_can_have(name):
+    with pytest.raises(UserError, match=f"--{name}: this command cannot"):
+        given_options(RunOptions(**{name: True}))
+
+
+def test_a_debug_run_is_no_beginning_of_another(hparams, steps):
+    cross_validate(hparams, RECIPE, given_options(RunOptions(debug=True)))
+    with pytest.raises(UserError, match="`output_folder`.*--debug"):
+        cross_validate(hparams, RECIPE)
 
 
 def test_a_failing_step_ends_it(tmp_path):
