@@ -9,6 +9,8 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+from functools import partial
+
 from speechbrain.utils.distributed import (
     ddp_barrier,
     ddp_init_group,
@@ -17,13 +19,18 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.class_names import (
+    check_names,
+    check_number,
+    count_own_classes,
+)
 from speechbrain_lmac.classifiers.loading import (
     copy_classifier,
     load_classifier,
     save_classifier,
 )
 from speechbrain_lmac.data.datasets import make_datasets
-from speechbrain_lmac.data.labelled import own_classes, prepare_labelled
+from speechbrain_lmac.data.labelled import prepare_labelled
 from speechbrain_lmac.data.splits import FOLD_KEYS
 from speechbrain_lmac.experiment import (
     add_tensorboard,
@@ -32,7 +39,6 @@ from speechbrain_lmac.experiment import (
     parse,
     start_run,
 )
-from speechbrain_lmac.hparams import read_overrides, read_tree
 from speechbrain_lmac.interpreters import load_decoder, write_info
 from speechbrain_lmac.runs import save_examples
 
@@ -68,38 +74,6 @@ def start_training(argv):
     return hparams, run_opts
 
 
-def count_own_classes(hparams_file, overrides):
-    """Give the model as many outputs as data of one's own have classes.
-
-    Arguments
-    ---------
-    hparams_file : str or pathlib.Path
-        With ``layout`` and ``out_n_neurons``; else nothing is changed.
-    overrides : str or dict
-        Of the command line; ``out_n_neurons`` in it stands.
-
-    Returns
-    -------
-    str or dict
-        The overrides, with ``out_n_neurons`` for layouts folders and csv.
-
-    Raises
-    ------
-    UserError
-        If there are no such data.
-    """
-    given = read_overrides(overrides)
-    tree = {**read_tree(hparams_file), **given}
-    folder = tree.get("data_folder")
-    known = isinstance(tree.get("layout"), str) and isinstance(folder, str)
-    if not known or "out_n_neurons" not in tree or "out_n_neurons" in given:
-        return overrides
-    names = own_classes(
-        tree["layout"], folder, tree.get("labels_file"), tree.get("classes")
-    )
-    return {**given, "out_n_neurons": len(names)} if names else overrides
-
-
 def data_options(hparams, **changes):
     """What tells a labelled data set, from hyperparameters.
 
@@ -130,7 +104,7 @@ def data_options(hparams, **changes):
     }
 
 
-def labelled_data(hparams, label_file=None, crop="random"):
+def labelled_data(hparams, label_file=None, crop="random", check=None):
     """Check the labelled data set of a run, and make its three data sets.
 
     Arguments
@@ -143,6 +117,8 @@ def labelled_data(hparams, label_file=None, crop="random"):
         Label encoder to follow; None for one in the save folder.
     crop : str
         How training clips are cropped: ``random`` or ``energy``.
+    check : callable or None
+        Called with the data's class names.
 
     Returns
     -------
@@ -159,6 +135,8 @@ def labelled_data(hparams, label_file=None, crop="random"):
         save_folder=hparams["save_folder"],
         **data_options(hparams),
     )
+    if check is not None:
+        check(manifests.class_names)
     return make_datasets(
         manifests,
         hparams["data_folder"],
@@ -197,10 +175,11 @@ def explained_data(hparams):
         If the classifier, the interpreter or the data cannot be used, or do
         not fit together.
     """
-    classifier = hparams["classifier"]
+    classifier, source = hparams["classifier"], hparams["classifier_source"]
+    check_number(source, hparams["out_n_neurons"])
     labels = on_every_rank(
         load_classifier,
-        source=hparams["classifier_source"],
+        source=source,
         parts=classifier.parts(),
         collect_in=hparams["save_folder"],
     )
@@ -208,13 +187,15 @@ def explained_data(hparams):
     pretrained = hparams.get("pretrained_interpreter")
     if pretrained is not None:
         load_decoder(hparams["decoder"], pretrained, classifier.parts())
-    data = labelled_data(hparams, labels, crop="energy")
+    data = labelled_data(
+        hparams, labels, "energy", partial(check_names, source, labels)
+    )
     if if_main_process():
         copy_classifier(
             f"{hparams['output_folder']}/classifier",
             classifier.parts(),
             data.label_encoder,
-            hparams["classifier_source"],
+            source,
         )
         write_info(hparams["output_folder"], hparams)
     return data

@@ -144,6 +144,7 @@ ROOMS = {
         "methods",
         "prompt_masks",
         "report",
+        "zero_shot",
     ),
     "explain_prompts": (
         *STAGES,
@@ -167,7 +168,15 @@ ROOMS = {
         "report",
     ),
     # What recipe scripts share.
-    "training": (*STAGES, *LOADING, "experiment", "packaging", "runs"),
+    "class_names": ("classifiers", "data", "hparams"),
+    "training": (
+        *STAGES,
+        *LOADING,
+        "class_names",
+        "experiment",
+        "packaging",
+        "runs",
+    ),
     "captioned": ("data", "experiment", "training"),
     "evaluating": (
         *STAGES,

@@ -102,6 +102,22 @@ def load_classifier(source, parts, collect_in=None):
     found = fingerprints(parts)
     _check_described(Path(source) / INFO_FILE, found)
     logger.info("Classifier from %s (fingerprints %s)", source, found)
+    return find_labels(source)
+
+
+def find_labels(source):
+    """The label encoder of a classifier's folder, or beside its file.
+
+    Arguments
+    ---------
+    source : str
+        As for :func:`load_classifier`.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None if there is none, as of a hub repository.
+    """
     folder = Path(source).parent if Path(source).is_file() else Path(source)
     labels = folder / LABELS_FILE
     return labels if labels.is_file() else None
