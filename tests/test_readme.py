@@ -1,5 +1,6 @@
 """What the READMEs show works: commands, overrides, Python, links."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -15,20 +16,54 @@ from speechbrain_lmac.hparams import _check_known, read_overrides, read_tree
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 READMES = [README, *sorted(ROOT.glob("recipes/*/README.md"))]
-COMMAND = re.compile(r"^\s*python (\w+\.py) (hparams/\S+\.yaml)(.*)$", re.M)
+# As typed, or after a shell's "$".
+COMMAND = re.compile(r"^\s*(?:\$ )?(python \w+\.py hparams/\S+\.yaml.*)$", re.M)
+MODULE = re.compile(r"^\s*(?:\$ )?python -m (\S+) (.*)$", re.M)
 
 
 def commands():
     for readme in READMES:
         text = readme.read_text(encoding="utf-8")
-        recipe = readme.parent if readme.parent != ROOT else None
         for match in COMMAND.finditer(text):
-            line = f"{match[1]} {match[2]}"
+            recipe = readme.parent
+            if recipe == ROOT:  # where the last "cd" before it led to
+                recipe /= re.findall(
+                    r"^ *cd (\S+)$", text[: match.start()], re.M
+                )[-1]
+            words = shlex.split(match[1], comments=True)[1:]
             yield pytest.param(
-                recipe or ROOT / "recipes" / "ESC50",
-                shlex.split(match[0].split("#")[0])[1:],
-                id=f"{readme.parent.name}:{line}:{match.start()}",
+                recipe,
+                words,
+                id=f"{readme.parent.name}:{words[0]}:{match.start()}",
             )
+
+
+def test_every_command_is_found():
+    """Of those with a "$" in recipes' results, and of the project's README."""
+    told = [p.values[1] for p in commands() if p.values[0].name == "ESC50"]
+    methods = [w for words in told for w in words if w.startswith("--methods")]
+    assert any("guided_backprop" in word for word in methods)
+    assert {p.values[0].name for p in commands()} == {
+        path.parent.name for path in READMES[1:]
+    }
+
+
+@pytest.mark.parametrize(
+    "module, options",
+    [
+        pytest.param(*match.groups(), id=f"{readme.parent.name}:{match[1]}")
+        for readme in READMES
+        for match in MODULE.finditer(readme.read_text(encoding="utf-8"))
+    ],
+)
+def test_options_of_modules_exist(module, options, capsys):
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(module).main(["--help"])
+    assert not ended.value.code
+    told = capsys.readouterr().out
+    for word in shlex.split(options):
+        if word.startswith("--"):
+            assert word.partition("=")[0] in told, word
 
 
 @pytest.mark.parametrize("recipe, command", list(commands()))
@@ -63,7 +98,7 @@ def test_python_blocks_run(
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert blocks
+    assert any("TorchClassifier(" in block for block in blocks)
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert (tmp_path / "out" / "explanation.wav").stat().st_size > 1000
