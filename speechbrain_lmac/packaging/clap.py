@@ -64,6 +64,9 @@ FILES = (
 )
 # Numbers beyond would only be there to take memory.
 MAX_NUMBER = 10**6
+# Layers are made one by one, which takes time besides.
+MAX_LAYERS = 200
+_LAYERS = ("aff_block_r", "depths", "num_hidden_layers")
 # Tokenizers say by a huge number that they know no limit.
 _UNLIMITED = ("model_max_length",)
 
@@ -177,12 +180,12 @@ def _check_entries(path, values, known):
             continue
         if key in _UNLIMITED:
             continue
+        limit = MAX_LAYERS if key in _LAYERS else MAX_NUMBER
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, (dict, list)) or (
-                isinstance(number, (int, float))
-                and not abs(number) <= MAX_NUMBER
+                isinstance(number, (int, float)) and not abs(number) <= limit
             ):
                 raise UserError(
                     f"{path}: `{key}` is {number!r:.60}; expected numbers of "
-                    f"at most {MAX_NUMBER}."
+                    f"at most {limit}."
                 )

@@ -939,6 +939,11 @@ def test_hf_models_larger_than_their_weights(hf_package):
     edit_clap(hf_package, "config.json", **text)
     with pytest.raises(UserError, match="`vocab_size` is 1000000000000"):
         load_package(hf_package)
+    text["text_config"]["vocab_size"] = 100
+    text["text_config"]["num_hidden_layers"] = 999_999
+    edit_clap(hf_package, "config.json", **text)
+    with pytest.raises(UserError, match="`num_hidden_layers`.* at most 200"):
+        load_package(hf_package)
 
 
 def test_laion_models_are_refused_with_advice(runs, monkeypatch, tmp_path):

@@ -418,6 +418,36 @@ def test_huge_layers_are_refused_before_they_take_memory(load, layer):
     assert time.process_time() - start < 5
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "torch.nn.LSTM [1, 1, 1000000]",
+        "torch.nn.TransformerDecoder\n"
+        "    decoder_layer: !new:torch.nn.TransformerDecoderLayer [2, 1, 1]\n"
+        "    num_layers: 1000000",
+        "torch.nn.TransformerEncoder\n"
+        "    encoder_layer: !new:torch.nn.ReLU\n"
+        "    num_layers: 1000000",
+        "speechbrain_lmac.classifiers.slim.SlimCnn\n"
+        f"    {{n_classes: 2, channels: [{'1, ' * 3000}1]}}",
+    ],
+)
+def test_layers_without_end_are_refused_soon(load, layer):
+    start = time.process_time()
+    with pytest.raises(UserError, match="yaml: .* 20000 steps.*trust_source"):
+        load(f"a: !new:{layer}")
+    assert time.process_time() - start < 10  # hours, if they were made
+    assert sys.getprofile() is None
+
+
+def test_steps_add_up(load):
+    lines = ["layer: !new:torch.nn.LSTM [1, 1, 500]"]
+    lines += [f"a{k}: !copy <layer>" for k in range(9)]
+    assert load("\n".join(lines[:4]))["a2"].num_layers == 500
+    with pytest.raises(UserError, match="20000 steps"):
+        load("\n".join(lines))
+
+
 def test_many_layers_add_up(load):
     lines = [f"a{k}: !new:torch.nn.Linear [500, 500]" for k in range(20)]
     assert len(load("\n".join(lines), max_bytes=30 << 20)) == 20
