@@ -8,6 +8,7 @@ Authors
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,6 +107,10 @@ def explain_prompts(interpreter, sound, prompts, sample_rate=None):
             frontend.n_samples / frontend.sample_rate,
             wav.shape[1] / frontend.sample_rate,
         )
+    if not wav.any():
+        logger.warning(
+            "The sound is silent: its similarities and masks say nothing"
+        )
     spectrum = frontend(wav)
     output = classifier(frontend.mel(spectrum.log_magnitude))
     similarity = (output.embedding @ classifier.text_embeddings.T)[0]
@@ -186,14 +191,20 @@ def for_prompts(interpreter, prompts):
 
 def _check_prompts(prompts):
     """Refuse what is no list of texts; the classifier checks the texts."""
-    if isinstance(prompts, str) or not hasattr(prompts, "__iter__"):
+    if isinstance(prompts, (str, Mapping)) or not hasattr(prompts, "__iter__"):
         raise UserError(
             f"`prompts`: expected a list of texts, found {prompts!r}; put "
-            "texts in square brackets."
+            "texts in square brackets, as in [a dog barks, rain]."
         )
     prompts = list(prompts)
     if not prompts:
         raise UserError("`prompts`: expected at least one text, found none.")
+    for prompt in prompts:
+        if isinstance(prompt, Mapping):  # of YAML, by a colon
+            raise UserError(
+                f"`prompts`: expected texts, found {dict(prompt)!r}; put a "
+                "text with a colon in quotes."
+            )
     return prompts
 
 
@@ -261,7 +272,8 @@ def save_prompt_explanations(folder, sound, explained, interpreter):
     """Write the sounds, the figure and the numbers of explanations.
 
     Writes ``original.wav``, ``<k>_<prompt>.wav`` for each prompt,
-    ``explanations.png`` with a row per prompt, and ``explanations.json``.
+    ``explanations.png`` with a row per prompt, and ``explanations.json``. The
+    sounds that an ``explanations.json`` of an earlier run lists are removed.
 
     Arguments
     ---------
@@ -287,6 +299,7 @@ def save_prompt_explanations(folder, sound, explained, interpreter):
     rate = frontend.sample_rate
     heard = heard_bins(frontend, interpreter.mask_domain)
     wav = load_sound(sound, rate)
+    _remove_listed(folder)
     write_wav(folder / "original.wav", wav, rate)
     rows = []
     for k, item in enumerate(explained):
@@ -322,6 +335,20 @@ def save_prompt_explanations(folder, sound, explained, interpreter):
         mel=interpreter.mask_domain == "mel",
     )
     return rows
+
+
+def _remove_listed(folder):
+    """Remove the sounds of an earlier run: what its list names, no other."""
+    try:
+        text = (folder / "explanations.json").read_text(encoding="utf-8")
+        names = [row["file"] for row in json.loads(text)["explanations"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for name in names:
+        # Only what was written here: a list may have been edited.
+        if isinstance(name, str) and Path(name).name == name.strip():
+            if name.endswith(".wav") and (folder / name).is_file():
+                (folder / name).unlink()
 
 
 def _shown(frontend, wav, mask_domain):

@@ -28,6 +28,7 @@ from speechbrain_lmac.metrics.prompts import (
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
 from speechbrain_lmac.prompt_masks import PromptMasker
 from speechbrain_lmac.report.scatter import save_scatter_figure
+from speechbrain_lmac.zero_shot import spread
 
 logger = get_logger(__name__)
 
@@ -237,7 +238,8 @@ def run_prompt_sensitivity(
     Raises
     ------
     UserError
-        If there are fewer than two prompts, or not one class a prompt.
+        If there are fewer than two prompts, not one class a prompt, or
+        `max_clips` is no number of clips.
     """
     if len(names) < 2 or len(names) != interpreter.classifier.n_classes:
         raise UserError(
@@ -247,9 +249,7 @@ def run_prompt_sensitivity(
         )
     folder = Path(output_folder) / "prompt_sensitivity"
     folder.mkdir(parents=True, exist_ok=True)
-    if max_clips is not None and max_clips < len(clips):
-        chosen = np.linspace(0, len(clips) - 1, max(max_clips, 2))
-        clips = [clips[k] for k in chosen.round().astype(int)]
+    clips = spread(clips, max_clips, "sensitivity_clips")
     methods = dict.fromkeys((*PROMPT_METHODS, *SOURCE_METHODS))
     masker = PromptMasker(interpreter, list(methods), device, seed, attribution)
     options = {"progressbar": progressbar, "batch_size": batch_size}

@@ -65,6 +65,8 @@ def evaluate(hparams_file, run_opts, overrides):
     clips, names, audio = on_every_rank(
         prompt_with_classes, interpreter=interpreter, hparams=hparams
     )
+    if if_main_process():
+        tell_setting(hparams["output_folder"], interpreter, names)
     common = {
         "attribution": hparams["attribution"],
         "seed": hparams["seed"],
@@ -103,7 +105,6 @@ def evaluate(hparams_file, run_opts, overrides):
             batch_size=hparams["sensitivity_batch_size"],
             **common,
         )
-    tell_setting(hparams["output_folder"], interpreter, names)
     return rows
 
 

@@ -12,12 +12,14 @@ Authors
 
 import sys
 
+from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.audio import audio_info
 from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
 from speechbrain_lmac.explain_prompts import (
     explain_prompts,
+    for_prompts,
     save_prompt_explanations,
 )
 from speechbrain_lmac.interpreters_zs import load_zs_interpreter
@@ -33,8 +35,9 @@ def main(argv):
     interpreter = load_zs_interpreter(
         hparams["interpreter"], ["a sound"], ["{}"]
     )
+    for_prompts(interpreter, hparams["prompts"])  # before anything is written
     start_run(hparams, hparams_file, overrides)
-    device = run_opts.device or "cpu"
+    device = run_opts.device or infer_device()
     interpreter.classifier.to(device)
     interpreter.decoder.to(device)
     explained = explain_prompts(

@@ -122,7 +122,8 @@ def prepare_captions(
     Captions without audio (of videos that are gone, for instance) and audio
     without captions are left out with a warning, and listed in
     ``captions_without_audio.txt`` and ``audio_without_captions.txt`` in the
-    save folder. Captions of a clip that are equal count once.
+    save folder. Captions of a clip that are equal count once, but that layout
+    csv refuses two equal rows.
 
     Arguments
     ---------

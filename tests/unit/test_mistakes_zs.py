@@ -1,19 +1,27 @@
 """What is given to the zero-shot recipes by mistake ends in one message."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
+import torch
 from test_lmac_zs_brain import brain_of
-from zs_toys import small_clap
+from zs_toys import small_clap, zs_interpreter
 
 from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
 from speechbrain_lmac.experiment import load_hparams, parse
+from speechbrain_lmac.explain_prompts import (
+    explain_prompts,
+    save_prompt_explanations,
+)
 from speechbrain_lmac.interpreters import INFO_FILE, load_interpreter
 from speechbrain_lmac.interpreters_zs import (
     load_text_decoder,
     load_zs_interpreter,
 )
+from speechbrain_lmac.prompt_sensitivity import run_prompt_sensitivity
 from speechbrain_lmac.zero_shot import prompts_of
 
 HPARAMS = Path(__file__).parents[2] / "recipes/CLAP_ZS/hparams"
@@ -55,6 +63,49 @@ def test_prompts_that_are_no_mapping_of_texts(prompts, message):
 def test_a_list_of_prompts_on_the_command_line():
     with pytest.raises(UserError, match="--prompts: expected a mapping"):
         evaluation("--prompts=[a,b]")
+
+
+def test_prompts_of_the_same_words_are_refused():
+    for one, other in (("A dog", "a dog!"), ("rain", "Rain."), ("a b", "a-b")):
+        with pytest.raises(UserError) as error:
+            ZeroShotClassifier(small_clap(), [one, "siren", other])
+        assert repr(one) in str(error.value) and repr(other) in str(error.value)
+
+
+def test_a_mapping_is_no_list_of_prompts():
+    for prompts in ({"a": "b"}, [{"a": "b"}, "rain"]):
+        with pytest.raises(UserError, match="`prompts`.*'a': 'b'"):
+            explain_prompts(zs_interpreter(), torch.rand(8000), prompts)
+
+
+def test_silence_is_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        explain_prompts(zs_interpreter(), torch.zeros(8000), ["dog", "rain"])
+    assert "silent" in caplog.text
+
+
+def test_sounds_of_an_earlier_run_go(tmp_path):
+    interpreter, wav = zs_interpreter(), torch.rand(8000)
+    (tmp_path / "mine.wav").touch()
+    for prompts in (["dog", "rain", "siren"], ["siren", "dog"]):
+        explained = explain_prompts(interpreter, wav, prompts)
+        save_prompt_explanations(tmp_path / "o", wav, explained, interpreter)
+        (tmp_path / "o" / "mine.wav").touch()
+    found = {path.name for path in (tmp_path / "o").glob("*.wav")}
+    assert found == {"original.wav", "1_siren.wav", "2_dog.wav", "mine.wav"}
+    listed = {"explanations": [{"file": "../mine.wav"}, {"file": 3}, {}]}
+    (tmp_path / "o" / "explanations.json").write_text(json.dumps(listed))
+    save_prompt_explanations(tmp_path / "o", wav, explained, interpreter)
+    assert (tmp_path / "mine.wav").is_file()
+
+
+@pytest.mark.parametrize("count", [0, -3, 2.5])
+def test_clips_of_the_prompt_sensitivity_are_a_number(count, tmp_path):
+    with pytest.raises(UserError, match="`sensitivity_clips`"):
+        run_prompt_sensitivity(
+            zs_interpreter(), [{}] * 4, list("abc"), tmp_path, load=None,
+            max_clips=count,
+        )  # fmt: skip
 
 
 def info_of(folder, part):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 from speechbrain_lmac.classifiers.clap.maps import tapped
+from speechbrain_lmac.classifiers.clap.words import split_words
 from speechbrain_lmac.data.prompts import fill
 from speechbrain_lmac.frontend_clap import ClapFrontEnd
 
@@ -371,16 +372,20 @@ def _checked(prompts, templates):
             "`prompts` and `templates`: expected at least one of each, got "
             f"{len(prompts)} and {len(templates)}."
         )
-    seen = set()
+    seen = {}
     for prompt in prompts:
         if not isinstance(prompt, str) or not prompt.strip():
             raise UserError(
                 f"`prompts`: expected non-empty texts, got {prompt!r}."
             )
-        if prompt.strip() in seen:
+        # Text encoders may not tell case and punctuation apart.
+        same = " ".join(split_words(prompt)) or prompt.strip()
+        if same in seen:
+            twice = f"{prompt!r} is given twice"
+            if prompt != seen[same]:
+                twice = f"{seen[same]!r} and {prompt!r} are the same words"
             raise UserError(
-                f"`prompts`: {prompt!r} is given twice; a class needs a "
-                "prompt of its own."
+                f"`prompts`: {twice}; a class needs a prompt of its own."
             )
-        seen.add(prompt.strip())
+        seen[same] = prompt
     return prompts, templates
