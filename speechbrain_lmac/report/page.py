@@ -214,12 +214,13 @@ def _filters_html(clips):
     conditions = dict.fromkeys(clip.condition for clip in clips)
     classes = sorted({clip.true_label or clip.label for clip in clips})
     decisions = {clip.decision for clip in clips} - {""}
+    order = _select("order", "Order", ORDERS, ORDERS.get)
+    order += _select("judge", "by the probabilities of", methods, method_label)
     selects = [
         _select("condition", "Condition", conditions, condition_label, "all"),
         _select("class", "Class", classes, str, "all"),
         _select("decision", "Decisions", sorted(decisions), str, "all", 1),
-        _select("order", "Order", ORDERS, ORDERS.get),
-        _select("judge", "by the probabilities of", methods, method_label),
+        f'<div class="pair">{order}</div>',
     ]
     boxes = "".join(
         f'<label><input type="checkbox" name="method" value="{escape(m)}" '

@@ -83,21 +83,55 @@ def _draw_sounds(waves):
 
 def _verdict_html(clip):
     facts = clip.explained[0].facts
-    # Other classes than the decision can be explained, too.
-    says = "The classifier says"
-    if facts.get("is_decision") is False:
-        says = "Explained is"
-    label = f"{says} <b>{escape(clip.label)}</b>"
-    value = facts["probability"]
-    if not math.isnan(value):
-        label += f" (probability {value:.2f})"
+    decision = _decision(clip)
+    label = f"Explained is {_surely(facts)}"
+    if decision:
+        label = f"The classifier says {_surely(decision)}"
+        # Other classes than the decision can be explained, too.
+        if len(clip.explained) == 1 and facts is not decision:
+            label += f"; explained is {_surely(facts)}"
     if clip.decision:
         label = f'<span class="{clip.decision}">{clip.decision}</span> {label}'
     if clip.decision == "wrong":
         label += f", in truth <b>{escape(clip.true_label)}</b>"
     quiet = escape(condition_label(clip.condition))
     quiet = f' <span class="quiet">{quiet}</span>' if quiet else ""
-    return f"{label}.{quiet}"
+    return f"{label}.{quiet}{_same_mask_html(clip)}"
+
+
+def _decision(clip):
+    """Label and probability of the classifier's decision; None if unknown."""
+    for explained in clip.explained:
+        if explained.facts.get("is_decision") is not False:
+            return explained.facts
+    try:
+        best = clip.explained[0].facts["top"][0]
+        value = best["probability"]
+        value = math.nan if value is None else float(value)
+        return {"label": str(best["label"]), "probability": value}
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+def _surely(facts):
+    value = facts["probability"]
+    sure = "" if math.isnan(value) else f" (probability {value:.2f})"
+    return f"<b>{escape(str(facts.get('label') or ''))}</b>{sure}"
+
+
+def _same_mask_html(clip):
+    """That other classes have no masks of their own, where it is so."""
+    if not any(
+        e.facts.get("is_decision") is False
+        and e.facts.get("mask_depends_on_class") is False
+        for e in clip.explained
+    ):
+        return ""
+    return (
+        ' <span class="quiet">The mask does not depend on the class: it is '
+        "that of the decision, whatever is explained; only the probabilities "
+        "differ.</span>"
+    )
 
 
 def _input_html(clip, waves, drawn):
@@ -125,8 +159,7 @@ def _input_html(clip, waves, drawn):
 
 def _method_html(explained, clip, waves, drawn):
     facts, sounds = explained.facts, ""
-    name = method_label(explained.method)
-    heading = f"<h4>{escape(name)}</h4>" if name else ""
+    name, heading = _heading(explained, clip)
     for file, title, suffix, picture in PARTS:
         path = explained.folder / f"{file}.wav"
         if path in waves:
@@ -154,6 +187,20 @@ def _method_html(explained, clip, waves, drawn):
         f"{values} {_style('--m', mask)}>{heading}"
         f'<div class="parts">{sounds}</div></section>'
     )
+
+
+def _heading(explained, clip):
+    """What to call an explanation among those of its clip; and as HTML."""
+    name, more = method_label(explained.method), ""
+    if not name and len(clip.explained) > 1:
+        name = str(explained.facts.get("label") or "")
+        if explained.facts.get("is_decision") is True:
+            more = "the decision"
+        value = explained.facts["probability"]
+        if not math.isnan(value):
+            more = _joined(more, f"probability {value:.2f}")
+    more = f' <span class="quiet">{more}</span>' if more else ""
+    return name, f"<h4>{escape(name)}{more}</h4>" if name else ""
 
 
 def _sound_html(sound, caption, label, picture="", own=None):
@@ -184,10 +231,13 @@ def _probability_html(facts, suffix):
     now = facts.get(f"label{suffix}")
     says = ""
     if now is not None and now != label:
-        says = f', says <b class="other">{escape(str(now))}</b>'
+        # Of the rest that is as it should be.
+        kept = suffix == "_masked_in" and facts.get("is_decision") is not False
+        kind = ' class="other"' if kept else ""
+        says = f", says <b{kind}>{escape(str(now))}</b>"
     percent = 100 * float(np.clip(value, 0, 1))
     return (
-        f"p({escape(label)}) = {value:.2f}{says}"
+        f"<span>p({escape(label)}) = {value:.2f}{says}</span>"
         f'<span class="bar"><i style="width:{percent:.0f}%"></i></span>'
     )
 

@@ -5,11 +5,14 @@ Two layouts are known. An evaluation's output folder holds ``results.csv``,
 A folder of single explanations holds, at any depth, folders with
 ``explanation.json``, ``explanation.wav`` and, as far as they were saved,
 ``original.wav``, ``masked_out.wav``, ``spectrogram.png`` and ``mask.png``.
+Those of several classes of one file are folders ``1_dog``, ``2_rain`` side by
+side.
 """
 
 import csv
 import json
 import math
+import re
 from collections import Counter
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -20,6 +23,7 @@ from speechbrain_lmac.report import META, METHOD_LABELS
 
 DESCRIPTION = "explanation.json"
 NEXT_TO_IT = ("explanation.wav",)
+NUMBERED = re.compile(r"\d+_.+")
 PROBABILITIES = (
     "probability",
     "probability_masked_in",
@@ -55,7 +59,7 @@ class Clip(NamedTuple):
     folder : pathlib.Path
         Where the input and its spectrogram are.
     explained : list of Explained
-        In the order in which methods are shown.
+        In the order in which methods, or classes, are shown.
     """
 
     clip_id: str
@@ -141,7 +145,8 @@ def read_clips(folder, order=()):
     Returns
     -------
     list of Clip
-        By condition, and within it spread over the classes.
+        By condition, and within it spread over the classes. Several classes
+        of one file make one clip.
 
     Raises
     ------
@@ -149,7 +154,7 @@ def read_clips(folder, order=()):
         If a description cannot be read or its sounds are missing.
     """
     found = {}
-    for path in sorted(folder.rglob(DESCRIPTION)):
+    for path in sorted(folder.rglob(DESCRIPTION), key=_natural):
         if any(part[0] == "." for part in path.relative_to(folder).parts):
             continue  # not whole yet
         here, facts = path.parent, _read_description(path)
@@ -157,18 +162,27 @@ def read_clips(folder, order=()):
         own = here if (here / "original.wav").is_file() else here.parent
         if not (own / "original.wav").is_file():
             own = here
-        found.setdefault(own, []).append(
+        key = (own, None)
+        if own == here and NUMBERED.fullmatch(here.name):
+            # Sounds may have such names, too: then their files differ.
+            key = (here.parent, facts.get("source") or here.name)
+        found.setdefault(key, []).append(
             Explained(str(facts.get("method") or ""), facts, here)
         )
     known = [*order, *METHOD_LABELS]
     rank = {name: k for k, name in reversed(list(enumerate(known)))}
     clips = []
-    for own, explained in found.items():
+    for (own, _), explained in found.items():
         explained.sort(key=lambda e: (rank.get(e.method, len(rank)), e.method))
-        facts = explained[0].facts
+        facts, first = explained[0].facts, explained[0].folder
+        named = own if len(explained) > 1 else first
+        if own != first and (first / "original.wav").is_file():
+            own = first  # each class has the input beside it
+        else:
+            named = own
         clips.append(
             Clip(
-                str(facts.get("clip_id") or _name(own, folder)),
+                str(facts.get("clip_id") or _name(named, folder)),
                 str(facts.get("condition") or ""),
                 str(facts.get("true_label") or ""),
                 str(facts.get("label") or ""),
@@ -177,6 +191,15 @@ def read_clips(folder, order=()):
             )
         )
     return _spread(clips)
+
+
+def _natural(path):
+    """Sorts 2_rain before 10_wind."""
+    return [
+        [(part.isdigit(), int(part) if part.isdigit() else 0, part)
+         for part in re.split(r"([0-9]+)", name)]
+        for name in path.parts
+    ]  # fmt: skip
 
 
 def _name(own, folder):

@@ -110,6 +110,16 @@
       (shown ? "" : ": none fits, choose less");
   };
 
+  // --- tables that are wider than the screen say so ---
+
+  const watchWidths = () => {
+    const observer = new ResizeObserver(() => {
+      for (const box of all(".scroll"))
+        box.classList.toggle("wide", box.scrollWidth > box.clientWidth + 1);
+    });
+    for (const box of all(".scroll")) observer.observe(box);
+  };
+
   // --- dark and light ---
 
   const isDark = () => root.dataset.theme
@@ -133,6 +143,7 @@
       nameTheme(button);
     });
     document.addEventListener("click", playFrom);
+    watchWidths();
     const form = document.getElementById("filters");
     const clips = all(".clip");
     if (!form || !clips.length) return;
