@@ -7,6 +7,7 @@ Authors
 from pathlib import Path
 
 import pandas as pd
+from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.caption_layouts import check_relative
@@ -19,12 +20,16 @@ from speechbrain_lmac.data.splits import (
 )
 from speechbrain_lmac.data.tables import parse_folds, read_metadata
 
+logger = get_logger(__name__)
+
 LABELS_FILE = "labels.csv"
 COLUMNS = ("file", "label")
 # Formats of libsndfile that say nothing of themselves, or seldom hold sound.
 NOT_AUDIO = ("RAW", "MAT4", "MAT5", "XI")
 # Suffixes of its formats that are not the format's name.
 OTHER_SUFFIXES = (".aif", ".aifc", ".oga", ".opus", ".snd", ".wave")
+# Of sounds that libsndfile does not read.
+UNREAD_SUFFIXES = (".m4a", ".aac", ".wma", ".amr", ".mp4", ".webm", ".mka")
 
 
 def prepare_folders(
@@ -105,13 +110,17 @@ def read_folders(data_folder, labels_file=None):
         If there is none.
     """
     root, suffixes = Path(data_folder), audio_suffixes()
-    listed = [
-        (file.relative_to(root).as_posix(), folder.name)
-        for folder in sorted(root.iterdir() if root.is_dir() else ())
-        if folder.is_dir() and folder.name[0] != "."
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in suffixes and file.name[0] != "."
-    ]
+    listed, unread = [], {}
+    for folder in sorted(root.iterdir() if root.is_dir() else ()):
+        if not folder.is_dir() or folder.name[0] == ".":
+            continue
+        for file in sorted(folder.rglob("*")):
+            name = file.relative_to(root).as_posix()
+            if file.name[0] != "." and file.suffix.lower() in suffixes:
+                listed.append((name, folder.name))
+            elif file.suffix.lower() in UNREAD_SUFFIXES:
+                unread.setdefault(folder.name, []).append(name)
+    _check_unread(root, listed, unread)
     if not listed:
         raise UserError(
             f"`data_folder` {root}: expected a folder of audio files (wav, "
@@ -119,6 +128,37 @@ def read_folders(data_folder, labels_file=None):
             "none."
         )
     return _rows(*zip(*listed, strict=True))
+
+
+def _check_unread(root, listed, unread):
+    """Refuse a class that would be lost; tell of single files that are.
+
+    Arguments
+    ---------
+    root : pathlib.Path
+        The data folder.
+    listed : list of (str, str)
+        Readable files, each with its class.
+    unread : dict of str to list of str
+        By class: sounds in formats that cannot be read.
+    """
+    known = {label for _, label in listed}
+    for label, files in unread.items():
+        if label not in known:
+            raise UserError(
+                f"`data_folder` {root}: no file of the class {label!r} can be "
+                f"read, such as {files[0]}; convert them to wav, flac, ogg or "
+                "mp3, or move the folder away."
+            )
+    if unread:
+        files = [file for some in unread.values() for file in some]
+        logger.warning(
+            "%s: %d sounds are left out, as their format cannot be read, such "
+            "as %s; convert them to wav, flac, ogg or mp3",
+            root,
+            len(files),
+            files[0],
+        )
 
 
 def prepare_csv(

@@ -345,3 +345,14 @@ def test_a_missing_fold_folder(urban_folder, tmp_path):
             prepare("urbansound8k", folder, **some, skip_broken_audio=skip)
     some["train_fold_nums"] = [1, 2]
     assert prepare("urbansound8k", folder, **some).train.is_file()
+
+
+def test_a_class_in_an_unreadable_format_is_not_lost(folders, caplog):
+    (folders / "dog" / "one.m4a").write_bytes(b"x")
+    own_classes("folders", folders)
+    assert "1 sounds are left out" in caplog.text
+    assert "dog/one.m4a" in caplog.text
+    (folders / "phone").mkdir()
+    (folders / "phone" / "ring.m4a").write_bytes(b"x")
+    with pytest.raises(UserError, match="'phone' can be read.*phone/ring.m4a"):
+        own_classes("folders", folders)
