@@ -382,7 +382,7 @@ def _checked(prompts, templates):
         same = " ".join(split_words(prompt)) or prompt.strip()
         if same in seen:
             twice = f"{prompt!r} is given twice"
-            if prompt != seen[same]:
+            if prompt.strip() != seen[same].strip():
                 twice = f"{seen[same]!r} and {prompt!r} are the same words"
             raise UserError(
                 f"`prompts`: {twice}; a class needs a prompt of its own."
