@@ -5,8 +5,7 @@ Two layouts are known. An evaluation's output folder holds ``results.csv``,
 A folder of single explanations holds, at any depth, folders with
 ``explanation.json``, ``explanation.wav`` and, as far as they were saved,
 ``original.wav``, ``masked_out.wav``, ``spectrogram.png`` and ``mask.png``.
-Those of several classes of one file are folders ``1_dog``, ``2_rain`` side by
-side.
+Those of several classes of a file are folders ``1_dog``, ``2_rain`` in one.
 """
 
 import csv
@@ -163,7 +162,8 @@ def read_clips(folder, order=()):
         if not (own / "original.wav").is_file():
             own = here
         key = (own, None)
-        if own == here and NUMBERED.fullmatch(here.name):
+        numbered = NUMBERED.fullmatch(here.name)
+        if numbered and (here / "original.wav").is_file():
             # Sounds may have such names, too: then their files differ.
             key = (here.parent, facts.get("source") or here.name)
         found.setdefault(key, []).append(
@@ -172,21 +172,20 @@ def read_clips(folder, order=()):
     known = [*order, *METHOD_LABELS]
     rank = {name: k for k, name in reversed(list(enumerate(known)))}
     clips = []
-    for (own, _), explained in found.items():
+    for (place, _), explained in found.items():
         explained.sort(key=lambda e: (rank.get(e.method, len(rank)), e.method))
-        facts, first = explained[0].facts, explained[0].folder
-        named = own if len(explained) > 1 else first
-        if own != first and (first / "original.wav").is_file():
-            own = first  # each class has the input beside it
-        else:
-            named = own
+        facts, home = explained[0].facts, explained[0].folder
+        if not (home / "original.wav").is_file():
+            home = place  # the methods of an evaluation share the input
+        if len(explained) == 1:
+            place = home
         clips.append(
             Clip(
-                str(facts.get("clip_id") or _name(named, folder)),
+                str(facts.get("clip_id") or _name(place, folder)),
                 str(facts.get("condition") or ""),
                 str(facts.get("true_label") or ""),
                 str(facts.get("label") or ""),
-                own,
+                home,
                 explained,
             )
         )

@@ -234,6 +234,30 @@ def test_it_fits_in_light_and_dark(page, tmp_path, scheme, width):
     assert len(shot) > 10000
 
 
+def test_wide_tables_say_so_and_keep_their_methods_in_sight(page):
+    box = page.locator(".scroll:has(table)").first
+    hint = "b => getComputedStyle(b.querySelector('caption span'), '::after')"
+    box.evaluate("b => { b.querySelector('table').style.width = '90rem'; }")
+    page.set_viewport_size({"width": 390, "height": 844})
+    wait(page, "document.querySelector('.scroll.wide') !== null")
+    assert "scroll" in box.evaluate(f"{hint}.content")
+    method = box.locator("tbody th").first
+    before = method.bounding_box()["x"]
+    box.evaluate("b => { b.scrollLeft = 200; }")
+    assert abs(method.bounding_box()["x"] - before) < 2
+
+
+def test_bars_are_in_line(page):
+    page.set_viewport_size({"width": 1280, "height": 844})
+    clip = page.locator(".clip").first
+    clip.locator("figcaption > span:not(.bar)").nth(1).evaluate(
+        "s => { s.textContent += ', says a class of a very long name'; }"
+    )
+    bars = clip.locator(".method").first.locator(".bar")
+    places = [bars.nth(k).bounding_box()["y"] for k in range(2)]
+    assert abs(places[0] - places[1]) < 1
+
+
 def test_a_switch_between_light_and_dark(page):
     color = "getComputedStyle(document.body).backgroundColor"
     before = page.evaluate(color)

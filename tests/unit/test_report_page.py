@@ -13,6 +13,7 @@ import soundfile as sf
 import torch
 from page_toys import golden_rows, write_example, write_results_folder
 from PIL import Image
+from test_report_tables import make_row
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import write_wav
@@ -113,6 +114,26 @@ def test_a_decision_that_changes_is_named(tmp_path):
     )  # fmt: skip
     text = read_page(tmp_path).text
     assert "p(dog) = 0.80" in text and "p(dog) = 0.10, says rain" in text
+
+
+def test_only_an_explanation_that_loses_the_decision_is_red(tmp_path):
+    changes = {"label_masked_in": "rain", "label_masked_out": "wind"}
+    write_example(tmp_path / "a", "clean", "a", ["lmac"], **changes)
+    source = read_page(tmp_path / "a").source
+    assert 'says <b class="other">rain</b>' in source
+    assert "says <b>wind</b>" in source
+    changes["is_decision"] = False
+    write_example(tmp_path / "b", "clean", "a", ["lmac"], **changes)
+    assert 'class="other"' not in read_page(tmp_path / "b").source
+
+
+def test_columns_have_names_for_people(tmp_path):
+    rows = [make_row("lmac", "clean", AI_wav=1.0, agreement_wav=1.0)]
+    write_csv(rows, tmp_path / "results.csv")
+    source = read_page(tmp_path).source
+    for name in ("AI, heard ↑", "Same decision, heard ↑"):
+        assert f">{name}</th>" in source and f"<dt>{name}</dt>" in source
+    assert "(agreement_wav in results.csv)" in source
 
 
 def test_table_marks_best_and_undefined(tmp_path):
@@ -309,12 +330,52 @@ def test_single_explanations(tmp_path):
     assert len(page.find("article")) == 2 and len(page.find("audio")) == 5
     assert [c["data-decision"] for c in page.find("article")] == ["", ""]
     assert "The classifier says dog (probability 0.50)" in page.text
-    assert "Explained is dog (probability 0.50)" in page.text
+    assert "Explained is dog (probability 0.50)." in page.text
     # Without a saved spectrogram, each sound has a picture of its own.
     sounds = page.find("figure", "sound")
     assert len(page.find("div", "whole")) == len(sounds) == 5
     assert len({attrs["style"] for attrs in sounds}) == 5
     assert page.find("span", "wrong") == []
+
+
+def write_class(folder, label, **facts):
+    """One of several classes of a file, as `lmac explain --top-k` has it."""
+    folder.mkdir(parents=True)
+    for sound in ("explanation", "masked_out", "original"):
+        write_wav(folder / f"{sound}.wav", torch.rand(800), 16000)
+    facts = {"label": label, "probability": 0.25, **facts}
+    (folder / "explanation.json").write_text(json.dumps(facts))
+
+
+def test_classes_of_one_file_make_one_clip(tmp_path):
+    top = [{"label": "c1", "probability": 0.75}]
+    for k in range(1, 12):
+        facts = {"is_decision": k == 1, "mask_depends_on_class": False}
+        folder = tmp_path / "street" / f"{k}_c{k}"
+        write_class(folder, f"c{k}", source="street.wav", top=top, **facts)
+    # Sounds of one folder whose own names begin with a number.
+    for name in ("1_a", "2_b"):
+        write_class(tmp_path / name, "dog", source=f"in/{name}.wav")
+    clips = read_clips(tmp_path)
+    assert sorted(clip.clip_id for clip in clips) == ["1_a", "2_b", "street"]
+    [street] = [clip for clip in clips if clip.clip_id == "street"]
+    labels = [explained.facts["label"] for explained in street.explained]
+    assert labels == [f"c{k}" for k in range(1, 12)]
+    page = read_page(tmp_path / "street")
+    assert len(page.find("article")) == 1
+    assert "The classifier says c1 (probability 0.25)." in page.text
+    assert "c1 the decision, probability 0.25" in page.text
+    assert "c2 probability 0.25" in page.text
+    assert page.text.count("does not depend on the class") == 1
+
+
+def test_a_class_that_is_not_the_decision(tmp_path):
+    top = [{"label": "rain", "probability": 0.75}]
+    write_class(tmp_path / "a", "dog", is_decision=False, top=top)
+    told = "says rain (probability 0.75); explained is dog (probability 0.25)."
+    assert told in read_page(tmp_path).text
+    write_class(tmp_path / "b", "dog", is_decision=False, top=[3])
+    assert "Explained is dog (probability 0.25)." in read_page(tmp_path).text
 
 
 def test_wrong_folders(tmp_path, results):
