@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from speechbrain_lmac.checks import UserError
 
-#: Most operations and modules; the largest models here take a tenth of it.
-MAX_STEPS = 20_000
+#: Most operations and modules; the largest models here take a third of it.
+MAX_STEPS = 10_000
 #: What runs once for each module that is made, and for each copy of one.
 _MODULE_MADE = (
     torch.nn.Module.__init__.__code__,
