@@ -4,6 +4,8 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+import contextlib
+from pathlib import Path
 from typing import NamedTuple
 
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -55,12 +57,31 @@ def read_label_encoder(path):
     Returns
     -------
     CategoricalEncoder
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is no label encoder's, or does not number its
+        labels from 0 on.
     """
-    encoder = CategoricalEncoder()
-    if not encoder.load_if_possible(path):
+    if not Path(path).is_file():
         raise UserError(
-            f"{path}: expected a label encoder written by training, found "
-            "none. Point to the folder of a trained classifier."
+            f"{path}: expected a label encoder written by training, found no "
+            "such file. Point to the folder of a trained classifier."
+        )
+    encoder, loaded = CategoricalEncoder(), False
+    # What the text is parsed with raises all of these.
+    with contextlib.suppress(
+        *(AttributeError, KeyError, MemoryError, RecursionError, TypeError),
+    ):
+        loaded = encoder.load_if_possible(path)
+    found = sorted(encoder.ind2lab)
+    numbered = found and found == list(range(len(encoder.lab2ind)))
+    if not loaded or not numbered:
+        raise UserError(
+            f"{path} is no label encoder as training writes it: expected "
+            "lines such as 'dog' => 0, numbered from 0 on, each label once. "
+            "Train the classifier again, or fetch its folder again."
         )
     encoder.expect_len(len(encoder.ind2lab))
     return encoder

@@ -121,6 +121,21 @@ def _read_settings(folder):
     return None
 
 
+def is_synthetic(folder):
+    """Whether a folder holds a data set that was made here.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        In the layout of any data set.
+
+    Returns
+    -------
+    bool
+    """
+    return _read_settings(Path(folder)) is not None
+
+
 def _problem(folder, settings):
     """Say why an existing folder cannot be used as it is; None if it can."""
     found = _read_settings(folder)

@@ -44,7 +44,13 @@ METRICS = {
     "COMP": "↓",
     "MM": "",
 }
+#: What the built-in data set is called.
+SYNTHETIC = "synthetic sounds, made by speechbrain_lmac"
 MAX_TABLE = 30_000  # characters of a results.md that is taken over
+OWN_TEST = (
+    "The training's own test, on the clips that it held out; `lmac evaluate` "
+    "compares with other methods and under other conditions."
+)
 USAGE = """\
 ```python
 from speechbrain_lmac.inference import AudioInterpreter
@@ -77,10 +83,10 @@ def write_card(path, facts, run_folder):
         (or None), ``explains``, ``model`` (class of what is explained) and
         ``data`` (plain hyperparameters about the training data).
     run_folder : pathlib.Path
-        Looked into for ``evaluation/results.csv`` or ``results.md``.
+        Looked into for ``evaluation/results.csv`` or ``results.md``, then for
+        the training's own test.
     """
-    evaluation = Path(run_folder) / "evaluation"
-    table = metrics_table(evaluation, facts["method"])
+    table = found_metrics(run_folder, facts)
     name, source = METHODS[facts["method"]]
     prompts = ', prompts=["a dog barks", "rain"]' * (not facts["labels"])
     sections = [
@@ -90,7 +96,7 @@ def write_card(path, facts, run_folder):
         "## How to use\n\n`pip install speechbrain_lmac`, then:\n\n"
         + USAGE.format(prompts=prompts),
         "## How faithful it is\n\n"
-        + (table or "Not evaluated yet (`evaluate.py` of the recipe does)."),
+        + (table or "Not evaluated yet (`lmac evaluate` does)."),
         f"## Intended use and limits\n\nTo hear what a classifier listened "
         f"to: for research, debugging and teaching.\n\n{LIMITS}",
         f"## Training data\n\n{_data(facts)}",
@@ -105,13 +111,14 @@ def write_card(path, facts, run_folder):
 
 def _front_matter(facts, evaluated):
     dataset = facts["data"].get("dataset")
+    known = dataset and dataset != SYNTHETIC
     tags = ["audio", "audio-classification", "explainability", "speechbrain"]
     values = {
         "license": "other",
         "license_name": "to-be-stated",
         "library_name": "speechbrain",
         "tags": [*tags, facts["method"].replace("_", "-"), facts["kind"]],
-        "datasets": [str(dataset).lower()] if dataset else [],
+        "datasets": [str(dataset).lower()] if known else [],
         "metrics": list(METRICS) if evaluated else [],
     }
     text = io.StringIO()
@@ -153,7 +160,31 @@ def _data(facts):
     return "\n".join(lines) or "Not noted."
 
 
-def metrics_table(folder, method):
+def found_metrics(run_folder, facts):
+    """What is known of a run's faithfulness, as Markdown.
+
+    Arguments
+    ---------
+    run_folder : str or pathlib.Path
+        Output folder of a training.
+    facts : dict
+        As for :func:`write_card`.
+
+    Returns
+    -------
+    str or None
+        Of an evaluation; else of the training's own test; None if there is
+        neither.
+    """
+    asked = (facts["method"], facts["data"].get("dataset"))
+    table = metrics_table(Path(run_folder) / "evaluation", *asked)
+    if table is None:
+        table = metrics_table(Path(run_folder) / "interpretations", *asked)
+        table = table and f"{OWN_TEST}\n\n{table}"
+    return table
+
+
+def metrics_table(folder, method, dataset=None):
     """What an evaluation found, as Markdown; None if there is none.
 
     Arguments
@@ -162,6 +193,8 @@ def metrics_table(folder, method):
         Output folder of evaluate.py.
     method : str
         Of the interpreter, such as ``lmac``.
+    dataset : str or None
+        Of the training, which is spoken of by this name if it is synthetic.
 
     Returns
     -------
@@ -178,14 +211,14 @@ def metrics_table(folder, method):
         for name in (method, family):
             own = [row for row in rows if row.get("method") == name]
             if own:
-                return _table(own)
+                return _table(own, dataset)
     if (folder / "results.md").is_file():
         text = (folder / "results.md").read_text(encoding="utf-8")
         return text.replace("\n#", "\n###").lstrip("#")[:MAX_TABLE].strip()
     return None
 
 
-def _table(rows):
+def _table(rows, dataset):
     metrics = [name for name in METRICS if rows[0].get(name)]
     heads = [f"{name} {METRICS[name]}".strip() for name in metrics]
     lines = [
@@ -196,7 +229,8 @@ def _table(rows):
         cells = [row.get(key) or "" for key in ("condition", "protocol")]
         cells += [row.get("n_clips") or "", *(_cell(row, m) for m in metrics)]
         lines.append("| " + " | ".join(cells).replace("\n", " ") + " |")
-    what = f"{rows[0].get('dataset') or 'Test data'}; [95 % intervals]."
+    named = rows[0].get("dataset") or "Test data"
+    what = f"{dataset if dataset == SYNTHETIC else named}; [95 % intervals]."
     return "\n".join([what, "", *lines])
 
 

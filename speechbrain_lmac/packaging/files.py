@@ -136,15 +136,20 @@ def read_config(folder):
             f"this version ({__version__}) reads up to {FORMAT}. Upgrade it: "
             "pip install -U speechbrain_lmac"
         )
+    if type(version) is not int or version < 1:  # True is an int, too
+        raise UserError(
+            f"{path}: expected `package_format` to be a whole number from 1 to "
+            f"{FORMAT}, found {version!r:.60}. Fetch the package again."
+        )
     wrong = [k for k, t in _FACTS.items() if not isinstance(config.get(k), t)]
     choices = {"kind": KINDS, "mask_domain": MASK_DOMAINS}
     wrong += [k for k, known in choices.items() if config.get(k) not in known]
-    if version != FORMAT or wrong:
+    if wrong:
+        found = (f"`{k}`: {config.get(k)!r:.60}" for k in dict.fromkeys(wrong))
         raise UserError(
-            f"{path}: expected `package_format` {FORMAT}, a `kind` of "
-            f"{', '.join(KINDS)} and {', '.join(_FACTS)}; found format "
-            f"{version!r:.60}, and wrong or missing: "
-            f"{', '.join(dict.fromkeys(wrong)) or 'nothing'}. Fetch the "
+            f"{path}: expected {', '.join(_FACTS)}, of these a `kind` of "
+            f"{', '.join(KINDS)} and a `mask_domain` of "
+            f"{', '.join(MASK_DOMAINS)}; found {', '.join(found)}. Fetch the "
             "package again."
         )
     _check_names(path, config["files"])

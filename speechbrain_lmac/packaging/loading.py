@@ -16,6 +16,7 @@ from speechbrain_lmac.classifiers.clap.base import (
 )
 from speechbrain_lmac.classifiers.clap.small import SmallClap
 from speechbrain_lmac.classifiers.loading import fingerprints
+from speechbrain_lmac.data.datasets import read_label_encoder
 from speechbrain_lmac.data.prompts import HELD_OUT_TEMPLATES
 from speechbrain_lmac.hparams import load_hparams, read_overrides
 from speechbrain_lmac.interpreters import Interpreter
@@ -29,7 +30,10 @@ from speechbrain_lmac.packaging.files import (
 )
 from speechbrain_lmac.safe_loading import load_hparams_safely
 from speechbrain_lmac.safe_loading.budget import MemoryBudget
-from speechbrain_lmac.safe_loading.weights import load_weights_safely
+from speechbrain_lmac.safe_loading.weights import (
+    check_finite,
+    load_weights_safely,
+)
 from speechbrain_lmac.text_decoder import PromptedDecoder
 
 #: What a zero-shot interpreter classifies between until it is told.
@@ -86,6 +90,8 @@ def load_package(folder, trust_source=False, overrides=None):
         path = folder / f"{name}.safetensors"
         if name in hparams and path.name in config["files"]:
             load_weights_safely(hparams[name], path)
+        elif name in hparams:
+            check_finite(hparams[name].state_dict(), folder / CLAP_FOLDER)
     return _assembled(folder, config, hparams)
 
 
@@ -201,23 +207,7 @@ def read_labels(path):
     UserError
         If it is missing or no label encoder's.
     """
-    from speechbrain.dataio.encoder import CategoricalEncoder
-
-    encoder = CategoricalEncoder()
-    try:
-        loaded = encoder.load_if_possible(path)
-    except (
-        MemoryError,
-        RecursionError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-    ) as err:
-        raise UserError(
-            f"{path} is no label encoder ({str(err)[:100]})."
-        ) from err
-    if not loaded:
-        raise UserError(f"There is no label encoder {path}.")
+    encoder = read_label_encoder(path)
     return [str(encoder.ind2lab[k]) for k in sorted(encoder.ind2lab)]
 
 

@@ -19,9 +19,10 @@ from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
 from speechbrain_lmac.classifiers.clap.small import SmallClap
 from speechbrain_lmac.classifiers.loading import fingerprints
+from speechbrain_lmac.data.synthetic import is_synthetic
 from speechbrain_lmac.interpreters import load_interpreter, read_info
 from speechbrain_lmac.interpreters_zs import load_zs_interpreter
-from speechbrain_lmac.packaging.card import write_card
+from speechbrain_lmac.packaging.card import SYNTHETIC, write_card
 from speechbrain_lmac.packaging.files import (
     CARD_FILE,
     CLAP_FOLDER,
@@ -186,6 +187,10 @@ def _facts(interpreter, tree, zero_shot):
     elif hparams.get("finetuning") and not zero_shot:
         method = "lmac_ft"
     data = {key: plain(tree.get(key)) for key in DATA_KEYS}
+    folder = plain(tree.get("data_folder"))
+    # It stands in for the data set whose layout it has.
+    if folder and is_synthetic(folder):
+        data["dataset"] = SYNTHETIC
     return {
         "kind": "zero-shot" if zero_shot else "closed-set",
         "method": method,

@@ -74,9 +74,9 @@ def load_weights_safely(module, path):
     Raises
     ------
     UserError
-        If the file is damaged, or does not hold the tensors of this module:
-        their names, shapes and types, told by its header, are compared
-        before any of them is read.
+        If the file is damaged, holds values that are not finite, or does not
+        hold the tensors of this module: their names, shapes and types, told
+        by its header, are compared before any of them is read.
 
     Example
     -------
@@ -106,7 +106,42 @@ the weights of this Linear: shapes weight: expected (2, 2), found (3, 2)...
             f"{path} is no readable safetensors file ({str(err)[:200]}). "
             "Fetch the package again."
         ) from err
+    check_finite(state, path)
     module.load_state_dict(state)
+
+
+def check_finite(state, where):
+    """Refuse weights with which nothing can be computed.
+
+    Arguments
+    ---------
+    state : dict of str to torch.Tensor
+        By name.
+    where : str or pathlib.Path
+        For the error.
+
+    Raises
+    ------
+    UserError
+        If a value is NaN or infinite.
+
+    Example
+    -------
+    >>> check_finite({"scale": torch.tensor([1.0, torch.nan])}, "a.safetensors")
+    Traceback (most recent call last):
+    ...
+    speechbrain_lmac.checks.UserError: a.safetensors: expected finite \
+weights, found NaN or infinite ones in scale (1 of 2)...
+    """
+    for name, tensor in state.items():
+        wrong = (~tensor.isfinite()).sum().item()
+        if wrong:
+            raise UserError(
+                f"{where}: expected finite weights, found NaN or infinite "
+                f"ones in {name} ({wrong} of {tensor.numel()}), so that "
+                "nothing can be explained. The training that wrote them went "
+                "wrong: train again, or fetch another package."
+            )
 
 
 def _check_header(file, expected, module, path):

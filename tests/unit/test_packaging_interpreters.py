@@ -479,6 +479,40 @@ def test_the_metrics_of_an_evaluation(runs, tmp_path):
     )
 
 
+def test_the_training_s_own_test_is_on_the_card(runs, tmp_path):
+    run = shutil.copytree(runs["lmac"], tmp_path / "run")
+    (run / "interpretations").mkdir()
+    (run / "interpretations/results.csv").write_text(
+        "dataset,condition,method,protocol,n_clips,AI,AI_low,AI_high\n"
+        "ESC-50,clean,lmac,published,80,62.5,53.75,70\n"
+    )
+    front, body = card(write_package(run))
+    assert "The training's own test" in body and "AI" in front["metrics"]
+    assert "| clean | published | 80 | 62.5 [53.8, 70.0] |" in body
+    (run / "evaluation").mkdir()
+    (run / "evaluation/results.md").write_text("# Found\n")
+    _, body = card(write_package(run, overwrite=True))
+    assert "own test" not in body and "Found" in body
+
+
+def test_synthetic_data_are_no_esc50(runs, tmp_path):
+    run = shutil.copytree(runs["lmac"], tmp_path / "run")
+    with (run / "hyperparams.yaml").open("a") as file:
+        file.write(f"data_folder: {tmp_path / 'data'}\n")
+    (run / "interpretations").mkdir()
+    (run / "interpretations/results.csv").write_text(
+        "dataset,condition,method,n_clips,AI\nESC-50,clean,lmac,80,62.5\n"
+    )
+    (tmp_path / "data/meta").mkdir(parents=True)
+    (tmp_path / "data/meta/synthetic.json").write_text(
+        '{"clips_per_class_and_fold": 2}'
+    )
+    package = write_package(run)
+    front, body = card(package)
+    assert front["datasets"] == [] and "esc-50" not in body.lower()
+    assert config_of(package)["data"]["dataset"].startswith("synthetic")
+
+
 def test_the_card_may_be_edited(package):
     (package / "README.md").write_text("My own words.")
     load_package(package)
@@ -512,12 +546,13 @@ def test_a_broken_config(package, content):
     [
         ({"package_format": 2}, "format 2.*Upgrade.*pip install -U"),
         ({"package_format": 10**30}, "Upgrade"),
-        ({"package_format": 0}, "`package_format` 1"),
-        ({"package_format": "1"}, "`package_format` 1"),
-        ({"kind": "open"}, "wrong or missing: kind"),
-        ({"kind": ["open"]}, "wrong or missing: kind"),
-        ({"mask_domain": "wave"}, "missing: mask_domain"),
-        ({"files": ["a"]}, "missing: files"),
+        ({"package_format": 0}, "`package_format` .* from 1 to 1, found 0"),
+        ({"package_format": "1"}, "to be a whole number .* found '1'"),
+        ({"package_format": True}, "found True"),
+        ({"kind": "open"}, "found `kind`: 'open'. Fetch"),
+        ({"kind": ["open"]}, r"found `kind`: \['open'\]"),
+        ({"mask_domain": "wave"}, "found `mask_domain`: 'wave'"),
+        ({"files": ["a"]}, r"found `files`: \['a'\]"),
         ({"files": {"hyperparams.yaml": 1}}, "expected `sha256`"),
         ({"files": {}}, "no hyperparams.yaml.*label_encoder.txt"),
         ({"sample_rate": 8000}, "`sample_rate` is 8000.*has 16000"),
@@ -571,6 +606,9 @@ def test_a_decoder_of_another_classifier(packages, package):
         load_package(package)
 
 
+ENCODER_END = "================\n'starting_index' => 0\n"
+
+
 def test_labels_that_do_not_fit(package):
     labels = CategoricalEncoder()
     labels.update_from_iterable(["dog", "rain"])
@@ -582,7 +620,15 @@ def test_labels_that_do_not_fit(package):
     )
     with pytest.raises(UserError, match="expected 3 labels.*found 2"):
         load_package(package)
-    for text in ("dog\n", "'dog' => " + "(" * 500 + "\n"):
+    for text in (
+        "dog\n",
+        "'dog' => " + "(" * 500 + "\n",
+        "",
+        "'dog' => 0\n'rain' => 1\n",  # without the lines below
+        "'dog' => 0\n'rain' => 2\n'siren' => 3\n" + ENCODER_END,
+        "'dog' => 0\n'rain' => 1\n'dog' => 2\n" + ENCODER_END,
+        "['dog'] => 0\n" + ENCODER_END,
+    ):
         replaced(package, "label_encoder.txt", text)
         with pytest.raises(UserError, match="no label encoder"):
             load_package(package)
@@ -767,6 +813,19 @@ def test_headers_that_lie(package, content, message):
     replaced(package, "decoder.safetensors", content)
     with pytest.raises(UserError, match=f"decoder.safetensors.*{message}"):
         load_package(package)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_not_finite(packages, package, value):
+    decoder = load_package(packages["lmac"]).decoder
+    name, weight = next(iter(decoder.state_dict().items()))
+    weight.view(-1)[1] = value
+    save_weights(decoder, package / "decoder.safetensors")
+    content = (package / "decoder.safetensors").read_bytes()
+    replaced(package, "decoder.safetensors", content)
+    with pytest.raises(UserError, match=f"ones in {name} .1 of ") as error:
+        load_package(package)
+    assert "decoder.safetensors" in str(error.value)
 
 
 def test_truncated_weights(package):
