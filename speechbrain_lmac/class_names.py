@@ -9,7 +9,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.loading import LABELS_FILE, find_labels
 from speechbrain_lmac.data.datasets import read_label_encoder
-from speechbrain_lmac.data.labelled import own_classes
+from speechbrain_lmac.data.labelled import own_classes, own_name
 from speechbrain_lmac.hparams import read_overrides, read_tree
 
 logger = get_logger(__name__)
@@ -17,36 +17,65 @@ logger = get_logger(__name__)
 MANY = 10  # names that a message lists
 
 
-def count_own_classes(hparams_file, overrides):
-    """Give the model as many outputs as data of one's own have classes.
+def follow_own_data(hparams_file, overrides):
+    """Take number of classes and name from data of one's own.
 
     Arguments
     ---------
     hparams_file : str or pathlib.Path
-        With ``layout`` and ``out_n_neurons``; else nothing is changed.
+        With ``layout``; else nothing is changed.
     overrides : str or dict
-        Of the command line; ``out_n_neurons`` in it stands.
+        Of the command line; what it says itself stands.
 
     Returns
     -------
     str or dict
-        The overrides, with ``out_n_neurons`` for layouts folders and csv.
+        The overrides, for layouts folders and csv with ``out_n_neurons`` and
+        ``dataset`` (the data folder's name), if the file has them.
 
     Raises
     ------
     UserError
-        If there are no such data.
+        If there are no such data, or they have one class.
     """
     given = read_overrides(overrides)
     tree = {**read_tree(hparams_file), **given}
     folder = tree.get("data_folder")
     known = isinstance(tree.get("layout"), str) and isinstance(folder, str)
-    if not known or "out_n_neurons" not in tree or "out_n_neurons" in given:
+    name = own_name(tree["layout"], folder) if known else None
+    if name is None:
         return overrides
     names = own_classes(
         tree["layout"], folder, tree.get("labels_file"), tree.get("classes")
     )
-    return {**given, "out_n_neurons": len(names)} if names else overrides
+    check_several(names)
+    found = {"out_n_neurons": len(names), "dataset": name}
+    return {**{k: v for k, v in found.items() if k in tree}, **given}
+
+
+def check_several(names):
+    """Refuse data of a single class: there is nothing to tell apart.
+
+    Arguments
+    ---------
+    names : sequence of str
+        The classes.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two.
+
+    Example
+    -------
+    >>> check_several(["dog", "rain"])
+    """
+    if len(names) < 2:
+        raise UserError(
+            "`data_folder`: expected sounds of 2 or more classes, found "
+            f"{listed(names)} alone. Add sounds of another class, such as a "
+            "folder of other sounds, or choose more of them by `classes`."
+        )
 
 
 def check_number(source, n_classes):

@@ -8,6 +8,7 @@ Authors
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,10 @@ import pandas
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.class_names import check_several
 from speechbrain_lmac.data.audio import AudioCache, write_atomically
 from speechbrain_lmac.data.labelled import prepare_labelled
-from speechbrain_lmac.data.splits import FOLD_KEYS
+from speechbrain_lmac.data.splits import FOLD_KEYS, MIN_FOLDS
 from speechbrain_lmac.evaluating import check_choices
 from speechbrain_lmac.experiment import parse
 from speechbrain_lmac.hparams import check_overrides, load_hparams, read_tree
@@ -42,7 +44,7 @@ SHARED = ("seed", "data_folder", "dataset", "skip_broken_audio", "cache_folder")
 OF_TRAINING = ("layout", "labels_file", "split", "classes")
 #: What joins the steps: no option of one may change it.
 JOINTS = ("output_folder", "classifier_source", "interpreter", *FOLD_KEYS)
-MIN_FOLDS = 3  # one to train on, one to validate, one to test
+OF_SPLITS = "`train_fold_nums`, .* and `test_fold_nums`|`test_fold_nums`"
 
 
 def splits_of(folds, test_folds=None):
@@ -316,17 +318,22 @@ def check_data(hparams, scripts, output):
     audio = AudioCache(
         hparams["cache_folder"], int(rate or tree["sample_rate"])
     )
-    prepare_labelled(
-        **{name: hparams[name] for name in OF_TRAINING},
-        data_folder=hparams["data_folder"],
-        save_folder=output / "manifests",
-        train_fold_nums=None,
-        valid_fold_nums=None,
-        test_fold_nums=list(hparams["folds"]),
-        audio=audio,
-        skip_broken_audio=hparams["skip_broken_audio"],
-        dataset=hparams["dataset"],
-    )
+    try:
+        manifests = prepare_labelled(
+            **{name: hparams[name] for name in OF_TRAINING},
+            data_folder=hparams["data_folder"],
+            save_folder=output / "manifests",
+            train_fold_nums=None,
+            valid_fold_nums=None,
+            test_fold_nums=list(hparams["folds"]),
+            audio=audio,
+            skip_broken_audio=hparams["skip_broken_audio"],
+            dataset=hparams["dataset"],
+        )
+    except UserError as err:
+        # The user gave folds, not those of a split.
+        raise UserError(re.sub(OF_SPLITS, "`folds`", str(err))) from err
+    check_several(manifests.class_names)
 
 
 def _read_note(path):

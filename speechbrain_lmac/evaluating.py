@@ -8,13 +8,14 @@ from speechbrain.utils.distributed import ddp_init_group
 
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.conditions import check_conditions
-from speechbrain_lmac.data.labelled import prepare_labelled
+from speechbrain_lmac.data.labelled import own_name, prepare_labelled
 from speechbrain_lmac.experiment import (
     load_hparams,
     on_every_rank,
     parse,
     start_run,
 )
+from speechbrain_lmac.hparams import read_overrides
 from speechbrain_lmac.interpreters import load_interpreter, load_others
 from speechbrain_lmac.methods import (
     check_methods,
@@ -103,6 +104,11 @@ def evaluate_labelled(hparams_file, run_opts, overrides):
     interpreter = load_interpreter(
         hparams["interpreter"], data_folder=hparams["data_folder"]
     )
+    if "dataset" not in read_overrides(overrides):
+        trained = interpreter.hparams.get("layout") or "esc50"
+        layout = hparams["layout"] or trained
+        name = own_name(layout, hparams["data_folder"])
+        hparams["dataset"] = name or hparams["dataset"]
     others = load_others(
         interpreter,
         hparams["interpreter"],

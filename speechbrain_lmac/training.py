@@ -22,7 +22,8 @@ from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.class_names import (
     check_names,
     check_number,
-    count_own_classes,
+    check_several,
+    follow_own_data,
 )
 from speechbrain_lmac.classifiers.loading import (
     copy_classifier,
@@ -67,7 +68,7 @@ def start_training(argv):
     """
     hparams_file, run_opts, overrides = parse(argv)
     ddp_init_group(run_opts)
-    overrides = count_own_classes(hparams_file, overrides)
+    overrides = follow_own_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     start_run(hparams, hparams_file, overrides)
     add_tensorboard(hparams)
@@ -135,6 +136,7 @@ def labelled_data(hparams, label_file=None, crop="random", check=None):
         save_folder=hparams["save_folder"],
         **data_options(hparams),
     )
+    check_several(manifests.class_names)
     if check is not None:
         check(manifests.class_names)
     return make_datasets(

@@ -189,6 +189,7 @@ ROOMS = {
     ),
     "run_options": (),
     "cross_validation": (
+        "class_names",
         "data",
         "hparams",
         "experiment",

@@ -11,6 +11,7 @@ Authors
 import sys
 from pathlib import Path
 
+from speechbrain_lmac.class_names import follow_own_data
 from speechbrain_lmac.cross_validation import cross_validate
 from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
 from speechbrain_lmac.run_options import given_options
@@ -20,6 +21,7 @@ def main(argv):
     """Train a classifier and L-MAC and evaluate them, fold after fold."""
     hparams_file, run_opts, overrides = parse(argv)
     options = given_options(run_opts)
+    overrides = follow_own_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     start_run(hparams, hparams_file, overrides)
     scripts = Path(__file__).resolve().parent

@@ -9,6 +9,7 @@ Authors
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from speechbrain_lmac.checks import UserError
@@ -181,3 +182,27 @@ def own_classes(layout, data_folder, labels_file=None, classes=None):
         return None
     classes = None if classes == ESC10 else classes
     return select_classes(read(data_folder, labels_file), classes)[1]
+
+
+def own_name(layout, data_folder):
+    """What tables call data of one's own, if nothing else is said.
+
+    Arguments
+    ---------
+    layout : str
+        See :func:`layout_name`.
+    data_folder : str | pathlib.Path
+        The data set.
+
+    Returns
+    -------
+    str or None
+        The folder's name; None for a published data set.
+
+    Example
+    -------
+    >>> own_name("folders", "sounds/birds/"), own_name("esc50", "sounds")
+    ('birds', None)
+    """
+    read = LAYOUTS[layout_name(layout)].read
+    return Path(data_folder).resolve().name or None if read else None

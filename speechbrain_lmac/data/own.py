@@ -12,6 +12,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.caption_layouts import check_relative
 from speechbrain_lmac.data.splits import (
+    check_filled,
     check_split,
     make_folds,
     named_folds,
@@ -77,11 +78,14 @@ def prepare_folders(
         or clips cannot be used.
     """
     rows = read_folders(data_folder)
+    chosen = named_folds(train_fold_nums, valid_fold_nums, test_fold_nums)
+    folds = make_folds(rows.wav, rows.class_string, split)
+    check_filled(folds, split, chosen)
     return prepare_rows(
-        rows.assign(fold=make_folds(rows.wav, rows.class_string, split)),
+        rows.assign(fold=folds),
         data_folder,
         save_folder,
-        named_folds(train_fold_nums, valid_fold_nums, test_fold_nums),
+        chosen,
         classes,
         audio,
         skip_broken_audio,
@@ -205,18 +209,20 @@ def prepare_csv(
     """
     table = labels_table(data_folder, labels_file)
     rows = read_csv(data_folder, labels_file)
+    chosen = named_folds(train_fold_nums, valid_fold_nums, test_fold_nums)
     settings = settings_of(table, dataset)
     if "fold" in rows.columns:
         rows = rows.assign(fold=parse_folds(rows.fold, table))
     else:
         folds = make_folds(rows.wav, rows.class_string, split)
+        check_filled(folds, split, chosen)
         rows = rows.assign(fold=folds)
         settings["split"] = check_split(split)
     return prepare_rows(
         rows,
         data_folder,
         save_folder,
-        named_folds(train_fold_nums, valid_fold_nums, test_fold_nums),
+        chosen,
         classes,
         audio,
         skip_broken_audio,

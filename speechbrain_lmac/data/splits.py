@@ -7,6 +7,8 @@ Authors
 import hashlib
 from pathlib import Path
 
+from speechbrain.utils.logger import get_logger
+
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.manifests import make_manifests
@@ -16,6 +18,9 @@ FOLD_KEYS = ("train_fold_nums", "valid_fold_nums", "test_fold_nums")
 #: Of data without folds: five, as ESC-50 has.
 SPLIT = {"n_folds": 5, "seed": 1234, "group_separator": None}
 MAX_FOLDS = 1000
+MIN_FOLDS = 3  # one to train on, one to validate, one to test
+
+logger = get_logger(__name__)
 
 
 def prepare_rows(
@@ -188,7 +193,8 @@ def make_folds(wavs, labels, split=None):
     Returns
     -------
     list of int
-        The fold of each clip, from 1.
+        The fold of each clip, from 1. A class of fewer clips than folds is
+        told in the log.
 
     Example
     -------
@@ -220,7 +226,62 @@ def make_folds(wavs, labels, split=None):
         for label in groups[group]:
             for key in ((label, fold), (None, fold)):
                 sizes[key] = sizes.get(key, 0) + 1
+    _warn_of_few(labels, split["n_folds"])
     return [chosen[_group(wav, split["group_separator"])] for wav in wavs]
+
+
+def check_filled(made, split, folds):
+    """Refuse a choice of folds for which there are too few clips.
+
+    Arguments
+    ---------
+    made : sequence of int
+        The fold of each clip, of :func:`make_folds`.
+    split : dict or None
+        As for :func:`check_split`.
+    folds : dict
+        The choice, of :func:`named_folds`.
+
+    Raises
+    ------
+    UserError
+        If a chosen fold is empty.
+
+    Example
+    -------
+    >>> check_filled([1, 2, 3], {"n_folds": 5}, named_folds(1, 2, 3))
+    """
+    n_folds, filled = check_split(split)["n_folds"], set(made)
+    listed = (
+        v if isinstance(v, (list, tuple)) else [v] for v in folds.values()
+    )
+    chosen = {fold for values in listed for fold in values}
+    if not chosen & (set(range(1, n_folds + 1)) - filled):
+        return
+    advice = "Add sounds"
+    if len(filled) >= MIN_FOLDS:
+        advice += (
+            f", or make fewer folds by --split='{{n_folds: {len(filled)}}}' "
+            f"and choose among these by `{FOLD_KEYS[0]}`, `{FOLD_KEYS[1]}` "
+            f"and `{FOLD_KEYS[2]}`"
+        )
+    raise UserError(
+        f"`split`: the clips (or groups of clips) fill {len(filled)} of "
+        f"n_folds {n_folds} folds; each needs one or more of every class. "
+        f"{advice}."
+    )
+
+
+def _warn_of_few(labels, n_folds):
+    """Tell of classes that some folds must lack."""
+    counts = {name: list(labels).count(name) for name in dict.fromkeys(labels)}
+    few = [f"{name} ({n})" for name, n in counts.items() if n < n_folds]
+    if few:
+        logger.warning(
+            "`split`: fewer clips than n_folds %d, so not in every fold: %s. "
+            "Add sounds of these classes, or make fewer folds.",
+            *(n_folds, ", ".join(few)),
+        )
 
 
 def _group(wav, separator):

@@ -144,8 +144,34 @@ def test_results_of_other_settings_are_not_mixed(hparams, steps, tmp_path):
 
 
 def test_data_are_checked_before_anything_is_trained(hparams, steps, tmp_path):
-    with pytest.raises(UserError, match="fold 11 does not exist"):
+    with pytest.raises(UserError, match="`folds`: fold 11 does not exist"):
         cross_validate({**hparams, "folds": [1, 2, 11]}, RECIPE)
+    assert steps.done == []
+
+
+def own_sounds(folder, classes):
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        (folder / name / "1.wav").touch()
+    return {"layout": "folders", "data_folder": str(folder)}
+
+
+@pytest.mark.parametrize(
+    "classes, n_folds, message",
+    [
+        ("abc", 10, "n_folds 10.*choose among these by `folds`"),
+        ("abcd", 4, "clips cannot be used"),  # empty files: the folds are fine
+    ],
+)
+def test_messages_on_own_sounds_name_its_own_keys(
+    hparams, steps, tmp_path, classes, n_folds, message
+):
+    own = own_sounds(tmp_path / "own", classes)
+    folds = list(range(1, n_folds + 1))
+    changes = {"split": {"n_folds": n_folds}, "folds": folds}
+    with pytest.raises(UserError, match=message) as told:
+        cross_validate({**hparams, **own, **changes}, RECIPE)
+    assert "fold_nums" not in str(told.value)
     assert steps.done == []
 
 

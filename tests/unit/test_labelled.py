@@ -1,6 +1,7 @@
 """Tests of the layouts of labelled data: folders, tables, splits, mistakes."""
 
 import json
+import logging
 import shutil
 
 import pytest
@@ -15,7 +16,12 @@ from speechbrain_lmac.data.labelled import (
     own_classes,
     prepare_labelled,
 )
-from speechbrain_lmac.data.splits import check_split, make_folds
+from speechbrain_lmac.data.splits import (
+    check_filled,
+    check_split,
+    make_folds,
+    named_folds,
+)
 from speechbrain_lmac.data.synthetic import (
     main,
     make_synthetic_dataset,
@@ -163,6 +169,27 @@ def test_folds_are_balanced_with_groups_of_any_size():
     )
     counts = [folds.count(fold) for fold in (1, 2, 3)]
     assert max(counts) - min(counts) <= 1
+
+
+def test_fewer_clips_than_folds_say_how_many_folds_they_fill(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.wav").touch()
+    with pytest.raises(
+        UserError, match="fill 3 of n_folds 5 .*{n_folds: 3}.*`test_fold_nums`"
+    ):
+        prepare_labelled(
+            "folders", data_folder=tmp_path, save_folder=tmp_path / "s"
+        )
+    check_filled([1, 2], {"n_folds": 2}, named_folds([1], 2, None))
+    with pytest.raises(UserError, match="fill 2 of n_folds 9 .*Add sounds.$"):
+        check_filled([1, 2], {"n_folds": 9}, named_folds([1], 2, 3))
+
+
+def test_a_class_that_is_not_in_every_fold_is_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        make_folds([f"{k}.wav" for k in range(9)], ["a"] * 5 + ["b"] * 4)
+    assert "than n_folds 5, so not in every fold: b (4)" in caplog.text
 
 
 def test_a_folder_without_sounds(tmp_path):
