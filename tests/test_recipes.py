@@ -213,6 +213,8 @@ def test_a_classifier_and_lmac_of_own_sounds(recipe, own_folder, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    table = (lmac / "evaluation" / "results.md").read_text(encoding="utf-8")
+    assert "own" in table and "ESC-50" not in table
     tested, known = (
         json.loads((lmac / part / "test.json").read_text())
         for part in ("evaluation/manifests", "save")

@@ -252,11 +252,13 @@ def check_filled(made, split, folds):
     >>> check_filled([1, 2, 3], {"n_folds": 5}, named_folds(1, 2, 3))
     """
     n_folds, filled = check_split(split)["n_folds"], set(made)
-    listed = (
-        v if isinstance(v, (list, tuple)) else [v] for v in folds.values()
-    )
-    chosen = {fold for values in listed for fold in values}
-    if not chosen & (set(range(1, n_folds + 1)) - filled):
+    empty = set(range(1, n_folds + 1)) - filled
+    chosen = [
+        fold
+        for value in folds.values()
+        for fold in (value if isinstance(value, (list, tuple)) else [value])
+    ]
+    if not any(fold in chosen for fold in empty):
         return
     advice = "Add sounds"
     if len(filled) >= MIN_FOLDS:
