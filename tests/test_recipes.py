@@ -5,7 +5,6 @@
 its ``test_debug_checks`` say what must be there afterwards.
 """
 
-import csv
 import json
 import re
 import shutil
@@ -14,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from export_recipe import read_rows
 
 from speechbrain_lmac.training import save_package
 
@@ -31,18 +31,8 @@ COLUMNS = (
     "test_debug_checks",
     "performance",
 )
-FILES = ("Script_file", "Hparam_file", "Data_prep_file", "Readme_file")
-
-
-def read_rows():
-    rows = []
-    for file in sorted((ROOT / "tests" / "recipes").glob("*.csv")):
-        with open(file, encoding="utf-8", newline="") as lines:
-            rows += csv.DictReader(lines)
-    return rows
-
-
-ROWS = read_rows()
+TABLES = sorted((ROOT / "tests" / "recipes").glob("*.csv"))
+ROWS = [row for table in TABLES for row in read_rows(table)]
 
 
 def name(row):
@@ -53,26 +43,10 @@ def name(row):
 
 
 def test_columns():
-    for file in (ROOT / "tests" / "recipes").glob("*.csv"):
+    for file in TABLES:
         with open(file, encoding="utf-8") as lines:
             assert tuple(lines.readline().strip().split(",")) == COLUMNS
     assert all(None not in row and None not in row.values() for row in ROWS)
-
-
-def test_every_hparams_file_has_a_row():
-    found = {
-        str(path.relative_to(ROOT))
-        for path in ROOT.glob("recipes/*/hparams/*.yaml")
-        if path.relative_to(ROOT).parts[1] in {r["Dataset"] for r in ROWS}
-    }
-    assert sorted(found) == sorted(row["Hparam_file"] for row in ROWS)
-
-
-@pytest.mark.parametrize("row", ROWS, ids=name)
-def test_files_of_a_row_exist(row):
-    for column in FILES:
-        for path in row[column].split():
-            assert (ROOT / path).is_file(), f"{column}: {path}"
 
 
 # --- every recipe runs ---

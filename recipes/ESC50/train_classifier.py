@@ -11,18 +11,11 @@ Authors
 """
 
 import sys
+from functools import partial
 
-from speechbrain_lmac import training
 from speechbrain_lmac.brains.classifier import ClassifierBrain
 from speechbrain_lmac.experiment import run
-
-
-def main(argv):
-    """Prepare the data, train, test the best checkpoint, write the folder."""
-    hparams, run_opts = training.start_training(argv)
-    data = training.labelled_data(hparams)
-    training.train_classifier(ClassifierBrain, hparams, run_opts, data)
-
+from speechbrain_lmac.training import classifier_recipe
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(partial(classifier_recipe, brain_class=ClassifierBrain), sys.argv[1:])

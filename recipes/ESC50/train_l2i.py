@@ -9,18 +9,11 @@ Authors
 """
 
 import sys
+from functools import partial
 
-from speechbrain_lmac import training
 from speechbrain_lmac.brains.l2i import L2IBrain
 from speechbrain_lmac.experiment import run
-
-
-def main(argv):
-    """Prepare the data, fit the dictionary, train L2I, test it."""
-    hparams, run_opts = training.start_training(argv)
-    data = training.explained_data(hparams)
-    training.train_interpreter(L2IBrain, hparams, run_opts, data)
-
+from speechbrain_lmac.training import interpreter_recipe
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(partial(interpreter_recipe, brain_class=L2IBrain), sys.argv[1:])

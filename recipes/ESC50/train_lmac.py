@@ -9,18 +9,11 @@ Authors
 """
 
 import sys
+from functools import partial
 
-from speechbrain_lmac import training
 from speechbrain_lmac.brains.lmac import LMACBrain
 from speechbrain_lmac.experiment import run
-
-
-def main(argv):
-    """Prepare the data, train the decoder, test it, write sounds."""
-    hparams, run_opts = training.start_training(argv)
-    data = training.explained_data(hparams)
-    training.train_interpreter(LMACBrain, hparams, run_opts, data)
-
+from speechbrain_lmac.training import interpreter_recipe
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(partial(interpreter_recipe, brain_class=LMACBrain), sys.argv[1:])

@@ -30,6 +30,12 @@ OPTIONS = (
     # ViT
     *("attention_probs_dropout_prob", "qkv_bias"),
 )
+#: What to do about a model that cannot be loaded.
+FILES = (
+    "Without a network, place the repository's config.json and "
+    "model.safetensors in a folder and give that folder by `pretrained`; null "
+    "starts from random weights."
+)
 
 
 def load_pretrained(classifier, source=None):
@@ -62,9 +68,9 @@ def load_pretrained(classifier, source=None):
     options = {"config": model.config, "output_loading_info": True}
     if model.config.model_type == "vit":
         options["add_pooling_layer"] = False
-    theirs = _load(library().AutoConfig, source)
+    theirs = from_pretrained(library().AutoConfig, source, FILES)
     _check_architecture(model.config.to_dict(), theirs.to_dict())
-    loaded, info = _load(type(model), source, **options)
+    loaded, info = from_pretrained(type(model), source, FILES, **options)
     missing = sorted(map(str, info["missing_keys"]))
     if missing:
         raise UserError(
@@ -114,15 +120,35 @@ def _check_architecture(ours, theirs):
         )
 
 
-def _load(kind, source, **options):
-    """``kind.from_pretrained``, with an error that says what to do."""
+def from_pretrained(kind, source, advice, **options):
+    """``kind.from_pretrained``, with an error that says what to do.
+
+    Arguments
+    ---------
+    kind : type
+        A class of ``transformers``.
+    source : str
+        Hub repository or folder.
+    advice : str
+        What to place where, or to give.
+    **options : dict
+        Of ``kind.from_pretrained``.
+
+    Returns
+    -------
+    object
+        What ``kind`` loads.
+
+    Raises
+    ------
+    UserError
+        If it cannot be loaded.
+    """
     try:
         return kind.from_pretrained(os.path.expanduser(str(source)), **options)
     except Exception as err:  # the library and its hub client raise all kinds
         reason = str(err).strip().split("\n")[0][:200]
         raise UserError(
-            f"`pretrained`: cannot load {kind.__name__} from {source} "
-            f"({type(err).__name__}: {reason}). Without a network, place the "
-            "repository's config.json and model.safetensors in a folder and "
-            "give that folder; null starts from random weights."
+            f"Cannot load {kind.__name__} from {source} "
+            f"({type(err).__name__}: {reason}). {advice}"
         ) from err

@@ -54,16 +54,10 @@ def prepare_folders(
         their names; audio files lie in them at any depth.
     save_folder : str | pathlib.Path
         Where the manifests go. It is not inside the data folder.
-    train_fold_nums, valid_fold_nums, test_fold_nums : int, sequence or None
-        The folds of each split; None leaves the split out, "all" takes all.
-    classes : sequence of str, optional
-        The names of the chosen classes; None for all.
-    audio : AudioCache, optional
-        Decodes the clips.
-    skip_broken_audio : bool
-        Whether to go on without the clips that cannot be used.
-    dataset : str
-        The name of the data set.
+    train_fold_nums, valid_fold_nums, test_fold_nums : object
+        As for :func:`speechbrain_lmac.data.esc50.prepare_esc50`.
+    classes, audio, skip_broken_audio, dataset : object
+        As there; there is no "esc10".
     split : dict, optional
         How folds are made; see :func:`speechbrain_lmac.data.splits.make_folds`.
 
@@ -187,7 +181,7 @@ def prepare_csv(
     save_folder : str | pathlib.Path
         Where the manifests go. It is not inside the data folder.
     train_fold_nums, valid_fold_nums, test_fold_nums : object
-        As for :func:`prepare_folders`.
+        As for :func:`speechbrain_lmac.data.esc50.prepare_esc50`.
     classes, audio, skip_broken_audio, dataset : object
         As for :func:`prepare_folders`.
     split : dict, optional

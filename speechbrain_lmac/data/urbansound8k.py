@@ -44,16 +44,10 @@ def prepare_urbansound8k(
         The folder that holds audio/ and metadata/.
     save_folder : str | pathlib.Path
         Where the manifests go. It is not inside the data folder.
-    train_fold_nums, valid_fold_nums, test_fold_nums : int, sequence or None
-        The folds of each split; None leaves the split out, "all" takes all.
-    classes : sequence of str, optional
-        The names of the chosen classes; None for all.
-    audio : AudioCache, optional
-        Decodes the clips.
-    skip_broken_audio : bool
-        Whether to go on without the clips that cannot be used.
-    dataset : str
-        The name of the data set, for messages.
+    train_fold_nums, valid_fold_nums, test_fold_nums : object
+        As for ESC-50.
+    classes, audio, skip_broken_audio, dataset : object
+        As for ESC-50; there is no "esc10".
 
     Returns
     -------

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.classifiers.clap.hf import HfClap, _load
+from speechbrain_lmac.classifiers.clap.hf import HfClap, load_part
 from speechbrain_lmac.packaging.files import (
     CLAP_FOLDER,
     MAX_TEXT_BYTES,
@@ -88,7 +88,7 @@ def save_clap(encoder, folder):
     """
     import transformers
 
-    extractor = _load(transformers.ClapFeatureExtractor, encoder.source)
+    extractor = load_part(transformers.ClapFeatureExtractor, encoder.source)
     for part in (encoder.model, encoder.tokenizer, extractor):
         part.save_pretrained(folder)
     for name, known in ENTRIES.items():

@@ -1,11 +1,11 @@
 """The files that the rules are held against, and the table of recipes."""
 
-import csv
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from export_recipe import read_rows
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -14,11 +14,8 @@ sys.path.insert(0, str(HERE))
 
 def table_rows(root=ROOT):
     """Rows of ``tests/recipes/*.csv``."""
-    rows = []
-    for file in sorted((root / "tests" / "recipes").glob("*.csv")):
-        with open(file, encoding="utf-8", newline="") as lines:
-            rows += csv.DictReader(lines)
-    return rows
+    files = sorted((root / "tests" / "recipes").glob("*.csv"))
+    return [row for file in files for row in read_rows(file)]
 
 
 def pytest_generate_tests(metafunc):

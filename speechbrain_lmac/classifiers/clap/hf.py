@@ -4,7 +4,6 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import os
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ import torch
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ClapEncoder
 from speechbrain_lmac.classifiers.clap.maps import htsat_blocks, htsat_taps
+from speechbrain_lmac.classifiers.hf_weights import from_pretrained, library
 from speechbrain_lmac.frontend_clap import PADDINGS
 
 #: Files of a model's folder: one name of each line must be there.
@@ -177,25 +177,19 @@ def load_parts(source):
     UserError
         As for :class:`HfClap`.
     """
-    try:
-        import transformers
-    except ImportError as err:
-        raise UserError(
-            "This classifier needs the library transformers: pip install "
-            '"speechbrain_lmac[clap]".'
-        ) from err
+    transformers = library()
     _check_folder(source)
-    config = _load(transformers.AutoConfig, source)
+    config = load_part(transformers.AutoConfig, source)
     _check_config(config, source)
-    model, info = _load(
+    model, info = load_part(
         transformers.ClapModel, source, output_loading_info=True
     )
     _check_keys(info, source)
     return (
         # Checkpoints may be in half precision.
         model.float(),
-        _load(transformers.AutoTokenizer, source),
-        _load(transformers.ClapFeatureExtractor, source),
+        load_part(transformers.AutoTokenizer, source),
+        load_part(transformers.ClapFeatureExtractor, source),
     )
 
 
@@ -248,16 +242,24 @@ def _check_keys(info, source):
         )
 
 
-def _load(kind, source, **options):
-    """``kind.from_pretrained``, with an error that says what to place where."""
-    try:
-        return kind.from_pretrained(os.path.expanduser(str(source)), **options)
-    except Exception as err:  # the library and its hub client raise all kinds
-        reason = str(err).strip().split("\n")[0][:200]
-        raise UserError(
-            f"Cannot load {kind.__name__} from {source} "
-            f"({type(err).__name__}: {reason}). {_files(source)}"
-        ) from err
+def load_part(kind, source, **options):
+    """Load a part of a CLAP model, or say which files to place where.
+
+    Arguments
+    ---------
+    kind : type
+        A class of ``transformers``.
+    source : str
+        As for :class:`HfClap`.
+    **options : dict
+        Of ``kind.from_pretrained``.
+
+    Returns
+    -------
+    object
+        What ``kind`` loads.
+    """
+    return from_pretrained(kind, source, _files(source), **options)
 
 
 def _files(source):
