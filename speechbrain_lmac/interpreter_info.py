@@ -55,9 +55,10 @@ def read_info(folder, key, advice=ADVICE):
             raise ValueError(f"expected texts, found {texts}")
         dict(info["classifier"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else repr(err)
         raise UserError(
             f"`{key}`: {folder} is no folder of a trained interpreter, or it "
-            f"is damaged (expected a readable {INFO_FILE} in it; {err!r}). "
+            f"is damaged (expected a readable {INFO_FILE} in it; {reason}). "
             f"Give {advice}."
         ) from err
     return info

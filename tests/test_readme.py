@@ -38,6 +38,25 @@ def commands():
             )
 
 
+def lmac_commands():
+    lines = re.findall(r"^    (lmac .*)$", README.read_text("utf-8"), re.M)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def test_commands_of_the_shell_tool_work_one_after_the_other():
+    from speechbrain_lmac.cli import build_parser
+
+    asked = [build_parser().parse_args(words) for words in lmac_commands()]
+    names = [words[0] for words in lmac_commands()]
+    evaluate = asked[names.index("evaluate")]
+    build = asked[names.index("listening-test")]
+    # What is listened to has been evaluated, as have both anchors.
+    assert {*build.methods, "random", "ideal"} <= {*evaluate.methods}
+    assert names.index("evaluate") < names.index("report")
+    # Training has written a package already.
+    assert asked[names.index("package")].overwrite
+
+
 def test_every_command_is_found():
     """Of those with a "$" in recipes' results, and of the project's README."""
     told = [p.values[1] for p in commands() if p.values[0].name == "ESC50"]

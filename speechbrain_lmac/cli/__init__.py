@@ -122,5 +122,5 @@ def run(args):
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        warn(f"error: {error_text(error)}")
+        warn(f"error: {error_text(error, args)}")
         return EXIT_FAILED

@@ -15,6 +15,8 @@ import os
 import sys
 import warnings
 
+from speechbrain_lmac.cli.wording import in_shell_words, printable
+
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 PACKAGE = "speechbrain_lmac"
@@ -140,8 +142,7 @@ def tell(args, text, **facts):
     >>> tell(argparse.Namespace(json=True), "made a.html", page="a.html")
     {"page": "a.html"}
     """
-    if args.json:
-        text = to_json(facts)
+    text = to_json(facts) if args.json else printable(text)
     print(text, flush=True)
 
 
@@ -154,7 +155,11 @@ def to_json(value):
     >>> to_json({"p": float("nan"), "q": (0.5, "ü"), "out": Path("a")})
     '{"p": null, "q": [0.5, "ü"], "out": "a"}'
     """
-    return json.dumps(_plain(value), ensure_ascii=False, default=str)
+    line = json.dumps(_plain(value), ensure_ascii=False, default=str)
+    # JSON escapes some of what steers a terminal, not all.
+    return "".join(
+        c if printable(c) == c else json.dumps(c)[1:-1] for c in line
+    )
 
 
 def _plain(value):
@@ -169,11 +174,22 @@ def _plain(value):
 
 def warn(text):
     """Print a line on standard error that says who speaks."""
-    print(f"lmac: {text}", file=sys.stderr, flush=True)
+    print(f"lmac: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def error_text(error):
+def error_text(error, args=None):
     """What to print of an exception: a user's mistake explains itself.
+
+    Arguments
+    ---------
+    error : Exception
+        The exception.
+    args : argparse.Namespace or None
+        As for :func:`in_shell_words`.
+
+    Returns
+    -------
+    str
 
     Example
     -------
@@ -183,9 +199,17 @@ def error_text(error):
     # Without this module nothing could have raised its error.
     checks = sys.modules.get(f"{PACKAGE}.checks")
     if checks and isinstance(error, checks.UserError):
-        return str(error)
+        return in_shell_words(str(error), args)
     name, text = type(error).__name__, " ".join(str(error).split())
     return f"unexpected {name}: {text} (run with --debug to see more)"
+
+
+class _Formatter(logging.Formatter):
+    """Of messages that may tell of labels."""
+
+    def format(self, record):
+        """A record as text that can be printed."""
+        return printable(super().format(record))
 
 
 @contextlib.contextmanager
@@ -208,7 +232,7 @@ def quiet_libraries(debug=False):
     levels = {"": logging.ERROR, PACKAGE: logging.WARNING}
     handlers = {name: logging.StreamHandler() for name in levels}
     for name, handler in handlers.items():
-        handler.setFormatter(logging.Formatter("lmac: %(message)s"))
+        handler.setFormatter(_Formatter("lmac: %(message)s"))
         handler.setLevel(levels[name])
         logging.getLogger(name).addHandler(handler)
     ours = logging.getLogger(PACKAGE)

@@ -5,6 +5,7 @@ Authors
 """
 
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 
@@ -212,8 +213,26 @@ def run(args):
             progressbar=bar_wanted(),
             names=names,
         )
-    tell(args, f"results in {out}", results=out, rows=rows)
+    text = f"results in {out}\n{card_advice(source, out)}"
+    tell(args, text, results=out, rows=rows)
     return EXIT_DONE
+
+
+def card_advice(source, out):
+    """How the figures get on the model card that others read.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.cli.sources import Source
+    >>> card_advice(Source("run", "my_run"), Path("my_run/evaluation"))
+    'to put them on the model card: lmac package my_run --overwrite'
+    """
+    place = Path(source.place)
+    if source.kind == "run" and out == place / "evaluation":
+        how = f"lmac package {shlex.quote(str(place))} --overwrite"
+    else:
+        how = f"copy what you need of {out / 'results.md'} to its README.md"
+    return f"to put them on the model card: {how}"
 
 
 def output_folder(args, source):

@@ -32,6 +32,7 @@ from speechbrain_lmac.cli.sources import (
     check_device,
     load_audio_interpreter,
 )
+from speechbrain_lmac.cli.wording import printable
 
 EXAMPLES = """\
   lmac explain dog_in_rain.flac --interpreter results/lmac_small/1234 --out out
@@ -152,7 +153,7 @@ def explain_files(results, files, targets, args):
             if error is None:
                 folders, error = try_to_keep(found, target, scratch, args)
             if error is not None:
-                failed[str(file)] = error_text(error)
+                failed[str(file)] = error_text(error, args)
             else:
                 for line in lines_of(found, file, folders, notes, args):
                     tqdm.write(line, file=sys.stdout)
@@ -258,7 +259,7 @@ def lines_of(found, file, folders, notes, args):
         if args.json:
             lines.append(to_json(facts))
         elif not args.quiet:
-            lines.append(line_of(facts))
+            lines.append(printable(line_of(facts), keep=""))
         # A decision is explained as it should be.
         if "note" in facts and not facts.get("is_decision", True):
             notes.add(facts["note"])
@@ -320,5 +321,6 @@ def tell_failed(failed, num_files, args):
         warn(f"error: {lines[0]}")
     else:
         warn(f"error: {len(lines)} inputs failed, the others are done:")
-        print(*(f"  {line}" for line in lines), sep="\n", file=sys.stderr)
+        listed = [f"  {printable(line)}" for line in lines]
+        print(*listed, sep="\n", file=sys.stderr)
     return EXIT_FAILED

@@ -24,8 +24,10 @@ EXAMPLES = """\
   lmac listening-test webmushra --results results/lmac_small/1234/evaluation \\
       --methods lmac,l2i,gradcam --out webmushra
 
-The sounds are those of `lmac evaluate`, whose --methods must hold random (the
-hidden low anchor) and, for mixtures, ideal (the high one), too.
+The sounds are those of `lmac evaluate`, whose --methods must hold the methods
+that are compared, random (the hidden low anchor) and, for mixtures, ideal (the
+high one), such as lmac,l2i,gradcam,random,ideal; the more --examples it kept,
+the more clips there are to choose from.
 """
 
 
@@ -85,7 +87,7 @@ def add_study(parser):
         type=whole_number,
         default=10,
         metavar="N",
-        help="how many clips (default: 10)",
+        help="how many clips (default: 10, or as many as there are)",
     )
     parser.add_argument(
         "--conditions",
@@ -126,18 +128,39 @@ def add_overwrite(parser):
 
 def choices(args):
     """The options of :func:`add_study` as the functions take them."""
-    chosen = {
-        "n_items": args.items,
+    selection = {
         "conditions": args.conditions,
         "seed": args.seed,
         "high_anchor": args.high_anchor,
+        "correct_only": not args.wrong_too,
+    }
+    chosen = {
+        **selection,
+        "n_items": items_there(args, selection),
         "overwrite": args.overwrite,
         "equal_energy": args.equal_energy,
-        "correct_only": not args.wrong_too,
     }
     if args.title is not None:
         chosen["title"] = args.title
     return chosen
+
+
+def items_there(args, selection):
+    """How many clips the test gets: what is asked for, if there are as many."""
+    from speechbrain_lmac.listening_test.study import select_items
+
+    there = len(select_items(args.results, args.methods, None, **selection))
+    if there >= args.items:
+        return args.items
+    right, more = "", ""
+    if not args.wrong_too:
+        right = " that the classifier gets right"
+        more = ", or --wrong-too here"
+    warn(
+        f"{there} clips{right} have all sounds, so the test has {there} in "
+        f"place of {args.items}; for more, evaluate with more --examples{more}"
+    )
+    return there
 
 
 def run_build(args):

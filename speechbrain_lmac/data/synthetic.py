@@ -142,12 +142,24 @@ def _problem(folder, settings):
     if found is None:
         return "it is not a synthetic data set"
     if found != settings:
-        return f"it was made with other settings: {found}"
+        return (
+            f"it was made with other settings ({_differences(found, settings)})"
+        )
     missing = missing_urban if _is_urban(settings) else _missing_esc50
     bad = missing(folder, settings)
     if bad:
         return f"{len(bad)} of its files are missing or cut, e.g. {bad[0]}"
     return None
+
+
+def _differences(found, settings):
+    """Settings of two sets, where they differ; one set is there already."""
+    keys = sorted(found.keys() | settings.keys())
+    return ", ".join(
+        f"`{key}` {found.get(key, 'unknown')} there, {settings.get(key)} asked"
+        for key in keys
+        if found.get(key) != settings.get(key)
+    )
 
 
 def _missing_esc50(folder, settings):
@@ -319,8 +331,8 @@ def _is_complete(target, settings, overwrite):
         return False
     raise UserError(
         f"Expected {target} to be missing, empty, or a complete synthetic "
-        f"data set made with {settings}, but {problem}. Name another folder"
-        ", or pass overwrite (only a synthetic data set is overwritten)."
+        f"data set of the same settings, but {problem}. Name another folder, "
+        "or pass overwrite=True (only a synthetic data set is overwritten)."
     )
 
 

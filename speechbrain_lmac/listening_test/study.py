@@ -139,14 +139,14 @@ def select_items(
             items = [i for i in items if i.true_label in (None, i.label)]
         by_condition += [shuffled(items, f"{seed}/{folder.name}")]
     available = sum(map(len, by_condition))
-    n_items = available if n_items is None else n_items
+    n_items = max(1, available) if n_items is None else n_items
     if not 1 <= n_items <= available:
         right = " that the classifier gets right" if correct_only else ""
         raise UserError(
-            f"{Path(results_folder) / 'examples'}: `n_items` asks for "
-            f"{n_items}, but {available} clips{right} have sounds of "
-            f"{', '.join(methods)} and both anchors. Ask for fewer (at least "
-            "1), or evaluate with more examples"
+            f"{Path(results_folder) / 'examples'}: {available} clips{right} "
+            f"have sounds of {', '.join(methods)} and both anchors, and "
+            f"`n_items` is {n_items}. Ask for fewer (at least 1), or evaluate "
+            "with more examples"
             + (", or set correct_only=False." if correct_only else ".")
         )
     return _in_turn(by_condition)[:n_items]

@@ -696,6 +696,25 @@ def test_an_unexpected_error_of_one_file(fake, lmac, mixed_folder, monkeypatch):
     assert "b.wav: unexpected RuntimeError: deep inside" in err
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["lines", "json"])
+def test_labels_of_strangers_do_not_steer_the_terminal(
+    fake, lmac, tmp_path, monkeypatch, more
+):
+    label = "dog\x1b[2J\x9b1m\u202e\rx\nlmac: all is well"
+    monkeypatch.setattr(
+        fake, "interpret_file", lambda *_: FakeExplanation(label, note=label)
+    )
+    monkeypatch.setattr(FakeExplanation, "is_decision", False)
+    files = [write_sound(tmp_path / f"{k}.wav") for k in range(2)]
+    _, told, err = lmac(*explain_args(*files, out=tmp_path / "out"), *more)
+    _, _, refused = lmac(*explain_args("a\x1b[2J.wav", out=tmp_path / "out"))
+    assert len(told.splitlines()) == 2 and refused
+    for text in (told, err, refused):
+        assert not set(text) & set("\x1b\x9b\u202e\r")
+    if more:
+        assert json.loads(told.splitlines()[0])["label"] == label
+
+
 # --- report, package, listening-test, data ---
 
 
@@ -747,6 +766,36 @@ def test_listening_test(kind, made, lmac, tmp_path):
     code, told, err = lmac(*argv)
     assert (code, told) == (1, "") and "lmac: error" in err
     assert lmac(*argv, "--overwrite", "--json")[0] == 0
+
+
+def test_a_listening_test_of_fewer_clips_than_asked_for(lmac, tmp_path):
+    results = make_examples(tmp_path / "ev", ideal=True)
+    argv = ["listening-test", "build", "--results", results, *STUDY[:2]]
+    code, _, err = lmac(*argv, "--out", tmp_path / "study")
+    assert code == 0 and "8 in place of 10" in err and "--wrong-too" in err
+    assert (tmp_path / "study" / "index.html").is_file()
+    code, _, err = lmac(*argv, "--out", tmp_path / "study")
+    assert code == 1 and "or --overwrite to replace" in err
+    for facts in (results / "examples").glob("*/*/*/explanation.json"):
+        text = facts.read_text().replace('"true_label": "', '"true_label": "x')
+        facts.write_text(text)
+    code, _, err = lmac(*argv, "--out", tmp_path / "none")
+    assert code == 1 and "0 clips" in err and "or add --wrong-too" in err
+
+
+def test_mistakes_are_told_in_words_of_the_shell(lmac, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = lmac("package", tmp_path / "empty")
+    assert code == 1 and err.startswith("lmac: error: RUN_FOLDER: ")
+    assert "interpreter.json in it; No such file" in err
+    argv = ["data", "synthetic", tmp_path / "s", "--n-folds", "1"]
+    argv += ["--duration", "2.5", "--clips-per-class-and-fold"]
+    assert lmac(*argv, "1")[0] == 0
+    code, _, err = lmac(*argv, "2")
+    assert code == 1 and "--clips-per-class-and-fold 1 there, 2 asked" in err
+    assert "{" not in err and "add --overwrite" in err
+    code, _, err = lmac(*argv, "2000")
+    assert code == 1 and "Expected --clips-per-class-and-fold in [1" in err
 
 
 def ratings_file(path, participant="p1"):
@@ -884,6 +933,14 @@ def test_package_and_run_explain_alike(packaged, sounds, lmac, tmp_path):
     assert told["run"] == told["packaged"] == told["package"]
 
 
+def test_options_are_named_as_they_are_typed(packaged, sounds, lmac):
+    argv = explain_args(sounds, out=sounds.parent / "o", interpreter=packaged)
+    code, _, err = lmac(*argv, "--top-k", "99")
+    assert code == 1 and "error: --top-k: expected" in err
+    code, _, err = lmac(*argv, "--prompts", "a dog")
+    assert code == 1 and "--prompts: this" in err and "give --classes" in err
+
+
 def test_an_unknown_class_of_a_real_interpreter(packaged, sounds, lmac):
     out = sounds.parent / "out"
     argv = explain_args(sounds, out=out, interpreter=packaged)
@@ -898,7 +955,7 @@ def test_a_zero_shot_interpreter(zero_shot_run, sounds, lmac):
         sounds / "a.wav", out=out, interpreter=zero_shot_run.interpreter
     )
     code, _, err = lmac(*argv)
-    assert code == 1 and "`prompts`" in err and err.count("\n") == 1
+    assert code == 1 and "--prompts: " in err and err.count("\n") == 1
     code, told, err = lmac(*argv, "--prompts", "rain falls", "a siren")
     assert (code, err) == (0, "") and told.count("similarity") == 2
     found = sorted(p.name for p in (out / "a").iterdir())

@@ -284,7 +284,7 @@ def test_a_file_is_refused(tmp_path):
 
 def test_other_settings_are_refused_unless_overwritten(tmp_path):
     folder = make_synthetic_dataset(tmp_path / "set", **SMALL)
-    with pytest.raises(UserError, match="other settings.*'seed': 1234"):
+    with pytest.raises(UserError, match="other settings.*`seed` 1234"):
         make_synthetic_dataset(folder, seed=5, **SMALL)
     make_synthetic_dataset(folder, seed=5, overwrite=True, **SMALL)
     settings = json.loads((folder / "meta/synthetic.json").read_text())
