@@ -5,11 +5,19 @@ Authors
 """
 
 import difflib
+import operator
+from collections.abc import Iterable
 
 import torch
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.inference.clips import Request
+
+WAVS_ADVICE = (
+    "For a file use `interpret_file`; clips of several lengths are padded to "
+    "(batch, time), and `wav_lens` tells their lengths."
+)
+LENS_ADVICE = "Give one relative length per clip."
 
 
 def make_request(names, top_k=1, classes=None, heard=False):
@@ -22,7 +30,7 @@ def make_request(names, top_k=1, classes=None, heard=False):
     top_k : int
         How many of the most probable ones.
     classes : str or int or sequence of them, or None
-        Chosen ones, by name or index.
+        Chosen ones, by name or index; integers of NumPy and torch will do.
     heard : bool
         Passed on.
 
@@ -40,20 +48,25 @@ def make_request(names, top_k=1, classes=None, heard=False):
     >>> make_request(["dog", "rain"], classes="rain").classes
     [1]
     """
-    whole = isinstance(top_k, int) and not isinstance(top_k, bool)
-    if not whole or not 1 <= top_k <= len(names):
+    number = _whole(top_k)
+    if number is None or not 1 <= number <= len(names):
         raise UserError(
             f"`top_k`: expected a whole number from 1 to {len(names)}, the "
             f"number of classes, found {top_k!r}."
         )
     if classes is None:
-        return Request(top_k, None, bool(heard))
-    if top_k != 1:
+        return Request(number, None, bool(heard))
+    if number != 1:
         raise UserError(
             "`top_k` and `classes`: the one chooses classes, the other names "
             "them; give one of the two."
         )
-    single = isinstance(classes, (str, int))
+    single = isinstance(classes, str) or _whole(classes) is not None
+    if not single and not isinstance(classes, Iterable):
+        raise UserError(
+            "`classes`: expected names or indices of classes, found "
+            f"{classes!r:.60}."
+        )
     chosen = [_index(c, names) for c in ([classes] if single else classes)]
     if not chosen:
         raise UserError("`classes`: expected at least one class, found none.")
@@ -62,14 +75,25 @@ def make_request(names, top_k=1, classes=None, heard=False):
     return Request(1, chosen, bool(heard))
 
 
+def _whole(value):
+    """A whole number as int, whichever library's; None of anything else."""
+    if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
 def _index(wanted, names):
     """Index of a class given by name or index."""
-    if isinstance(wanted, int) and not isinstance(wanted, bool):
-        if 0 <= wanted < len(names):
-            return wanted
+    number = _whole(wanted)
+    if number is not None and 0 <= number < len(names):
+        return number
+    if not isinstance(wanted, str):
         raise UserError(
             f"`classes`: expected an index from 0 to {len(names) - 1} or a "
-            f"name, found {wanted}."
+            f"name, found {wanted!r:.60}."
         )
     if wanted in names:
         return list(names).index(wanted)
@@ -107,6 +131,20 @@ def check_kind(zero_shot, classes, prompts):
         )
 
 
+def _as_numbers(values, name, advice):
+    """A tensor of real numbers, of whatever holds some."""
+    try:
+        numbers = torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError):
+        numbers = None
+    if numbers is None or numbers.is_complex() or numbers.dtype == torch.bool:
+        raise UserError(
+            f"`{name}`: expected a tensor or array of real numbers, found "
+            f"{values!r:.60} ({type(values).__name__}). {advice}"
+        )
+    return numbers
+
+
 def crop_clips(wavs, wav_lens=None):
     """The clips of a padded batch, without their padding.
 
@@ -133,7 +171,7 @@ def crop_clips(wavs, wav_lens=None):
     >>> [len(clip) for clip in clips]
     [10, 3]
     """
-    wavs = torch.as_tensor(wavs).detach()
+    wavs = _as_numbers(wavs, "wavs", WAVS_ADVICE)
     if wavs.dim() == 1:
         wavs = wavs[None]
     if wavs.dim() != 2 or wavs.numel() == 0:
@@ -145,7 +183,8 @@ def crop_clips(wavs, wav_lens=None):
     if wav_lens is None:
         lengths = [wavs.shape[1]] * len(wavs)
     else:
-        wav_lens = torch.as_tensor(wav_lens).detach().double().cpu()
+        wav_lens = _as_numbers(wav_lens, "wav_lens", LENS_ADVICE)
+        wav_lens = wav_lens.double().cpu()
         fits = wav_lens.shape == wavs.shape[:1]
         if not fits or not ((wav_lens > 0) & (wav_lens <= 1)).all():
             raise UserError(

@@ -707,6 +707,29 @@ def test_a_folder_that_is_no_package(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "asked",
+    [
+        {"classes": np.int64(1)},
+        {"classes": torch.tensor(1)},
+        {"classes": np.array([1, 2])},
+        {"classes": torch.tensor([1])},
+        {"classes": (np.str_("rain"),)},
+        {"top_k": np.int32(2)},
+        {"top_k": torch.tensor(2)},
+    ],
+)
+def test_numbers_of_numpy_and_torch(interpreter, wavs, asked):
+    (found,) = interpreter.interpret_batch(wavs[:1].numpy(), **asked)
+    found = found if isinstance(found, list) else [found]
+    labels = [item.label for item in found]
+    if "classes" in asked:
+        assert labels == ["rain", "sea_waves"][: len(labels)]
+    else:
+        assert len(labels) == 2
+    json.dumps([item.facts() for item in found])
+
+
+@pytest.mark.parametrize(
     "asked, message",
     [
         ({"classes": "sea waves"}, "Did you mean 'sea_waves'.*dog, rain"),
@@ -718,10 +741,18 @@ def test_a_folder_that_is_no_package(tmp_path):
         ({"top_k": 0}, "from 1 to 3"),
         ({"top_k": 4}, "from 1 to 3"),
         ({"top_k": 1.5}, "whole number"),
+        ({"top_k": True}, "whole number"),
+        ({"classes": 1.0}, "names or indices of classes, found 1.0"),
+        ({"classes": [1.0]}, "index from 0 to 2 or a name, found 1.0"),
+        ({"classes": [np.float32(1)]}, "index from 0 to 2"),
+        ({"classes": [True]}, "found True"),
+        ({"classes": np.int64(-1)}, "index from 0 to 2"),
+        ({"classes": torch.tensor([0.5])}, "index from 0 to 2"),
+        ({"classes": [None]}, "found None"),
         ({"prompts": ["a dog"]}, "`prompts`.*give `classes`"),
     ],
 )
-def test_requests_of_a_closed_set(interpreter, wavs, asked, message):
+def test_wrong_requests_of_a_closed_set(interpreter, wavs, asked, message):
     with pytest.raises(UserError, match=message) as err:
         interpreter.interpret_batch(wavs, **asked)
     assert "\n" not in str(err.value)
@@ -750,6 +781,12 @@ def test_requests_of_a_zero_shot_interpreter(zero_shot, wavs, asked, message):
         (torch.zeros(2, 0), None, "at least one sample"),
         (torch.zeros(2, 3, 4), None, r"found shape \(2, 3, 4\)"),
         (torch.full((1, 9), torch.nan), None, "finite"),
+        ("dog.wav", None, "found 'dog.wav' .str.. For a file use"),
+        (0.5, None, "at least one sample"),
+        (None, None, "found None"),
+        ([torch.zeros(3), torch.zeros(4)], None, "several lengths"),
+        (torch.zeros(1, 9, dtype=torch.cfloat), None, "real numbers"),
+        (torch.zeros(1, 9), "all", "`wav_lens`: expected a tensor"),
         (torch.zeros(2, 9), torch.tensor([1.0]), "expected 2 relative"),
         (torch.zeros(2, 9), torch.tensor([1.0, 0.0]), "above 0"),
         (torch.zeros(2, 9), torch.tensor([9, 4]), "up to 1"),
