@@ -2,6 +2,8 @@
 
 import os
 import re
+import sys
+from pathlib import Path
 
 from speechbrain_lmac import __version__
 
@@ -17,7 +19,9 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 myst_enable_extensions = ["dollarmath"]
-exclude_patterns = ["_build"]
+myst_heading_anchors = 4
+# The latter is read with its links moved, as _pages/performance.md.
+exclude_patterns = ["_build", "PERFORMANCE.md"]
 templates_path = ["_templates"]
 
 autosummary_generate = True
@@ -36,9 +40,13 @@ napoleon_use_rtype = False
 html_theme = "alabaster"
 html_theme_options = {"page_width": "70em", "sidebar_width": "18em"}
 
-# Attributes of one name (a mask's, an explanation's) are all meant; links to
-# files outside this folder work where the repository is read.
-suppress_warnings = ["ref.python", "myst.xref_missing"]
+# Attributes of one name (a mask's, an explanation's) are all meant.
+suppress_warnings = ["ref.python"]
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from pages import write_pages  # noqa: E402
+
+write_pages()  # before Sphinx looks for pages
 
 # Nothing is fetched while the pages are built.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,0 +1,120 @@
+"""Pages made of what stands elsewhere: READMEs, and the tutorial's notebook.
+
+Called by conf.py when a build begins; the pages go to ``docs/_pages``.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+PAGES = DOCS / "_pages"
+LINK = re.compile(r"(?<!!)\[([^]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+IMAGE = re.compile(r"(!\[[^]]*\]\()([^)\s]+)(\))")
+
+
+def readmes():
+    """Pages by the file that each is made of: READMEs, and one that links.
+
+    Returns
+    -------
+    dict of pathlib.Path to str
+    """
+    found = {ROOT / "README.md": "readme.md"}
+    for path in sorted(ROOT.glob("recipes/*/README.md")):
+        found[path] = f"recipe_{path.parent.name.lower()}.md"
+    found[ROOT / "benchmarks" / "README.md"] = "benchmarks.md"
+    found[DOCS / "PERFORMANCE.md"] = "performance.md"
+    return found
+
+
+def move_links(text, source, pages):
+    """Point the links of a README from its page to the same places.
+
+    Arguments
+    ---------
+    text : str
+        Markdown.
+    source : pathlib.Path
+        The README.
+    pages : dict
+        Of :func:`readmes`.
+
+    Returns
+    -------
+    str
+        Links to other READMEs, or folders that have one, become links to
+        their pages; those to other files, downloads.
+    """
+
+    def link(match):
+        words, target, part = match[1], match[2], match[3] or ""
+        if "://" in target:
+            return match[0]
+        place = (source.parent / target).resolve()
+        page = pages.get(place / "README.md" if place.is_dir() else place)
+        if page:
+            return f"[{words}]({page}{part})"
+        if place.suffix == ".md" and DOCS in place.parents:
+            return f"[{words}]({os.path.relpath(place, PAGES)}{part})"
+        if place.is_file():
+            words = words.strip("`")
+            return f"{{download}}`{words} <{os.path.relpath(place, PAGES)}>`"
+        raise ValueError(f"{source}: there is no {target}, linked as {words}")
+
+    def image(match):
+        place = (source.parent / match[2]).resolve()
+        return match[1] + os.path.relpath(place, PAGES) + match[3]
+
+    return LINK.sub(link, IMAGE.sub(image, text))
+
+
+def notebook_text(path):
+    """Markdown of a notebook: its texts, and its code as blocks.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The notebook.
+
+    Returns
+    -------
+    str
+    """
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    told = []
+    for cell in cells:
+        text = "".join(cell["source"])
+        code = cell["cell_type"] == "code"
+        told.append(f"```python\n{text}\n```" if code else text)
+    return "\n\n".join(told)
+
+
+def all_pages():
+    """Texts of all pages by their names.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    pages, tutorial = readmes(), DOCS / "tutorial.ipynb"
+    texts = {
+        page: move_links(path.read_text(encoding="utf-8"), path, pages)
+        for path, page in pages.items()
+    }
+    text = move_links(notebook_text(tutorial), tutorial, pages)
+    name = f"{{download}}`{tutorial.name} <../{tutorial.name}>`"
+    texts["tutorial.md"] = f"{text}\n\nThis page as a notebook: {name}.\n"
+    return texts
+
+
+def write_pages():
+    """Write all pages."""
+    PAGES.mkdir(exist_ok=True)
+    for page, text in all_pages().items():
+        (PAGES / page).write_text(text, encoding="utf-8")
