@@ -4,6 +4,7 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -82,9 +83,12 @@ def add_parser(commands):
     what.add_argument(
         "--prompts",
         nargs="+",
+        action="extend",
         metavar="TEXT",
-        help="explain these texts; for zero-shot interpreters, which need it",
+        help="explain these texts; for zero-shot interpreters, which need it. "
+        "All words up to the next option are texts: files go before it",
     )
+    explain_swallowed_files(parser)
     parser.add_argument(
         "--device", default="cpu", help="such as cuda:0 (default: cpu)"
     )
@@ -104,8 +108,39 @@ def add_parser(commands):
     add_json(parser)
 
 
+def explain_swallowed_files(parser):
+    """Say why files are missed that stand behind ``--prompts``."""
+    tell = parser.error
+
+    def error(message):
+        if message.endswith("required: FILE_OR_FOLDER"):
+            message += (
+                "; what follows --prompts are texts, so give files before it, "
+                "or behind --"
+            )
+        tell(message)
+
+    parser.error = error
+
+
+def check_prompts(args):
+    """Refuse files among the prompts, whose explanation nobody asks for."""
+    files = [
+        text
+        for text in args.prompts or ()
+        # A folder for the class "dog" makes no file of the prompt "dog".
+        if os.path.isfile(text) or (os.sep in text and os.path.isdir(text))
+    ]
+    if files:
+        args.parser.error(
+            f"--prompts: {files[0]!r} is a file or folder; give it before "
+            "--prompts, or behind --"
+        )
+
+
 def run(args):
     """Explain every file; the failed ones are listed at the end."""
+    check_prompts(args)
     files, failed = collect(args.inputs, args.recursive)
     if files:
         targets, replaced = plan_outputs(files, args.out, args.overwrite)

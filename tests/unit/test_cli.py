@@ -696,6 +696,22 @@ def test_an_unexpected_error_of_one_file(fake, lmac, mixed_folder, monkeypatch):
     assert "b.wav: unexpected RuntimeError: deep inside" in err
 
 
+def test_files_behind_prompts_are_no_prompts(fake, lmac, tmp_path, monkeypatch):
+    files = [write_sound(tmp_path / name) for name in ("a.wav", "b.wav")]
+    options = ["--interpreter", "x", "--out", tmp_path / "out", "--prompts"]
+    code, _, err = lmac("explain", *options, "a dog", files[0])
+    assert code == 2 and "what follows --prompts are texts" in err
+    code, _, err = lmac("explain", files[0], *options, "a dog", files[1])
+    assert code == 2 and f"--prompts: '{files[1]}' is a file" in err
+    code, _, err = lmac("explain", files[0], *options, f"{tmp_path}/")
+    assert code == 2 and fake.asked == []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rain").mkdir()  # as of a class of that name
+    argv = ["explain", *options, "a dog", "--prompts", "rain", "--", *files]
+    assert lmac(*argv)[0] == 0
+    assert [asked[3] for asked in fake.asked] == [["a dog", "rain"]] * 2
+
+
 @pytest.mark.parametrize("more", [(), ("--json",)], ids=["lines", "json"])
 def test_labels_of_strangers_do_not_steer_the_terminal(
     fake, lmac, tmp_path, monkeypatch, more
