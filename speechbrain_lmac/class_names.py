@@ -23,7 +23,7 @@ def follow_own_data(hparams_file, overrides):
     Arguments
     ---------
     hparams_file : str or pathlib.Path
-        With ``layout``; else nothing is changed.
+        With ``layout`` and ``labels_file``; else nothing is changed.
     overrides : str or dict
         Of the command line; what it says itself stands.
 
@@ -41,7 +41,9 @@ def follow_own_data(hparams_file, overrides):
     given = read_overrides(overrides)
     tree = {**read_tree(hparams_file), **given}
     folder = tree.get("data_folder")
+    # Captioned data sets have a layout csv of their own, without labels.
     known = isinstance(tree.get("layout"), str) and isinstance(folder, str)
+    known = known and "labels_file" in tree
     name = own_name(tree["layout"], folder) if known else None
     if name is None:
         return overrides

@@ -108,3 +108,10 @@ def test_one_class_is_no_choice(own):
     file, given = own
     with pytest.raises(UserError, match="2 or more classes, found owl alone"):
         follow_own_data(file, {**given, "classes": ["owl"]})
+
+
+def test_captions_in_layout_csv_are_left_alone(own):
+    file, given = own
+    file.write_text(file.read_text().replace("labels_file: null\n", ""))
+    captions = {**given, "layout": "csv"}
+    assert follow_own_data(file, captions) == captions
