@@ -231,7 +231,7 @@ def card_advice(source, out):
     if source.kind == "run" and out == place / "evaluation":
         how = f"lmac package {shlex.quote(str(place))} --overwrite"
     else:
-        how = f"copy what you need of {out / 'results.md'} to its README.md"
+        how = f"add what you need of {out / 'results.md'} to its README.md"
     return f"to put them on the model card: {how}"
 
 
