@@ -296,7 +296,8 @@ REACHED = {
 def cascades(cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cascades")
     root = Path(__file__).resolve().parents[2]
-    paths = (root, root / "tests" / "unit", root / "tests" / "clap")
+    folders = (".", "tests/unit", "tests/clap", "tools")
+    paths = [root / folder for folder in folders]
     done = subprocess.run(
         [
             sys.executable,
