@@ -168,6 +168,14 @@ def test_captions_come_through(tmp_path, names, captions):
     rows = [(f"{n}.wav", c) for n, c in zip(names, captions, strict=False)]
     table = root / "d/captions.csv"
     table.write_text(quoted([("file", "caption"), *rows]), encoding="utf-8")
+    mute = [n for n, c in rows if not any(map(str.isalnum, clean_caption(c)))]
+    if mute:  # "!!!" has no word: refused, and its row named
+        with pytest.raises(UserError) as refused:
+            prepare_captions(root / "d", root / "s")
+        message = str(refused.value)
+        assert message.startswith(f"{len(mute)} captions have no word")
+        assert f"{mute[0]}: " in message
+        return
     manifests = prepare_captions(root / "d", root / "s")
     found = {}
     for path in filter(None, manifests[:3]):
