@@ -13,6 +13,7 @@ from speechbrain_lmac.data.caption_datasets import caption_datasets
 from speechbrain_lmac.data.captions import (
     MAX_SHOWN,
     CaptionManifests,
+    has_word,
     prepare_captions,
     refuse_captions,
 )
@@ -117,7 +118,7 @@ def check_captions(datasets, encoder):
             f"clip {name} ({clip['wav']}), caption {k}: {text!r}"
             for name, clip in clips
             for k, text in enumerate(clip["captions"], 1)
-            if not length[text] or not any(map(str.isalnum, text))
+            if not length[text] or not has_word(text)
         ]
     )
     short = {

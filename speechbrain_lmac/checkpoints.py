@@ -31,7 +31,7 @@ from speechbrain.utils.distributed import (
 )
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.checks import UserError, system_error
 
 logger = get_logger(__name__)
 
@@ -326,9 +326,9 @@ def _is_finite(value):
 
 
 def _reason(err, folder):
-    """The system's word for what went wrong; PyTorch hides it."""
-    inner = err if isinstance(err, OSError) else err.__context__
-    told = getattr(inner, "strerror", None)
+    """The system's word for what went wrong."""
+    inner = system_error(err)
+    told = None if inner is None else inner.strerror
     if told is None and shutil.disk_usage(folder).free < FULL_DISK:
         told = os.strerror(errno.ENOSPC)
     return told or str(err).partition("\n")[0]

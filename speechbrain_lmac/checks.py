@@ -31,6 +31,31 @@ class UserError(ValueError):
     """
 
 
+def system_error(err):
+    """The error of the system that an exception stands for.
+
+    PyTorch's writer of files raises one of its own while it handles that one.
+
+    Arguments
+    ---------
+    err : Exception
+        What was raised.
+
+    Returns
+    -------
+    OSError or None
+
+    Example
+    -------
+    >>> system_error(OSError(28, "No space left on device")).errno
+    28
+    >>> system_error(ValueError()) is None
+    True
+    """
+    inner = err if isinstance(err, OSError) else err.__context__
+    return inner if isinstance(inner, OSError) else None
+
+
 def _describe(tensor):
     return f"shape {tuple(tensor.shape)}"
 

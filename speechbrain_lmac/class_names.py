@@ -8,7 +8,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.loading import LABELS_FILE, find_labels
-from speechbrain_lmac.data.datasets import read_label_encoder
+from speechbrain_lmac.data.datasets import read_class_names
 from speechbrain_lmac.data.labelled import own_classes, own_name
 from speechbrain_lmac.hparams import read_overrides, read_tree
 
@@ -171,7 +171,7 @@ def ordered_names(labels):
         If it is damaged.
     """
     try:
-        encoder = read_label_encoder(labels)
+        return read_class_names(labels)
     except (ValueError, SyntaxError, KeyError) as err:
         raise UserError(
             f"`classifier_source`: {labels} cannot be read ({err!r}); expected "
@@ -179,7 +179,6 @@ def ordered_names(labels):
             "or write it by "
             "speechbrain_lmac.data.pipelines.make_label_encoder(names, path)."
         ) from err
-    return [encoder.ind2lab[k] for k in sorted(encoder.ind2lab)]
 
 
 def listed(names):

@@ -20,7 +20,7 @@ from pathlib import Path
 import speechbrain as sb
 from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.checks import UserError, system_error
 from speechbrain_lmac.hparams import load_hparams
 
 __all__ = [
@@ -261,9 +261,8 @@ def run(main, argv=None):
 
 def _disk_message(err):
     """What to do about a disk that is full or read-only; None for others."""
-    # PyTorch's writer hides the system's error, if there was one.
-    inner = err if isinstance(err, OSError) else err.__context__
-    if getattr(inner, "errno", None) in DISK_ERRORS:
+    inner = system_error(err)
+    if inner is not None and inner.errno in DISK_ERRORS:
         where = f" {inner.filename}" if inner.filename else ""
         told = f"{inner.strerror}{where}"
     elif "PytorchStreamWriter" in str(err) or "inline_container" in str(err):

@@ -52,12 +52,12 @@ def given_options(run_opts):
     >>> list(given_options(RunOptions(debug=True, debug_batches=1)))
     ['debug', 'debug_batches', 'debug_persistently']
     """
-    given = {}
+    given, plain = {}, RunOptions()
     if run_opts.debug:
         run_opts = dataclasses.replace(run_opts, debug_persistently=True)
     for field in dataclasses.fields(RunOptions):
         name, value = field.name, getattr(run_opts, field.name)
-        default = getattr(RunOptions(), name)
+        default = getattr(plain, name)
         typed = name in run_opts.overridden_args
         if name in NO_OPTION or not (typed or value != default):
             continue

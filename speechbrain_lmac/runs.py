@@ -21,7 +21,7 @@ from speechbrain_lmac.data.conditions import (
     build_condition,
     check_conditions,
 )
-from speechbrain_lmac.data.datasets import read_label_encoder
+from speechbrain_lmac.data.datasets import read_class_names
 from speechbrain_lmac.evaluation import Evaluator, split_key
 from speechbrain_lmac.examples import ExampleWriter
 from speechbrain_lmac.experiment import on_every_rank
@@ -310,8 +310,7 @@ def write_evaluation(evaluated, facts, output_folder):
 def class_names(interpreter, clips, names=None):
     """Class names by index; the clips must know no others."""
     if names is None:
-        encoder = read_label_encoder(interpreter.label_file)
-        names = [encoder.ind2lab[k] for k in sorted(encoder.ind2lab)]
+        names = read_class_names(interpreter.label_file)
     unknown = sorted({c["class_string"] for c in clips} - set(names))
     if unknown:
         raise UserError(

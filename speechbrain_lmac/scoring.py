@@ -109,7 +109,9 @@ class Scorer:
         self.frontend = frontend
         self.classifier = classifier
         self.mask_domain = mask_domain
-        self.spread = mel_to_linear(frontend.mel_matrix)
+        self.spread = None
+        if mask_domain == "mel":
+            self.spread = mel_to_linear(frontend.mel_matrix)
         self.heard_bins = heard_bins(frontend, mask_domain)
         self.curve_steps = curve_steps
         check_ad_variant(ad_variant)
@@ -202,7 +204,7 @@ class Scorer:
             spectrum,
             self.frontend,
             batch.mixture.mixture.shape[1],
-            self.spread if self.mask_domain == "mel" else None,
+            self.spread,
         )
         return _Parts(
             mask,

@@ -83,6 +83,7 @@ ROOMS = {
         "draws",
         "checkpoints",
         "run_states",
+        "sharding",
         "frontend_clap",
         "l2i",
         "losses_clap",

@@ -53,7 +53,8 @@ class FiniteSteps:
         self.nonfinite_count += 1
         self.history.bad_steps += 1  # in a row, over epochs
         count = max(self.nonfinite_count, self.history.bad_steps)
-        where = f"in step {self.step} of epoch {self._epoch()}"
+        epoch = self.hparams.epoch_counter.current
+        where = f"in step {self.step} of epoch {epoch}"
         if count <= self.nonfinite_patience:
             logger.warning("%s %s: the step is left out", found, where)
             return
@@ -63,9 +64,6 @@ class FiniteSteps:
             "clips; --nonfinite_patience says how many such steps are left "
             "out."
         )
-
-    def _epoch(self):
-        return self.hparams.epoch_counter.current
 
     def update_average(self, loss, avg_loss):
         """As SpeechBrain's; a validation's loss is NaN if a part of it is.

@@ -8,17 +8,7 @@ Authors
 
 import torch
 
-
-def several():
-    """Whether this training runs in several processes.
-
-    Example
-    -------
-    >>> several()
-    False
-    """
-    distributed = torch.distributed
-    return distributed.is_available() and distributed.is_initialized()
+from speechbrain_lmac.sharding import shard
 
 
 def any_of(flag, device):
@@ -40,7 +30,7 @@ def any_of(flag, device):
     >>> any_of(True, "cpu")
     True
     """
-    if not several():
+    if shard()[1] == 1:
         return flag
     value = torch.tensor(float(flag), device=device)
     torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
@@ -76,9 +66,9 @@ def summed_batch(wavs, clip_ids):
     >>> wavs[own].shape, clip_ids[own]
     (torch.Size([2, 3]), ['a', 'b'])
     """
-    if not several():
+    rank, world = shard()
+    if world == 1:
         return wavs, clip_ids, slice(None)
-    world = torch.distributed.get_world_size()
     parts = [torch.empty_like(wavs) for _ in range(world)]
     torch.distributed.all_gather(parts, wavs.contiguous())
     names = [None] * world
@@ -86,7 +76,7 @@ def summed_batch(wavs, clip_ids):
     return (
         torch.stack(parts, 1).flatten(0, 1),
         [name for turn in zip(*names, strict=True) for name in turn],
-        slice(torch.distributed.get_rank(), None, world),
+        slice(rank, None, world),
     )
 
 

@@ -255,9 +255,20 @@ def _check_words(listing):
             f"{row.where}: {row.wav}: {caption!r}"
             for row in listing.rows
             for caption in row.captions
-            if not any(map(str.isalnum, caption))
+            if not has_word(caption)
         ]
     )
+
+
+def has_word(text):
+    """Whether a text has a letter or digit, of any script, to be read.
+
+    Example
+    -------
+    >>> has_word("rain"), has_word("!!!")
+    (True, False)
+    """
+    return any(map(str.isalnum, text))
 
 
 def refuse_captions(listed):

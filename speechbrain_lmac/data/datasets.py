@@ -87,6 +87,23 @@ def read_label_encoder(path):
     return encoder
 
 
+def read_class_names(path):
+    """Class names of a label encoder's file, by index.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        As for :func:`read_label_encoder`, which tells of mistakes.
+
+    Returns
+    -------
+    list of str
+        In the order of a classifier's logits.
+    """
+    encoder = read_label_encoder(path)
+    return [str(encoder.ind2lab[k]) for k in sorted(encoder.ind2lab)]
+
+
 def make_datasets(
     manifests,
     data_folder,

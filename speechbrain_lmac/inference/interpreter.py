@@ -14,7 +14,7 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
 from speechbrain_lmac.data.audio import audio_info, read_audio
-from speechbrain_lmac.data.datasets import read_label_encoder
+from speechbrain_lmac.data.datasets import read_class_names
 from speechbrain_lmac.explain_prompts import for_prompts
 from speechbrain_lmac.inference.asking import (
     check_kind,
@@ -224,8 +224,7 @@ class AudioInterpreter(Pretrained):
         AudioInterpreter
         """
         if names is None and interpreter.label_file is not None:
-            encoder = read_label_encoder(interpreter.label_file)
-            names = [encoder.ind2lab[k] for k in sorted(encoder.ind2lab)]
+            names = read_class_names(interpreter.label_file)
         return cls(
             {name: getattr(interpreter, name) for name in cls.MODULES_NEEDED},
             {"interpreter": interpreter, "names": list(names or [])},

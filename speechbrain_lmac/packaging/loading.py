@@ -16,7 +16,7 @@ from speechbrain_lmac.classifiers.clap.base import (
 )
 from speechbrain_lmac.classifiers.clap.small import SmallClap
 from speechbrain_lmac.classifiers.loading import fingerprints
-from speechbrain_lmac.data.datasets import read_label_encoder
+from speechbrain_lmac.data.datasets import read_class_names
 from speechbrain_lmac.data.prompts import HELD_OUT_TEMPLATES
 from speechbrain_lmac.hparams import load_hparams, read_overrides
 from speechbrain_lmac.interpreters import Interpreter
@@ -181,34 +181,14 @@ def _assembled(folder, config, hparams):
 def _labelled(folder, classifier):
     """A frozen classifier and its labels' file, which must fit."""
     path = folder / LABELS_FILE
-    labels, expected = read_labels(path), getattr(classifier, "n_classes", None)
+    labels = read_class_names(path)
+    expected = getattr(classifier, "n_classes", None)
     if expected not in (None, len(labels)):
         raise UserError(
             f"{path}: expected {expected} labels, one per class of the "
             f"classifier, found {len(labels)}."
         )
     return classifier.freeze(), path
-
-
-def read_labels(path):
-    """Classes of a label encoder's file, in the order of the logits.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        ``label_encoder.txt``.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    UserError
-        If it is missing or no label encoder's.
-    """
-    encoder = read_label_encoder(path)
-    return [str(encoder.ind2lab[k]) for k in sorted(encoder.ind2lab)]
 
 
 def explained_parts(hparams):

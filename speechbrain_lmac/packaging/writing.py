@@ -19,6 +19,7 @@ from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
 from speechbrain_lmac.classifiers.clap.small import SmallClap
 from speechbrain_lmac.classifiers.loading import fingerprints
+from speechbrain_lmac.data.datasets import read_class_names
 from speechbrain_lmac.data.synthetic import is_synthetic
 from speechbrain_lmac.interpreters import load_interpreter, read_info
 from speechbrain_lmac.interpreters_zs import load_zs_interpreter
@@ -37,7 +38,6 @@ from speechbrain_lmac.packaging.loading import (
     PLACEHOLDERS,
     explained_parts,
     load_package,
-    read_labels,
 )
 from speechbrain_lmac.packaging.run_yaml import (
     hf_clap,
@@ -191,12 +191,15 @@ def _facts(interpreter, tree, zero_shot):
     # It stands in for the data set whose layout it has.
     if folder and is_synthetic(folder):
         data["dataset"] = SYNTHETIC
+    labels = None
+    if not zero_shot:
+        labels = read_class_names(interpreter.label_file)
     return {
         "kind": "zero-shot" if zero_shot else "closed-set",
         "method": method,
         "mask_domain": interpreter.mask_domain,
         "sample_rate": interpreter.frontend.sample_rate,
-        "labels": None if zero_shot else read_labels(interpreter.label_file),
+        "labels": labels,
         "model": type(model).__name__,
         "explains": fingerprints(explained_parts(hparams)),
         "data": {k: v for k, v in data.items() if v is not None},

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report.figures import (
     DYNAMIC_RANGE,
     FAINT,
@@ -15,7 +14,7 @@ from speechbrain_lmac.report.figures import (
     INK,
     MASK_MAP,
     SPECTRUM_MAP,
-    png_bytes,
+    save_png,
 )
 from speechbrain_lmac.report.style import NORMAL, SMALL, WIDTH, save_figure
 
@@ -121,12 +120,8 @@ def save_prompt_figure(path, *args, **kwargs):
     -------
     path : pathlib.Path
     """
-    path, figure = Path(path), build_prompt_figure(*args, **kwargs)
-    if path.suffix.lower() != ".png":
-        return save_figure(figure, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, png_bytes(figure))
-    return path
+    save = save_png if Path(path).suffix.lower() == ".png" else save_figure
+    return save(build_prompt_figure(*args, **kwargs), path)
 
 
 def _check(amplitude, masks, prompts):
