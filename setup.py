@@ -29,8 +29,8 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["speechbrain_lmac", "speechbrain_lmac.*"]),
     package_data={
-        "speechbrain_lmac.report": ["static/*"],
-        "speechbrain_lmac.listening_test": ["static/*"],
+        "speechbrain_lmac.report.page": ["static/*"],
+        "speechbrain_lmac.evaluation.listening_test": ["static/*"],
     },
     entry_points={"console_scripts": ["lmac=speechbrain_lmac.cli:main"]},
     python_requires=">=3.10,<3.14",

@@ -25,10 +25,10 @@ import torch
 from speechbrain_lmac.attribution import ATTRIBUTIONS, LABELS
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.mixtures import Mixture
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.evaluation import Evaluator
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.masking import explain, mask_features
+from speechbrain_lmac.evaluation.evaluator import Evaluator
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.interpreters.masking import explain, mask_features
 from speechbrain_lmac.metrics import explanation_metrics
 
 #: Ours over SpeechBrain's, in CPU seconds a clip.

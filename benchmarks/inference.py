@@ -28,10 +28,10 @@ import soundfile as sf
 import torch
 
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
 from speechbrain_lmac.inference import AudioInterpreter
-from speechbrain_lmac.interpreters import Interpreter
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.interpreters.loading import Interpreter
 
 SECONDS = 5.0
 CPU = {"run_opts": {"device": "cpu"}}

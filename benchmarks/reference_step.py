@@ -26,11 +26,11 @@ from speechbrain.processing.features import (
     spectral_magnitude,
 )
 
-from speechbrain_lmac.brains.lmac import LMACBrain
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
-from speechbrain_lmac.decoders import ReferenceDecoder
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.hparams import load_hparams
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import ReferenceDecoder
+from speechbrain_lmac.training.lmac import LMACBrain
+from speechbrain_lmac.utils.hparams import load_hparams
 
 HPARAMS = Path(__file__).resolve().parents[1] / "recipes/ESC50/hparams"
 LIGHT, REFERENCE = "lmac_cnn14.yaml", "lmac_cnn14_reference.yaml"

@@ -29,8 +29,8 @@ import reference_step as steps
 import torch
 from rounds import SEED, machine, prepare
 
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
 
 CLIP_SECONDS = 5
 #: Free memory from which all variants are kept at once, in bytes.

@@ -23,11 +23,11 @@ import rounds
 from speechbrain.dataio.batch import PaddedBatch
 from training_step import peak_memory, reset_peak
 
-from speechbrain_lmac.brains.clap import TextGroups
-from speechbrain_lmac.brains.lmac_zs import LMACZSBrain
-from speechbrain_lmac.classifiers.clap.small import SmallClap
-from speechbrain_lmac.hparams import load_hparams
-from speechbrain_lmac.text_decoder import build_text_decoder
+from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
+from speechbrain_lmac.interpreters.text_decoder import build_text_decoder
+from speechbrain_lmac.training.clap import TextGroups
+from speechbrain_lmac.training.lmac_zs import LMACZSBrain
+from speechbrain_lmac.utils.hparams import load_hparams
 
 HPARAMS = steps.HPARAMS.parents[1] / "CLAP_ZS/hparams/lmac_zs_small.yaml"
 MADE_HERE = (

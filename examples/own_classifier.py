@@ -17,14 +17,14 @@ import sys
 import torch
 from torch import nn
 
-from speechbrain_lmac import losses
-from speechbrain_lmac.classifiers.own import TorchClassifier
-from speechbrain_lmac.data.sounds import make_clip
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.classifiers.wrapper import TorchClassifier
+from speechbrain_lmac.data.synthetic.sounds import make_clip
+from speechbrain_lmac.features.stft import FrontEnd
 from speechbrain_lmac.inference import AudioInterpreter
-from speechbrain_lmac.interpreters import Interpreter
-from speechbrain_lmac.masking import explain, mask_features
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.interpreters.masking import explain, mask_features
+from speechbrain_lmac.training import losses
 
 CLASSES = ["siren", "clock_tick", "rain"]
 

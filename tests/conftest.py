@@ -58,7 +58,7 @@ def ljspeech_folder():
 @pytest.fixture(scope="session")
 def synthetic_folder(tmp_path_factory):
     """Built-in data set: 10 classes, 5 folds, 2 clips of 2.5 s of each."""
-    from speechbrain_lmac.data.synthetic import make_synthetic_dataset
+    from speechbrain_lmac.data.synthetic.sets import make_synthetic_dataset
 
     folder = tmp_path_factory.mktemp("data") / "synthetic"
     make_synthetic_dataset(
@@ -70,7 +70,7 @@ def synthetic_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def urban_folder(tmp_path_factory):
     """Built-in sounds as UrbanSound8K: 10 folds, 0.05 to 1 s, many formats."""
-    from speechbrain_lmac.data.synthetic import make_synthetic_urbansound8k
+    from speechbrain_lmac.data.synthetic.sets import make_synthetic_urbansound8k
 
     folder = tmp_path_factory.mktemp("data") / "urban"
     make_synthetic_urbansound8k(

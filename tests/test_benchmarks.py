@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechbrain_lmac import losses
+from speechbrain_lmac.training import losses
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SHRINK = 64  # CNN14 with 1 to 32 channels

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from speechbrain_lmac.experiment import parse
-from speechbrain_lmac.hparams import _check_known, read_overrides, read_tree
+from speechbrain_lmac.utils.experiment import parse
+from speechbrain_lmac.utils.hparams import (
+    _check_known,
+    read_overrides,
+    read_tree,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -107,7 +111,7 @@ def test_python_blocks_run(
     trained_run, synthetic_folder, tmp_path, monkeypatch
 ):
     from speechbrain_lmac.data.audio import read_audio
-    from speechbrain_lmac.packaging import write_package
+    from speechbrain_lmac.inference.package import write_package
 
     package = tmp_path / "results" / "lmac_small" / "1234" / "package"
     package.parent.mkdir(parents=True)

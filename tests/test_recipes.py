@@ -15,7 +15,7 @@ import pytest
 import torch
 from export_recipe import read_rows
 
-from speechbrain_lmac.training import save_package
+from speechbrain_lmac.training.setup import save_package
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (

@@ -38,7 +38,7 @@ def steps(out, quick):
     yield (
         "Make the sounds",
         ROOT,
-        ["-m", "speechbrain_lmac.data.synthetic", str(data), *clips],
+        ["-m", "speechbrain_lmac.data.synthetic.sets", str(data), *clips],
     )
     yield from closed_set_steps(out, common, quick)
     yield from zero_shot_steps(out, common, quick)

@@ -27,8 +27,8 @@ from pathlib import Path
 from recipe_setup import places_of, setup_script
 
 import speechbrain_lmac
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.hparams import read_tree
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.hparams import read_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = Path("interpret") / "LMAC"

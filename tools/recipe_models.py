@@ -228,7 +228,7 @@ def save_laion(folder):
     pathlib.Path
         The folder.
     """
-    from speechbrain_lmac.classifiers.clap import laion
+    from speechbrain_lmac.classifiers.zero_shot import laion
 
     torch.manual_seed(0)
     module = laion.build_module("HTSAT-tiny")

@@ -18,22 +18,24 @@ from speechbrain.utils.distributed import (
     infer_device,
 )
 
-from speechbrain_lmac.data.conditions import check_conditions
-from speechbrain_lmac.experiment import (
+from speechbrain_lmac.evaluation.conditions import check_conditions
+from speechbrain_lmac.evaluation.methods import check_methods, check_protocols
+from speechbrain_lmac.evaluation.prompt_sensitivity import (
+    run_prompt_sensitivity,
+)
+from speechbrain_lmac.evaluation.run import evaluate_interpreter
+from speechbrain_lmac.evaluation.seeds import evaluate_seeds
+from speechbrain_lmac.evaluation.zero_shot import find_dataset, tell_setting
+from speechbrain_lmac.evaluation.zero_shot_data import (
+    load_unprompted,
+    prompt_with_classes,
+)
+from speechbrain_lmac.utils.experiment import (
     load_hparams,
     on_every_rank,
     parse,
     run,
     start_run,
-)
-from speechbrain_lmac.methods import check_methods, check_protocols
-from speechbrain_lmac.prompt_sensitivity import run_prompt_sensitivity
-from speechbrain_lmac.runs import evaluate_interpreter
-from speechbrain_lmac.seeds import evaluate_seeds
-from speechbrain_lmac.zero_shot import find_dataset, tell_setting
-from speechbrain_lmac.zero_shot_data import (
-    load_unprompted,
-    prompt_with_classes,
 )
 
 

@@ -16,13 +16,18 @@ from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.audio import audio_info
-from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
-from speechbrain_lmac.explain_prompts import (
+from speechbrain_lmac.inference.prompts import (
     explain_prompts,
     for_prompts,
     save_prompt_explanations,
 )
-from speechbrain_lmac.interpreters_zs import load_zs_interpreter
+from speechbrain_lmac.interpreters.zs_loading import load_zs_interpreter
+from speechbrain_lmac.utils.experiment import (
+    load_hparams,
+    parse,
+    run,
+    start_run,
+)
 
 logger = get_logger(__name__)
 

@@ -18,14 +18,26 @@ from pathlib import Path
 
 from speechbrain.utils.distributed import infer_device
 
-from speechbrain_lmac.data.conditions import build_condition
-from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
-from speechbrain_lmac.randomization_report import run_randomization
-from speechbrain_lmac.sanity import CHECKED_ZS_METHODS, check_names
-from speechbrain_lmac.zero_shot import find_dataset, spread, tell_setting
-from speechbrain_lmac.zero_shot_data import (
+from speechbrain_lmac.evaluation.conditions import build_condition
+from speechbrain_lmac.evaluation.randomization import (
+    CHECKED_ZS_METHODS,
+    check_names,
+)
+from speechbrain_lmac.evaluation.randomization_report import run_randomization
+from speechbrain_lmac.evaluation.zero_shot import (
+    find_dataset,
+    spread,
+    tell_setting,
+)
+from speechbrain_lmac.evaluation.zero_shot_data import (
     load_unprompted,
     prompt_with_classes,
+)
+from speechbrain_lmac.utils.experiment import (
+    load_hparams,
+    parse,
+    run,
+    start_run,
 )
 
 

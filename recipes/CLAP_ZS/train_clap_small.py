@@ -15,19 +15,19 @@ import sys
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.brains.clap import (
-    ClapBrain,
-    TextGroups,
-    held_out_prompts,
-)
-from speechbrain_lmac.captioned import (
+from speechbrain_lmac.classifiers.zero_shot.small import save_small_clap
+from speechbrain_lmac.data.captions.datasets import (
     caption_data,
     captioned_manifests,
     check_captions,
 )
-from speechbrain_lmac.classifiers.clap.small import save_small_clap
-from speechbrain_lmac.experiment import run
-from speechbrain_lmac.training import fit_and_test, start_training
+from speechbrain_lmac.training.clap import (
+    ClapBrain,
+    TextGroups,
+    held_out_prompts,
+)
+from speechbrain_lmac.training.setup import fit_and_test, start_training
+from speechbrain_lmac.utils.experiment import run
 
 logger = get_logger(__name__)
 

@@ -13,24 +13,24 @@ import sys
 
 from speechbrain.utils.distributed import if_main_process
 
-from speechbrain_lmac.brains.clap import TextGroups
-from speechbrain_lmac.brains.lmac_zs import LMACZSBrain
-from speechbrain_lmac.captioned import (
+from speechbrain_lmac.data.captions.datasets import (
     caption_data,
     captioned_manifests,
     check_captions,
 )
-from speechbrain_lmac.experiment import run
-from speechbrain_lmac.interpreters_zs import (
+from speechbrain_lmac.interpreters.zs_loading import (
     load_text_decoder,
     validation_prompts,
     write_zs_info,
 )
-from speechbrain_lmac.training import (
+from speechbrain_lmac.training.clap import TextGroups
+from speechbrain_lmac.training.lmac_zs import LMACZSBrain
+from speechbrain_lmac.training.setup import (
     fit_and_test,
     save_package,
     start_training,
 )
+from speechbrain_lmac.utils.experiment import run
 
 
 def main(argv):

@@ -15,17 +15,30 @@ Authors
 import sys
 from pathlib import Path
 
-from speechbrain_lmac.data.conditions import build_condition
-from speechbrain_lmac.evaluating import trained_manifests
-from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
-from speechbrain_lmac.interpreters import load_interpreter
-from speechbrain_lmac.randomization_report import (
+from speechbrain_lmac.evaluation.conditions import build_condition
+from speechbrain_lmac.evaluation.evaluating import trained_manifests
+from speechbrain_lmac.evaluation.randomization import (
+    CHECKED_METHODS,
+    check_names,
+)
+from speechbrain_lmac.evaluation.randomization_report import (
     print_table,
     run_randomization,
 )
-from speechbrain_lmac.roar import Roar, check_epochs, check_shares, save_roar
-from speechbrain_lmac.runs import class_names, manifest_clips
-from speechbrain_lmac.sanity import CHECKED_METHODS, check_names
+from speechbrain_lmac.evaluation.roar import (
+    Roar,
+    check_epochs,
+    check_shares,
+    save_roar,
+)
+from speechbrain_lmac.evaluation.run import class_names, manifest_clips
+from speechbrain_lmac.interpreters.loading import load_interpreter
+from speechbrain_lmac.utils.experiment import (
+    load_hparams,
+    parse,
+    run,
+    start_run,
+)
 
 
 def main(argv):
@@ -76,7 +89,7 @@ def randomization(hparams, run_opts, interpreter, train, test, names):
 
 def roar(hparams, run_opts, interpreter, train, test, names):
     """Accuracy of classifiers retrained on what the masks leave over."""
-    from speechbrain_lmac.report.plots import save_roar_figure
+    from speechbrain_lmac.report.figures.plots import save_roar_figure
 
     curves = Roar(
         interpreter.frontend,

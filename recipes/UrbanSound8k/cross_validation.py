@@ -11,10 +11,15 @@ Authors
 import sys
 from pathlib import Path
 
-from speechbrain_lmac.class_names import follow_own_data
-from speechbrain_lmac.cross_validation import cross_validate
-from speechbrain_lmac.experiment import load_hparams, parse, run, start_run
-from speechbrain_lmac.run_options import given_options
+from speechbrain_lmac.classifiers.labels import follow_own_data
+from speechbrain_lmac.evaluation.cross_validation import cross_validate
+from speechbrain_lmac.evaluation.run_options import given_options
+from speechbrain_lmac.utils.experiment import (
+    load_hparams,
+    parse,
+    run,
+    start_run,
+)
 
 
 def main(argv):

@@ -11,8 +11,8 @@ Authors
 
 import sys
 
-from speechbrain_lmac.evaluating import evaluate_recipe
-from speechbrain_lmac.experiment import run
+from speechbrain_lmac.evaluation.evaluating import evaluate_recipe
+from speechbrain_lmac.utils.experiment import run
 
 if __name__ == "__main__":
     run(evaluate_recipe, sys.argv[1:])

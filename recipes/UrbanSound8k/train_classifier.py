@@ -11,9 +11,9 @@ Authors
 import sys
 from functools import partial
 
-from speechbrain_lmac.brains.classifier import ClassifierBrain
-from speechbrain_lmac.experiment import run
-from speechbrain_lmac.training import classifier_recipe
+from speechbrain_lmac.training.classifier import ClassifierBrain
+from speechbrain_lmac.training.setup import classifier_recipe
+from speechbrain_lmac.utils.experiment import run
 
 if __name__ == "__main__":
     run(partial(classifier_recipe, brain_class=ClassifierBrain), sys.argv[1:])

@@ -11,9 +11,9 @@ Authors
 import sys
 from functools import partial
 
-from speechbrain_lmac.brains.lmac import LMACBrain
-from speechbrain_lmac.experiment import run
-from speechbrain_lmac.training import interpreter_recipe
+from speechbrain_lmac.training.lmac import LMACBrain
+from speechbrain_lmac.training.setup import interpreter_recipe
+from speechbrain_lmac.utils.experiment import run
 
 if __name__ == "__main__":
     run(partial(interpreter_recipe, brain_class=LMACBrain), sys.argv[1:])

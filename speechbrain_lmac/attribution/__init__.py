@@ -15,7 +15,7 @@ from speechbrain_lmac.attribution.gradients import (
 )
 from speechbrain_lmac.attribution.guided import guided_backprop, guided_gradcam
 from speechbrain_lmac.attribution.shap import gradient_shap
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 __all__ = ["ATTRIBUTIONS", "LABELS", "build_attribution", "normalize_map"]
 

@@ -19,7 +19,7 @@ Authors
 
 import torch
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 #: Inputs that one forward and backward pass holds at once.
 INTERNAL_BATCH_SIZE = 16

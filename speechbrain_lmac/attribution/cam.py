@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from speechbrain_lmac.attribution.base import check_call, target_logits
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 
 def gradcam(

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from speechbrain_lmac.attribution.base import check_call, input_gradient
 from speechbrain_lmac.attribution.cam import gradcam
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 
 def guided_backprop(forward, inputs, target, generator=None):

@@ -6,7 +6,7 @@ Authors
 
 import os
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 #: Fields of a config.json that weights depend on, or what they compute.
 ARCHITECTURE = (

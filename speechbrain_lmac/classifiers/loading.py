@@ -19,8 +19,8 @@ import torch
 from speechbrain.utils.fetching import fetch
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.utils.checks import UserError
 
 logger = get_logger(__name__)
 

@@ -8,9 +8,9 @@ import math
 
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import MapTap
-from speechbrain_lmac.classifiers.clap.maps import tapped
+from speechbrain_lmac.classifiers.zero_shot.htsat import tapped
+from speechbrain_lmac.utils.checks import UserError
 
 #: Letters of a layer's axes: batch, channels, time, frequency.
 LAYOUTS = ("bctf", "bcft", "btfc", "bftc", "bct", "btc")

@@ -58,7 +58,7 @@ def add_parser(commands):
 
 def run_synthetic(args):
     """Make the data set, or find it complete."""
-    from speechbrain_lmac.data.synthetic import make_synthetic_dataset
+    from speechbrain_lmac.data.synthetic.sets import make_synthetic_dataset
 
     names = ("seed", "clips_per_class_and_fold", "n_folds", "duration")
     settings = {

@@ -165,11 +165,14 @@ def add_lists(parser):
 
 def run(args):
     """Check everything, then measure."""
-    from speechbrain_lmac.checks import UserError
-    from speechbrain_lmac.data.conditions import check_conditions
-    from speechbrain_lmac.interpreters import load_others
-    from speechbrain_lmac.methods import check_protocols, trained_methods
-    from speechbrain_lmac.runs import evaluate_interpreter
+    from speechbrain_lmac.evaluation.conditions import check_conditions
+    from speechbrain_lmac.evaluation.methods import (
+        check_protocols,
+        trained_methods,
+    )
+    from speechbrain_lmac.evaluation.run import evaluate_interpreter
+    from speechbrain_lmac.interpreters.loading import load_others
+    from speechbrain_lmac.utils.checks import UserError
 
     check_protocols(args.protocols)
     check_conditions(args.conditions, args.speech_folder, args.wham_folder)
@@ -243,9 +246,9 @@ def output_folder(args, source):
     UserError
         If there is something else than an evaluation.
     """
-    from speechbrain_lmac.checks import UserError
-    from speechbrain_lmac.experiment import check_writable
-    from speechbrain_lmac.journal import SETTINGS_FILE
+    from speechbrain_lmac.evaluation.journal import SETTINGS_FILE
+    from speechbrain_lmac.utils.checks import UserError
+    from speechbrain_lmac.utils.experiment import check_writable
 
     out = Path(args.out or Path(source.place) / "evaluation").expanduser()
     if out.is_dir() and any(out.iterdir()):
@@ -264,8 +267,8 @@ def output_folder(args, source):
 
 def chosen_methods(args, interpreter):
     """The methods, with the name that the trained decoder has."""
-    from speechbrain_lmac.methods import check_methods
-    from speechbrain_lmac.zero_shot import trained_name
+    from speechbrain_lmac.evaluation.methods import check_methods
+    from speechbrain_lmac.evaluation.zero_shot import trained_name
 
     trained = trained_name(interpreter.classifier)
     methods = args.methods or [trained, "all_ones", "random", "ideal"]

@@ -60,7 +60,7 @@ def collect(inputs, recursive=False):
 
 def _audio_in(folder, recursive):
     """Audio files of a folder by relative path, hidden ones left out."""
-    from speechbrain_lmac.data.own import audio_suffixes
+    from speechbrain_lmac.data.folders import audio_suffixes
 
     suffixes, found = audio_suffixes(), []
     for parent, folders, names in os.walk(folder):
@@ -158,7 +158,7 @@ def plan_outputs(files, out, overwrite=False):
     UserError
         If `out` cannot be a folder, or something stands in the way.
     """
-    from speechbrain_lmac.checks import UserError
+    from speechbrain_lmac.utils.checks import UserError
 
     out = Path(out).expanduser()
     _check_folder(out)
@@ -180,7 +180,7 @@ def plan_outputs(files, out, overwrite=False):
 
 def _check_folder(out):
     """Refuse a folder that cannot be made; nothing is made."""
-    from speechbrain_lmac.checks import UserError
+    from speechbrain_lmac.utils.checks import UserError
 
     above = out
     while not os.path.lexists(above):

@@ -25,7 +25,7 @@ def labelled_clips(interpreter, data, out, args):
     Returns
     -------
     clips : list of dict
-        As :func:`speechbrain_lmac.runs.manifest_clips` gives them.
+        As :func:`speechbrain_lmac.evaluation.run.manifest_clips` gives them.
     names : list of str or None
         Class names by index; None: those of the label file.
     audio : AudioCache
@@ -38,7 +38,7 @@ def labelled_clips(interpreter, data, out, args):
     """
     from speechbrain_lmac.data.audio import AudioCache
     from speechbrain_lmac.data.labelled import prepare_labelled
-    from speechbrain_lmac.runs import manifest_clips
+    from speechbrain_lmac.evaluation.run import manifest_clips
 
     zero_shot = interpreter.label_file is None
     own = args.dataset in OWN
@@ -65,7 +65,7 @@ def labelled_clips(interpreter, data, out, args):
 
 def _test_folds(trained, args):
     """Folds of a published data set that nothing was trained on."""
-    from speechbrain_lmac.checks import UserError
+    from speechbrain_lmac.utils.checks import UserError
 
     folds = fold_numbers(args.test_folds) or trained.get("test_fold_nums")
     if not folds:
@@ -77,14 +77,14 @@ def _test_folds(trained, args):
 
 
 def _templates(args):
-    from speechbrain_lmac.data.prompts import HELD_OUT_TEMPLATES
+    from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
 
     return args.templates or list(HELD_OUT_TEMPLATES[:1])
 
 
 def _set_prompts(interpreter, manifests, args):
     """Make the classes the prompts of a zero-shot classifier."""
-    from speechbrain_lmac.zero_shot import prompts_of
+    from speechbrain_lmac.evaluation.zero_shot import prompts_of
 
     names = list(manifests.class_names)
     interpreter.classifier.set_prompts(prompts_of(names), _templates(args))
@@ -93,7 +93,7 @@ def _set_prompts(interpreter, manifests, args):
 
 def _zero_shot_dataset(interpreter, data, out, args):
     """A published data set for a zero-shot classifier."""
-    from speechbrain_lmac.zero_shot_data import prompt_with_classes
+    from speechbrain_lmac.evaluation.zero_shot_data import prompt_with_classes
 
     return prompt_with_classes(
         interpreter,
@@ -119,7 +119,7 @@ def fold_numbers(texts):
     >>> fold_numbers(["1", "4"])
     [1, 4]
     """
-    from speechbrain_lmac.checks import UserError
+    from speechbrain_lmac.utils.checks import UserError
 
     if texts is None:
         return None

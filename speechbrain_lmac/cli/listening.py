@@ -147,7 +147,7 @@ def choices(args):
 
 def items_there(args, selection):
     """How many clips the test gets: what is asked for, if there are as many."""
-    from speechbrain_lmac.listening_test.study import select_items
+    from speechbrain_lmac.evaluation.listening_test.study import select_items
 
     there = len(select_items(args.results, args.methods, None, **selection))
     if there >= args.items:
@@ -165,7 +165,7 @@ def items_there(args, selection):
 
 def run_build(args):
     """Make the page."""
-    from speechbrain_lmac.listening_test import build
+    from speechbrain_lmac.evaluation.listening_test import build
 
     page = build(args.results, args.out, args.methods, **choices(args))
     tell(args, f"open {page} or serve its folder", page=page)
@@ -174,7 +174,7 @@ def run_build(args):
 
 def run_webmushra(args):
     """Write the configuration and the sounds."""
-    from speechbrain_lmac.listening_test import export_webmushra
+    from speechbrain_lmac.evaluation.listening_test import export_webmushra
 
     made = export_webmushra(
         args.results, args.out, args.methods, **choices(args)
@@ -185,8 +185,8 @@ def run_webmushra(args):
 
 def run_analyse(args):
     """Turn ratings into tables; files that cannot be used are listed."""
-    from speechbrain_lmac.checks import UserError
-    from speechbrain_lmac.listening_test import analyse
+    from speechbrain_lmac.evaluation.listening_test import analyse
+    from speechbrain_lmac.utils.checks import UserError
 
     out = Path(args.out).expanduser()
     if (out / "scores.csv").exists() and not args.overwrite:
@@ -215,7 +215,7 @@ def run_analyse(args):
 
 def score_line(row):
     """A mean opinion score for people."""
-    from speechbrain_lmac.listening_test.summary import label_of
+    from speechbrain_lmac.evaluation.listening_test.summary import label_of
 
     return (
         f"{row['question']}: {label_of(row['method'])}  {row['mean']:.1f} "

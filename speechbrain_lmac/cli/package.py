@@ -41,7 +41,7 @@ def add_parser(commands):
 
 def run(args):
     """Write the package."""
-    from speechbrain_lmac.packaging import write_package
+    from speechbrain_lmac.inference.package import write_package
 
     source = Path(args.run_folder).expanduser()
     out = Path(args.out).expanduser() if args.out else None

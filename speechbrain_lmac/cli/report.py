@@ -64,7 +64,7 @@ def add_parser(commands):
 
 def run(args):
     """Make the page."""
-    from speechbrain_lmac.checks import UserError
+    from speechbrain_lmac.utils.checks import UserError
 
     out = Path(args.out).expanduser() if args.out else None
     if out and out.is_dir():
@@ -77,7 +77,7 @@ def run(args):
             f"--out {out}: the file is there already. Give another one, or "
             "--overwrite to replace it."
         )
-    from speechbrain_lmac.report.page import build_report
+    from speechbrain_lmac.report.page.page import build_report
 
     results = Path(args.results).expanduser()
     replaced = (out or results / "report.html").exists()

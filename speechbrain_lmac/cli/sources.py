@@ -52,9 +52,9 @@ def find_source(text, prefer="package"):
     >>> find_source("somebody/lmac-esc50")
     Source(kind='hub', place='somebody/lmac-esc50')
     """
-    from speechbrain_lmac.checks import UserError
-    from speechbrain_lmac.interpreters import INFO_FILE
-    from speechbrain_lmac.packaging.files import CONFIG_FILE
+    from speechbrain_lmac.inference.package.files import CONFIG_FILE
+    from speechbrain_lmac.interpreters.loading import INFO_FILE
+    from speechbrain_lmac.utils.checks import UserError
 
     folder = Path(text).expanduser()
     if not folder.is_dir():
@@ -79,7 +79,7 @@ def find_source(text, prefer="package"):
 
 def _check_repository(text, folder):
     """Refuse a mistyped path before the hub is asked for it."""
-    from speechbrain_lmac.checks import UserError
+    from speechbrain_lmac.utils.checks import UserError
 
     path = Path(text)
     # A name in a folder that exists is meant to be there, too.
@@ -122,7 +122,7 @@ def load_parts(source):
 
     Returns
     -------
-    speechbrain_lmac.interpreters.Interpreter
+    speechbrain_lmac.interpreters.loading.Interpreter
         A zero-shot one has no label file, and its prompts are to be set.
 
     Raises
@@ -130,8 +130,11 @@ def load_parts(source):
     UserError
         If it is a repository on the hub.
     """
-    from speechbrain_lmac.checks import UserError
-    from speechbrain_lmac.interpreters import load_interpreter, read_info
+    from speechbrain_lmac.interpreters.loading import (
+        load_interpreter,
+        read_info,
+    )
+    from speechbrain_lmac.utils.checks import UserError
 
     if source.kind == "hub":
         raise UserError(
@@ -143,15 +146,15 @@ def load_parts(source):
         return _load_package(source.place)
     if "clap" not in read_info(source.place, "interpreter")["classifier"]:
         return load_interpreter(source.place)
-    from speechbrain_lmac.interpreters_zs import load_zs_interpreter
+    from speechbrain_lmac.interpreters.zs_loading import load_zs_interpreter
 
     return load_zs_interpreter(source.place, ["a sound"])
 
 
 def _load_package(folder):
     """A package's parts, with what is known of the training data."""
-    from speechbrain_lmac.packaging import load_package
-    from speechbrain_lmac.packaging.files import read_config
+    from speechbrain_lmac.inference.package import load_package
+    from speechbrain_lmac.inference.package.files import read_config
 
     interpreter = load_package(folder)
     # What the training left open is not listed.
@@ -179,7 +182,7 @@ def check_device(device):
     """
     import torch
 
-    from speechbrain_lmac.checks import UserError
+    from speechbrain_lmac.utils.checks import UserError
 
     try:
         torch.empty(1, device=device)

@@ -17,7 +17,6 @@ import soundfile as sf
 import torch
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.decoding import (
     AudioError,
     AudioInfo,
@@ -27,6 +26,7 @@ from speechbrain_lmac.data.decoding import (
     expected_num_samples,
     resample,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 __all__ = [
     "AudioCache",

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.encoder import CategoricalEncoder
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.manifests import Manifests
 from speechbrain_lmac.data.pipelines import (
     SameLengthBatchSampler,
     make_dataset,
     make_label_encoder,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 
 class Datasets(NamedTuple):

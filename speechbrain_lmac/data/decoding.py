@@ -11,7 +11,7 @@ import soundfile as sf
 import torch
 import torchaudio.functional as AF
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 # One MPEG audio frame: encoders may announce that much more than they hold.
 MISSING_FRAMES_ALLOWED = 1152

@@ -6,7 +6,6 @@ Multimedia 2015. The layout is meta/esc50.csv and audio/<filename>.
 
 from pathlib import Path
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.download import ESC50_URL, download_esc50
 from speechbrain_lmac.data.splits import (
     check_layout,
@@ -15,6 +14,7 @@ from speechbrain_lmac.data.splits import (
     settings_of,
 )
 from speechbrain_lmac.data.tables import parse_folds, read_metadata
+from speechbrain_lmac.utils.checks import UserError
 
 METADATA = "meta/esc50.csv"
 COLUMNS = ("filename", "fold", "target", "category")

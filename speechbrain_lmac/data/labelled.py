@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.data.own import (
+from speechbrain_lmac.data.folders import (
     prepare_csv,
     prepare_folders,
     read_csv,
@@ -22,6 +21,7 @@ from speechbrain_lmac.data.own import (
 )
 from speechbrain_lmac.data.tables import select_classes
 from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
+from speechbrain_lmac.utils.checks import UserError
 
 # A choice of classes that ESC-50 alone knows, and its recipe's default.
 ESC10 = "esc10"

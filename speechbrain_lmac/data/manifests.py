@@ -15,8 +15,8 @@ from typing import NamedTuple
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioError, write_atomically
+from speechbrain_lmac.utils.checks import UserError
 
 logger = get_logger(__name__)
 

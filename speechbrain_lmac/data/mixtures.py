@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.noise_files import list_noise_files
+from speechbrain_lmac.utils.checks import UserError
 
 KINDS = ("none", "clip", "white_noise", "noise_folder")
 # Weights of the published conditions, on components of unit norm.

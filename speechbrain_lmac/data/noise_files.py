@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 WHAM_SPLITS = {"train": "tr", "valid": "cv", "test": "tt"}

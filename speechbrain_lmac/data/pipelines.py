@@ -8,8 +8,8 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.encoder import CategoricalEncoder
 from torch.utils.data import BatchSampler
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.draws import EpochDraws
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.seeding import EpochDraws
 
 CROPS = ("random", "energy", "center")
 # Length of the frames in which the energy of a clip is measured, in samples:

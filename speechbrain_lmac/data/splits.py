@@ -9,10 +9,10 @@ from pathlib import Path
 
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.manifests import make_manifests
 from speechbrain_lmac.data.tables import check_folds, select_classes
+from speechbrain_lmac.utils.checks import UserError
 
 FOLD_KEYS = ("train_fold_nums", "valid_fold_nums", "test_fold_nums")
 #: Of data without folds: five, as ESC-50 has.

@@ -17,7 +17,7 @@ import warnings
 
 import pandas as pd
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 
 def read_metadata(path, columns):

@@ -9,7 +9,6 @@ audio/fold<k>/<slice_file_name>; clips are 0.05 to 4 s long, at rates from 8 to
 from functools import partial
 from pathlib import Path
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.splits import (
     check_layout,
     named_folds,
@@ -17,6 +16,7 @@ from speechbrain_lmac.data.splits import (
     settings_of,
 )
 from speechbrain_lmac.data.tables import parse_folds, read_metadata
+from speechbrain_lmac.utils.checks import UserError
 
 METADATA = "metadata/UrbanSound8K.csv"
 COLUMNS = ("slice_file_name", "fold", "class")

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.inference.clips import Request
+from speechbrain_lmac.utils.checks import UserError
 
 WAVS_ADVICE = (
     "For a file use `interpret_file`; clips of several lengths are padded to "

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.mixtures import peak_normalize
-from speechbrain_lmac.decoders import mel_to_linear
-from speechbrain_lmac.frontend_lengths import for_any_length
+from speechbrain_lmac.features.lengths import for_any_length
 from speechbrain_lmac.inference.explanation import Explanation
-from speechbrain_lmac.masking import (
+from speechbrain_lmac.interpreters.decoders import mel_to_linear
+from speechbrain_lmac.interpreters.masking import (
     decode_mask,
     listen_to_parts,
     mask_features,

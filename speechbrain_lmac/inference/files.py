@@ -8,8 +8,8 @@ import itertools
 import os
 from typing import NamedTuple
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.inference.explanation import Explanation
+from speechbrain_lmac.utils.checks import UserError
 
 
 class FileResult(NamedTuple):

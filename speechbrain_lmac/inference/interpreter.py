@@ -11,28 +11,28 @@ import os
 from speechbrain.inference.interfaces import Pretrained
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.audio import audio_info, read_audio
+from speechbrain_lmac.data.blocks import read_blockwise
 from speechbrain_lmac.data.datasets import read_class_names
-from speechbrain_lmac.explain_prompts import for_prompts
 from speechbrain_lmac.inference.asking import (
     check_kind,
     crop_clips,
     make_request,
 )
-from speechbrain_lmac.inference.blocks import read_blockwise
 from speechbrain_lmac.inference.clips import ClipExplainer
 from speechbrain_lmac.inference.files import stream_files
-from speechbrain_lmac.inference.packages import collect_package
+from speechbrain_lmac.inference.package import load_package
+from speechbrain_lmac.inference.package.fetching import collect_package
+from speechbrain_lmac.inference.prompts import for_prompts
 from speechbrain_lmac.inference.windows import (
     OVERLAP_SECONDS,
     WINDOW_SECONDS,
     explain_each,
 )
-from speechbrain_lmac.interpreters import load_interpreter, read_info
-from speechbrain_lmac.interpreters_zs import load_zs_interpreter
-from speechbrain_lmac.packaging import load_package
+from speechbrain_lmac.interpreters.loading import load_interpreter, read_info
+from speechbrain_lmac.interpreters.zs_loading import load_zs_interpreter
+from speechbrain_lmac.utils.checks import UserError
 
 # A zero-shot interpreter is loaded with it; what it explains is given later.
 PLACEHOLDER = "a sound"
@@ -59,7 +59,7 @@ class AudioInterpreter(Pretrained):
         ``frontend``, ``classifier``, ``decoder``.
     hparams : dict
         ``interpreter``: the loaded
-        :class:`speechbrain_lmac.interpreters.Interpreter`.
+        :class:`speechbrain_lmac.interpreters.loading.Interpreter`.
     run_opts : dict or None
         Such as ``{"device": "cuda:0"}``.
     freeze_params : bool
@@ -72,9 +72,9 @@ class AudioInterpreter(Pretrained):
     -------
     >>> import torch
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
-    >>> from speechbrain_lmac.decoders import build_decoder
-    >>> from speechbrain_lmac.frontend import FrontEnd
-    >>> from speechbrain_lmac.interpreters import Interpreter
+    >>> from speechbrain_lmac.interpreters.decoders import build_decoder
+    >>> from speechbrain_lmac.features.stft import FrontEnd
+    >>> from speechbrain_lmac.interpreters.loading import Interpreter
     >>> frontend, classifier = FrontEnd(), SlimCnn(n_classes=2).freeze()
     >>> interpreter = AudioInterpreter.from_parts(Interpreter(
     ...     frontend, classifier, build_decoder(classifier, frontend), "stft",
@@ -211,7 +211,7 @@ class AudioInterpreter(Pretrained):
         Arguments
         ---------
         interpreter : Interpreter
-            From :mod:`speechbrain_lmac.interpreters` or ``interpreters_zs``.
+            From ``loading`` or ``interpreters_zs``.
         names : sequence of str or None
             Classes by index; None: those of its label file.
         run_opts : dict or None

@@ -4,7 +4,6 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-from speechbrain_lmac.checks import UserError, check_mask
 from speechbrain_lmac.metrics.functional import (
     average_drop,
     average_drop_speechbrain,
@@ -14,6 +13,7 @@ from speechbrain_lmac.metrics.functional import (
     input_fidelity,
 )
 from speechbrain_lmac.metrics.masks import complexity, mask_mean, sparseness
+from speechbrain_lmac.utils.checks import UserError, check_mask
 
 AD_VARIANTS = ("definition", "speechbrain")
 

@@ -20,8 +20,8 @@ classifiers", ICML 2024, https://arxiv.org/abs/2403.13086, section 4.
 
 import torch
 
-from speechbrain_lmac.checks import check_probs, check_same_shape
 from speechbrain_lmac.metrics.masks import complexity, mask_mean, sparseness
+from speechbrain_lmac.utils.checks import check_probs, check_same_shape
 
 __all__ = [
     "average_drop",

@@ -11,7 +11,7 @@ in double precision and returned in float32 (float64 for float64 inputs).
 import numpy as np
 import torch
 
-from speechbrain_lmac.checks import check_mask, check_same_shape
+from speechbrain_lmac.utils.checks import check_mask, check_same_shape
 
 # Energy that is left after removing the mean of a constant: rounding.
 SILENT_RATIO = 1e-24

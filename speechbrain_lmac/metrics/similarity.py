@@ -11,7 +11,7 @@ Authors
 import torch
 import torch.nn.functional as F
 
-from speechbrain_lmac.checks import check_same_shape
+from speechbrain_lmac.utils.checks import check_same_shape
 
 
 def ssim(a, b, data_range=1.0, window_size=11, sigma=1.5, k1=0.01, k2=0.03):

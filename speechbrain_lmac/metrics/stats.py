@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 # "higher" or "lower" is better; "report" ranks nothing.
 DIRECTIONS = {

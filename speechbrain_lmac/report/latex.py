@@ -7,7 +7,7 @@ snippet for ``\input`` in a document that loads booktabs and graphicx.
 
 import re
 
-from speechbrain_lmac.report import (
+from speechbrain_lmac.report.columns import (
     METHOD_LABELS,
     OURS,
     PROTOCOL_LABELS,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.report.bars import save_bars_figure
+from speechbrain_lmac.report.figures.bars import save_bars_figure
+from speechbrain_lmac.report.figures.plots import save_curves_figure
 from speechbrain_lmac.report.latex import write_latex
-from speechbrain_lmac.report.page import build_report
-from speechbrain_lmac.report.plots import save_curves_figure
+from speechbrain_lmac.report.page.page import build_report
 from speechbrain_lmac.report.tables import (
     format_screen,
     row_from_summaries,

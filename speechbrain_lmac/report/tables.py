@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 
 from speechbrain_lmac.data.audio import write_atomically
-from speechbrain_lmac.report import (
+from speechbrain_lmac.report.columns import (
     BOLD_LEGEND,
     CURVES,
     HEARD,

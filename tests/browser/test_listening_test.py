@@ -10,9 +10,14 @@ from typing import NamedTuple
 import pytest
 from listening_toys import make_examples
 
-from speechbrain_lmac.listening_test import analyse, build
-from speechbrain_lmac.listening_test.blinding import presentation_order
-from speechbrain_lmac.listening_test.study import QUESTIONS, select_items
+from speechbrain_lmac.evaluation.listening_test import analyse, build
+from speechbrain_lmac.evaluation.listening_test.blinding import (
+    presentation_order,
+)
+from speechbrain_lmac.evaluation.listening_test.study import (
+    QUESTIONS,
+    select_items,
+)
 
 METHODS = ("lmac", "gradcam")
 # What the simulated listeners think of what they hear.

@@ -5,7 +5,7 @@ import time
 import pytest
 from page_toys import write_results_folder
 
-from speechbrain_lmac.report.page import build_report
+from speechbrain_lmac.report.page.page import build_report
 
 MAX_BYTES = 20e6
 # Playback in a busy container starts late.

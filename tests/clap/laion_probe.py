@@ -22,11 +22,11 @@ from clap_toys import (
     top_db,
 )
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.classifiers.clap import laion
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
-from speechbrain_lmac.classifiers.clap.checkpoints import POSITION_IDS
-from speechbrain_lmac.frontend_clap import ClapFrontEnd
+from speechbrain_lmac.classifiers.zero_shot import laion
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.checkpoints import POSITION_IDS
+from speechbrain_lmac.features.clap import ClapFrontEnd
+from speechbrain_lmac.utils.checks import UserError
 
 TEXTS = ["dog", "heavy rain", "a crying baby"]
 PATCHES = "audio_branch.patch_embed.proj.weight"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.classifiers.clap import checkpoints
+from speechbrain_lmac.classifiers.zero_shot import checkpoints
+from speechbrain_lmac.utils.checks import UserError
 
 # See tests/unit/test_clap_hf.py.
 SAME = 1e-5
@@ -221,8 +221,8 @@ import torch
 from clap_toys import features_of, test_clips
 from laion_probe import TEXTS, enliven, laion, save_checkpoint
 from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
-from speechbrain_lmac.sanity import randomize_cascade
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.evaluation.randomization import randomize_cascade
 
 path, out = sys.argv[1:]
 results = {}

@@ -41,7 +41,7 @@ def recipe(probe, cache):
 @pytest.fixture(scope="module")
 def captions(tmp_path_factory):
     """A dozen of the built-in sounds and a table of captions."""
-    from speechbrain_lmac.data.synthetic import make_synthetic_dataset
+    from speechbrain_lmac.data.synthetic.sets import make_synthetic_dataset
 
     folder = tmp_path_factory.mktemp("captions")
     made = make_synthetic_dataset(

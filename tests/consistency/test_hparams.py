@@ -12,7 +12,7 @@ from conftest import ROOT
 from hparam_keys import Module, Reads, load
 from speechbrain.utils.run_opts import RunOptions
 
-from speechbrain_lmac.hparams import read_tree
+from speechbrain_lmac.utils.hparams import read_tree
 
 RUN_OPTIONS = set(RunOptions.__dataclass_fields__)
 # What SpeechBrain's Brain takes from the hyperparameters by itself.
@@ -74,10 +74,10 @@ def test_every_reference_is_to_a_key(row):
 
 SCRIPT = """
 from functools import partial
-from speechbrain_lmac.experiment import add_tensorboard, on_every_rank
-from speechbrain_lmac import training
-from speechbrain_lmac.brains.classifier import ClassifierBrain
-from speechbrain_lmac.brains.lmac import LMACBrain
+from speechbrain_lmac.utils.experiment import add_tensorboard, on_every_rank
+from speechbrain_lmac.training import setup as training
+from speechbrain_lmac.training.classifier import ClassifierBrain
+from speechbrain_lmac.training.lmac import LMACBrain
 
 def helper(settings, more):
     return settings["inner"], more["not ours"]
@@ -127,5 +127,5 @@ def test_what_is_not_a_hyperparameter_is_left_out(reads):
 def test_a_name_is_found_through_what_imports_it_again():
     module = Module(ROOT / "speechbrain_lmac" / "experiment.py")
     owner, node = module.resolve("load_hparams")
-    assert owner is load("speechbrain_lmac.hparams")
+    assert owner is load("speechbrain_lmac.utils.hparams")
     assert node.name == "load_hparams"

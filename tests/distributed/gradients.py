@@ -19,12 +19,12 @@ from speechbrain.utils.distributed import ddp_init_group
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.run_opts import RunOptions
 
-from speechbrain_lmac.brains.lmac import LMACBrain, SparsityWeight
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.mixtures import TrainingContamination
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.sharding import shard
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.training.lmac import LMACBrain, SparsityWeight
+from speechbrain_lmac.utils.sharding import shard
 
 CLIPS = 8
 

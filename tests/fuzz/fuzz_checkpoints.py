@@ -14,9 +14,9 @@ from speechbrain_lmac.classifiers.loading import (
     save_classifier,
 )
 from speechbrain_lmac.data.pipelines import make_label_encoder
-from speechbrain_lmac.hparams import load_hparams
-from speechbrain_lmac.interpreters import load_interpreter, write_info
-from speechbrain_lmac.masking import explain
+from speechbrain_lmac.interpreters.loading import load_interpreter, write_info
+from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.utils.hparams import load_hparams
 
 HPARAMS = Path(__file__).resolve().parents[2] / "recipes/ESC50/hparams"
 LABELS = ("dog", "rain", "wind")

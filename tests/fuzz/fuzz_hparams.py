@@ -9,8 +9,8 @@ from fuzz_damage import damage, require
 from hyperpyyaml import resolve_references
 from ruamel.yaml import YAML
 
-from speechbrain_lmac.experiment import parse
-from speechbrain_lmac.hparams import load_hparams, read_tree
+from speechbrain_lmac.utils.experiment import parse
+from speechbrain_lmac.utils.hparams import load_hparams, read_tree
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 FILES = (

@@ -10,7 +10,7 @@ import numpy as np
 from fuzz_damage import damage, require
 
 from speechbrain_lmac.data.audio import AudioCache, write_wav
-from speechbrain_lmac.data.captions import prepare_captions
+from speechbrain_lmac.data.captions.prepare import prepare_captions
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
 from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k

@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from fuzz_damage import WrongResult
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 MODULES = (fuzz_audio, fuzz_tables, fuzz_hparams, fuzz_checkpoints)
 CASES = {

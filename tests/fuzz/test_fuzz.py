@@ -10,7 +10,7 @@ import pytest
 import run
 from fuzz_damage import WAYS, WrongResult, damage
 
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -49,7 +49,12 @@ def prepare(folder):
     """The built-in sounds, and a classifier that has seen them once."""
     data = folder / "data"
     subprocess.run(
-        [sys.executable, "-m", "speechbrain_lmac.data.synthetic", str(data)]
+        [
+            sys.executable,
+            "-m",
+            "speechbrain_lmac.data.synthetic.sets",
+            str(data),
+        ]
         + ["--clips_per_class_and_fold=2", "--duration=2.5"],
         check=True,
         stdout=subprocess.DEVNULL,

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.masking import (
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.masking import (
     listen,
     mask_features,
     match_mean,

@@ -9,7 +9,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.metrics import explanation_metrics
 from speechbrain_lmac.metrics.functional import (
     average_drop,
@@ -21,6 +20,7 @@ from speechbrain_lmac.metrics.functional import (
 )
 from speechbrain_lmac.metrics.masks import complexity, mask_mean, sparseness
 from speechbrain_lmac.metrics.stats import ClipStats
+from speechbrain_lmac.utils.checks import UserError
 
 VALUES = st.floats(0, 1, width=32, allow_subnormal=False)
 MASKS = hnp.arrays(

@@ -8,10 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache, write_wav
-from speechbrain_lmac.data.caption_tables import clean_caption, read_rows
-from speechbrain_lmac.data.captions import prepare_captions
+from speechbrain_lmac.data.captions.prepare import prepare_captions
+from speechbrain_lmac.data.captions.tables import clean_caption, read_rows
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.pipelines import (
     SameLengthBatchSampler,
@@ -21,6 +20,7 @@ from speechbrain_lmac.data.pipelines import (
     make_label_encoder,
 )
 from speechbrain_lmac.data.tables import check_folds, parse_folds, read_metadata
+from speechbrain_lmac.utils.checks import UserError
 
 # Letters of many scripts, quotes, separators and braces; no control
 # characters, which no table of sounds has.

@@ -6,7 +6,7 @@ import torch
 from test_report_tables import golden_rows, make_row
 
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.report.pictures import (
+from speechbrain_lmac.report.figures.pictures import (
     mask_picture,
     spectrogram_picture,
     write_picture,

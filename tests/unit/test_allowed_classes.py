@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_lmac.safe_loading import names as safe_names
+from speechbrain_lmac.inference.package.safe import names as safe_names
 
 REVIEWED = Path(__file__).with_name("allowed_classes.txt")
 LIBRARIES = ("speechbrain", "torch")

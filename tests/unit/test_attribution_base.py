@@ -18,8 +18,8 @@ from speechbrain_lmac.attribution.base import (
     input_gradient,
     sample_counts,
 )
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import ClassifierOutput
+from speechbrain_lmac.utils.checks import UserError
 
 
 def test_normalize_map_by_hand():

@@ -12,11 +12,11 @@ from speechbrain_lmac.attribution.cam import (
     plus_plus_weights,
     upsample,
 )
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.decoders import mel_to_linear
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import mel_to_linear
+from speechbrain_lmac.utils.checks import UserError
 
 #: Two channels of 2 x 2 cells, and the logit's weights on them.
 MAPS = torch.tensor([[[1.0, 2.0], [0.0, 3.0]], [[4.0, 0.0], [1.0, 1.0]]])

@@ -13,8 +13,8 @@ from speechbrain_lmac.attribution.guided import GuidedRelus
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.decoders import mel_to_linear
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import mel_to_linear
 
 CLASSES = 4
 #: Few draws and steps: these tests look at shapes, not at precision.

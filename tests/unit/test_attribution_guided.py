@@ -14,8 +14,8 @@ from speechbrain_lmac.attribution.guided import (
     guided_backprop,
     guided_gradcam,
 )
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import ClassifierOutput
+from speechbrain_lmac.utils.checks import UserError
 
 
 class Method(torch.nn.Module):

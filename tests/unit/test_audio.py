@@ -10,7 +10,6 @@ import pytest
 import soundfile as sf
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import (
     AudioCache,
     AudioError,
@@ -19,6 +18,7 @@ from speechbrain_lmac.data.audio import (
     read_audio,
     write_wav,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 
 @pytest.fixture

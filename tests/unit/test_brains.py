@@ -14,11 +14,6 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from speechbrain_lmac import losses
-from speechbrain_lmac.brains.base import cosine_warmup
-from speechbrain_lmac.brains.classifier import ClassifierBrain, WeightAverage
-from speechbrain_lmac.brains.lmac import LMACBrain, SparsityWeight, quality
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.audio import AudioCache
@@ -26,8 +21,13 @@ from speechbrain_lmac.data.augment import Augmenter
 from speechbrain_lmac.data.datasets import make_datasets
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.mixtures import Mixture, TrainingContamination
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.training import losses
+from speechbrain_lmac.training.brain import cosine_warmup
+from speechbrain_lmac.training.classifier import ClassifierBrain, WeightAverage
+from speechbrain_lmac.training.lmac import LMACBrain, SparsityWeight, quality
+from speechbrain_lmac.utils.checks import UserError
 
 CLASSES = ["siren", "clock_tick", "rain", "engine"]
 LENGTH = 16000  # samples of a training clip

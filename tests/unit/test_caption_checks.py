@@ -10,13 +10,13 @@ from test_captions import write_audio, write_table
 from test_lmac_zs_brain import CPU, DEFAULTS
 from zs_toys import small_clap
 
-from speechbrain_lmac.brains.clap import TextGroups
-from speechbrain_lmac.brains.zs_explainer import ZeroShotExplainer
-from speechbrain_lmac.captioned import check_captions, shortened
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.classifiers.clap.base import ClapEncoder
-from speechbrain_lmac.data.caption_datasets import CaptionDatasets
-from speechbrain_lmac.data.captions import prepare_captions
+from speechbrain_lmac.classifiers.zero_shot.base import ClapEncoder
+from speechbrain_lmac.data.captions.caption_datasets import CaptionDatasets
+from speechbrain_lmac.data.captions.datasets import check_captions, shortened
+from speechbrain_lmac.data.captions.prepare import prepare_captions
+from speechbrain_lmac.training.clap import TextGroups
+from speechbrain_lmac.training.zero_shot_brain import ZeroShotExplainer
+from speechbrain_lmac.utils.checks import UserError
 
 LONG = "rain falls " * 20  # 40 words
 

@@ -12,12 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speechbrain.dataio.dataloader import make_dataloader
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.caption_datasets import caption_datasets
-from speechbrain_lmac.data.caption_layouts import hash_split
-from speechbrain_lmac.data.caption_tables import clean_caption, read_rows
-from speechbrain_lmac.data.captions import CaptionManifests, prepare_captions
+from speechbrain_lmac.data.captions.caption_datasets import caption_datasets
+from speechbrain_lmac.data.captions.layouts import hash_split
+from speechbrain_lmac.data.captions.prepare import (
+    CaptionManifests,
+    prepare_captions,
+)
+from speechbrain_lmac.data.captions.tables import clean_caption, read_rows
+from speechbrain_lmac.utils.checks import UserError
 
 CLOTHO = ("file_name", *(f"caption_{i}" for i in range(1, 6)))
 AUDIOCAPS = ("audiocap_id", "youtube_id", "start_time", "caption")
@@ -85,7 +88,7 @@ class Records(logging.Handler):
 @pytest.fixture
 def warned():
     handler = Records()
-    logger = logging.getLogger("speechbrain_lmac.data.captions")
+    logger = logging.getLogger("speechbrain_lmac.data.captions.prepare")
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)

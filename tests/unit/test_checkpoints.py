@@ -11,13 +11,13 @@ import torch
 import yaml
 from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_lmac.checkpoints import (
+from speechbrain_lmac.training.resume import History, RandomStates
+from speechbrain_lmac.utils.checkpoints import (
     UNFINISHED,
     AtomicCheckpointer,
     find_damage,
 )
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.run_states import History, RandomStates
+from speechbrain_lmac.utils.checks import UserError
 
 
 class Layer(torch.nn.Linear):
@@ -131,7 +131,9 @@ def test_a_kill_while_deleting_leaves_no_candidate(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("speechbrain_lmac.checkpoints.shutil.rmtree", kill)
+        patched.setattr(
+            "speechbrain_lmac.utils.checkpoints.shutil.rmtree", kill
+        )
         with pytest.raises(KeyboardInterrupt):
             checkpointer.delete_checkpoints()
     value, _ = recovered(tmp_path / "save")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from speechbrain_lmac.checks import (
+from speechbrain_lmac.utils.checks import (
     UserError,
     check_mask,
     check_probs,

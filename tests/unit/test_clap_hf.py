@@ -20,15 +20,15 @@ from clap_toys import (
 )
 
 from speechbrain_lmac.attribution import build_attribution
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
-from speechbrain_lmac.classifiers.clap.hf import HfClap
-from speechbrain_lmac.classifiers.clap.maps import time_matrices
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
+from speechbrain_lmac.classifiers.zero_shot.htsat import time_matrices
 from speechbrain_lmac.data.mixtures import Mixture
-from speechbrain_lmac.decoders import build_decoder, mel_to_linear
-from speechbrain_lmac.evaluation import Evaluator
-from speechbrain_lmac.frontend_clap import ClapFrontEnd
+from speechbrain_lmac.evaluation.evaluator import Evaluator
+from speechbrain_lmac.features.clap import ClapFrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder, mel_to_linear
+from speechbrain_lmac.utils.checks import UserError
 
 if importlib.util.find_spec("transformers") is None:
     pytest.skip("transformers is not installed", allow_module_level=True)
@@ -261,7 +261,7 @@ def test_maps_stand_in_the_graph_and_change_nothing(tiny):
     for gradient, h in zip(to_maps, hidden, strict=True):
         assert gradient.shape == h.shape and gradient.abs().max() > 0
     # The plain forward without any hook.
-    from speechbrain_lmac.classifiers.clap.base import to_decibels
+    from speechbrain_lmac.classifiers.zero_shot.base import to_decibels
 
     audio = tiny.audio_features(to_decibels(features)[:, None])
     score = F.normalize(audio, dim=-1)[:, 0].sum()

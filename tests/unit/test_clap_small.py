@@ -16,22 +16,15 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from speechbrain_lmac.brains.clap import (
-    ClapBrain,
-    TextGroups,
-    held_out_prompts,
-    warm_up_texts,
-)
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
-from speechbrain_lmac.classifiers.clap.small import (
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.small import (
     INITIAL_SCALE,
     SmallClap,
     load_small_clap,
     save_small_clap,
 )
-from speechbrain_lmac.classifiers.clap.words import (
+from speechbrain_lmac.classifiers.zero_shot.words import (
     HashedEmbedding,
     TextTower,
     hashed,
@@ -41,10 +34,20 @@ from speechbrain_lmac.classifiers.clap.words import (
 )
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.augment import Augmenter
-from speechbrain_lmac.data.caption_datasets import caption_datasets
-from speechbrain_lmac.data.captions import CaptionManifests
+from speechbrain_lmac.data.captions.caption_datasets import caption_datasets
+from speechbrain_lmac.data.captions.prepare import CaptionManifests
+from speechbrain_lmac.data.captions.prompts import (
+    labels_as_captions,
+    prompt_table,
+)
 from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.data.prompts import labels_as_captions, prompt_table
+from speechbrain_lmac.training.clap import (
+    ClapBrain,
+    TextGroups,
+    held_out_prompts,
+    warm_up_texts,
+)
+from speechbrain_lmac.utils.checks import UserError
 
 CLASSES = ["siren", "clock_tick", "rain", "engine"]
 LENGTH = 16000  # samples of a training clip
@@ -79,7 +82,7 @@ def test_words_by_hand():
 
 def test_hashes_are_the_same_in_every_process():
     code = (
-        "from speechbrain_lmac.classifiers.clap.words import stable_hash;"
+        "from speechbrain_lmac.classifiers.zero_shot.words import stable_hash;"
         "print(stable_hash('helicopter'))"
     )
     # Python's own hash would depend on this seed.
@@ -585,7 +588,7 @@ def test_every_prompt_set_is_measured(brain, data):
 def test_the_warm_up_comes_once(brain, data, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "speechbrain_lmac.brains.clap.warm_up_texts",
+        "speechbrain_lmac.training.clap.warm_up_texts",
         lambda clap, *_: seen.append(fingerprint(clap)),
     )
     make = brain

@@ -4,14 +4,14 @@ import logging
 
 import pytest
 
-from speechbrain_lmac import training
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.class_names import (
+from speechbrain_lmac.classifiers.labels import (
     check_names,
     check_number,
     follow_own_data,
 )
 from speechbrain_lmac.data.pipelines import make_label_encoder
+from speechbrain_lmac.training import setup as training
+from speechbrain_lmac.utils.checks import UserError
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 import torch
 from speechbrain.lobes.models.Cnn14 import Cnn14
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.cnn14 import (
     Cnn14Classifier,
@@ -20,6 +19,7 @@ from speechbrain_lmac.classifiers.loading import (
 )
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.pipelines import make_label_encoder
+from speechbrain_lmac.utils.checks import UserError
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from listening_toys import make_examples
 from page_toys import write_results_folder
 
 from speechbrain_lmac import cli
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.cli import explain
 from speechbrain_lmac.cli.inputs import (
     PARTS,
@@ -28,8 +27,9 @@ from speechbrain_lmac.cli.inputs import (
 )
 from speechbrain_lmac.cli.sources import find_source
 from speechbrain_lmac.data.audio import read_audio
-from speechbrain_lmac.data.own import audio_suffixes
+from speechbrain_lmac.data.folders import audio_suffixes
 from speechbrain_lmac.inference.explanation import FILES
+from speechbrain_lmac.utils.checks import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How the fixture `synthetic_folder` was made.
@@ -202,8 +202,8 @@ def test_what_help_lists_is_what_there_is():
         PROTOCOLS,
     )
     from speechbrain_lmac.data import conditions
-    from speechbrain_lmac.methods import METHODS as methods
-    from speechbrain_lmac.methods import PROTOCOLS as protocols
+    from speechbrain_lmac.evaluation.methods import METHODS as methods
+    from speechbrain_lmac.evaluation.methods import PROTOCOLS as protocols
 
     listed = METHODS.replace(" (lmac_zs for zero-shot)", ", lmac_zs")
     assert set(listed.split(", ")) == set(methods)
@@ -818,7 +818,7 @@ def ratings_file(path, participant="p1"):
     """A listener's answers, as the page saves them."""
     import csv
 
-    from speechbrain_lmac.listening_test.ratings import COLUMNS
+    from speechbrain_lmac.evaluation.listening_test.ratings import COLUMNS
 
     row = dict.fromkeys(COLUMNS, "1")
     with open(path, "w", newline="", encoding="utf-8") as file:

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 from speechbrain.utils.run_opts import RunOptions
 
-from speechbrain_lmac import cross_validation
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.cross_validation import cross_validate, splits_of
-from speechbrain_lmac.experiment import parse
-from speechbrain_lmac.run_options import given_options
+from speechbrain_lmac.evaluation import cross_validation
+from speechbrain_lmac.evaluation.cross_validation import (
+    cross_validate,
+    splits_of,
+)
+from speechbrain_lmac.evaluation.run_options import given_options
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.experiment import parse
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "UrbanSound8k"
 

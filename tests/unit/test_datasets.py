@@ -5,10 +5,10 @@ import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import make_dataloader
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.datasets import make_datasets, read_label_encoder
 from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.utils.checks import UserError
 
 RATE = 16000
 LENGTH = 8000  # samples of a training clip

@@ -4,16 +4,16 @@ import pytest
 import torch
 from speechbrain.lobes.models.Cnn14 import Cnn14, CNN14PSI_stft
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.decoders import (
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import (
     MaskDecoder,
     ReferenceDecoder,
     build_decoder,
     mel_to_linear,
 )
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.utils.checks import UserError
 
 FRONTEND = FrontEnd()
 

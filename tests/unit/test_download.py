@@ -12,9 +12,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data import download
 from speechbrain_lmac.data.download import download_esc50
+from speechbrain_lmac.utils.checks import UserError
 
 # Does not compress, so that the archive is larger than a few packets.
 CLIP = np.random.default_rng(0).bytes(400_000)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data import esc50
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.manifests import check_clips
 from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
+from speechbrain_lmac.utils.checks import UserError
 
 CLASSES = ("rain", "dog", "cat")
 FOLDS = dict(train_fold_nums=[1, 2], valid_fold_nums=3, test_fold_nums=4)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.audio import read_audio, write_wav
-from speechbrain_lmac.data.conditions import ConditionClip
 from speechbrain_lmac.data.mixtures import mix_clips
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.evaluation import Evaluator, row_key, split_key
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.methods import PROTOCOLS, check_methods
-from speechbrain_lmac.methods import SIMPLE_METHODS as METHODS
-from speechbrain_lmac.scoring import ROUND_TRIP, heard_metrics
+from speechbrain_lmac.evaluation.conditions import ConditionClip
+from speechbrain_lmac.evaluation.evaluator import Evaluator, row_key, split_key
+from speechbrain_lmac.evaluation.methods import PROTOCOLS, check_methods
+from speechbrain_lmac.evaluation.methods import SIMPLE_METHODS as METHODS
+from speechbrain_lmac.evaluation.scoring import ROUND_TRIP, heard_metrics
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.utils.checks import UserError
 
 RATE = 16000
 LABELS = {"dog": 0, "rain": 1, "siren": 2}

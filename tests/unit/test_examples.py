@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from speechbrain_lmac.data.mixtures import Mixture
-from speechbrain_lmac.examples import ExampleWriter
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.evaluation.examples import ExampleWriter
+from speechbrain_lmac.features.stft import FrontEnd
 
 SETTINGS = {"common": {"seed": 1}, "methods": {"lmac": None, "ig": None}}
 LABELS = ["dog", "rain"]

@@ -12,8 +12,8 @@ import pytest
 import speechbrain as sb
 import torch
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.experiment import (
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.experiment import (
     add_tensorboard,
     load_hparams,
     on_every_rank,
@@ -28,8 +28,8 @@ SCRIPT = """
 import sys
 import torch
 import speechbrain as sb
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.experiment import (
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.experiment import (
     load_hparams, on_every_rank, parse, run, start_run
 )
 

@@ -8,19 +8,19 @@ import soundfile as sf
 import torch
 from zs_toys import PROMPTS, tones, with_rule, zs_interpreter
 
-from speechbrain_lmac import explain_prompts as module
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.explain_prompts import (
+from speechbrain_lmac.inference import prompts as module
+from speechbrain_lmac.inference.prompts import (
     explain_prompts,
     for_prompts,
     load_sound,
     save_prompt_explanations,
 )
-from speechbrain_lmac.report.prompt_rows import (
+from speechbrain_lmac.report.figures.prompts import (
     build_prompt_figure,
     save_prompt_figure,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 TEXTS = ["a bark", "rain", "one two"]
 
@@ -139,7 +139,7 @@ def test_a_clap_model_of_one_length_takes_any(tmp_path, seconds, caplog):
     pytest.importorskip("transformers")
     from clap_toys import SMALL_AUDIO, save_clap
 
-    from speechbrain_lmac.classifiers.clap.hf import HfClap
+    from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
 
     save_clap(tmp_path, SMALL_AUDIO, seconds=2, bands=16)
     toy = zs_interpreter(HfClap(tmp_path))

@@ -14,7 +14,7 @@ import speechbrain
 from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_lmac import __version__
-from speechbrain_lmac.checks import UserError
+from speechbrain_lmac.utils.checks import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "ESC50"

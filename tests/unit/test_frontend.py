@@ -8,7 +8,7 @@ from speechbrain.processing.features import (
     spectral_magnitude,
 )
 
-from speechbrain_lmac.frontend import FrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.frontend_clap import ClapFrontEnd
-from speechbrain_lmac.frontend_lengths import AnyLengthFrontEnd, for_any_length
+from speechbrain_lmac.features.clap import ClapFrontEnd
+from speechbrain_lmac.features.lengths import AnyLengthFrontEnd, for_any_length
+from speechbrain_lmac.features.stft import FrontEnd
 
 N = 4800
 

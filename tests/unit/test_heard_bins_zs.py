@@ -8,19 +8,19 @@ from speechbrain import Stage
 from test_lmac_zs_brain import ToyEncoder, batch_of, brain_of, train_loss
 from torch.testing import assert_close
 
-from speechbrain_lmac.decoders import (
+from speechbrain_lmac.evaluation.methods import random_mask, under_protocol
+from speechbrain_lmac.evaluation.scoring import Scorer
+from speechbrain_lmac.features.clap import ClapFrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import (
     build_decoder,
     heard_bins,
     heard_part,
     mel_to_linear,
 )
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.frontend_clap import ClapFrontEnd
-from speechbrain_lmac.masking import listen_to_parts
-from speechbrain_lmac.methods import random_mask, under_protocol
+from speechbrain_lmac.interpreters.masking import listen_to_parts
+from speechbrain_lmac.interpreters.text_decoder import build_text_decoder
 from speechbrain_lmac.metrics.explanation import mask_metrics
-from speechbrain_lmac.scoring import Scorer
-from speechbrain_lmac.text_decoder import build_text_decoder
 
 RATE = 48000
 

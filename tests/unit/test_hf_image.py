@@ -7,23 +7,23 @@ import torch
 from hf_toys import SMALL, small_classifier
 
 from speechbrain_lmac.attribution import build_attribution
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import MapTap, fingerprint, resample
-from speechbrain_lmac.classifiers.hf_image import (
+from speechbrain_lmac.classifiers.hf_weights import load_pretrained
+from speechbrain_lmac.classifiers.huggingface import (
     FocalNetClassifier,
     ViTClassifier,
     token_maps,
 )
-from speechbrain_lmac.classifiers.hf_weights import load_pretrained
 from speechbrain_lmac.classifiers.loading import (
     load_classifier,
     save_classifier,
 )
 from speechbrain_lmac.data.pipelines import make_label_encoder
-from speechbrain_lmac.decoders import build_decoder, mel_to_linear
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.masking import explain
-from speechbrain_lmac.sanity import blocks, randomize_cascade
+from speechbrain_lmac.evaluation.randomization import blocks, randomize_cascade
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder, mel_to_linear
+from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.utils.checks import UserError
 
 NAMES = ("focalnet", "vit")
 

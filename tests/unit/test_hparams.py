@@ -2,8 +2,8 @@
 
 import pytest
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.hparams import load_hparams
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.hparams import load_hparams
 
 TEXT = """
 seed: 1234

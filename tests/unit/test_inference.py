@@ -9,23 +9,23 @@ import soundfile as sf
 import torch
 from zs_toys import tones, with_rule, zs_interpreter
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.audio import read_audio
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.explain_prompts import explain_prompts
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.inference import AudioInterpreter
-from speechbrain_lmac.inference.blocks import (
+from speechbrain_lmac.data.blocks import (
     read_blockwise,
     resample,
     resampled_blocks,
 )
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.inference import AudioInterpreter
 from speechbrain_lmac.inference.explanation import FIGURE
+from speechbrain_lmac.inference.prompts import explain_prompts
 from speechbrain_lmac.inference.windows import plan_windows
-from speechbrain_lmac.interpreters import Interpreter
-from speechbrain_lmac.l2i import build_l2i
-from speechbrain_lmac.masking import explain
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.interpreters.l2i import build_l2i
+from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.utils.checks import UserError
 
 NAMES = ["dog", "rain", "sea_waves"]
 CPU = {"device": "cpu"}
@@ -305,7 +305,7 @@ def test_a_clap_model_of_one_length(tmp_path):
     pytest.importorskip("transformers")
     from clap_toys import SMALL_AUDIO, save_clap
 
-    from speechbrain_lmac.classifiers.clap.hf import HfClap
+    from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
 
     save_clap(tmp_path, SMALL_AUDIO, seconds=2, bands=16)
     toy = wrap(
@@ -554,7 +554,7 @@ def test_a_zero_shot_run_folder(zero_shot_run, wavs):
 
 @pytest.fixture(scope="module")
 def package(trained_run, tmp_path_factory):
-    from speechbrain_lmac.packaging import write_package
+    from speechbrain_lmac.inference.package import write_package
 
     folder = tmp_path_factory.mktemp("package") / "package"
     return write_package(trained_run.interpreter, folder)

@@ -7,12 +7,11 @@ import shutil
 import pytest
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.interpreters import (
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.interpreters.loading import (
     INFO_FILE,
     best_decoder_file,
     check_belongs,
@@ -21,7 +20,8 @@ from speechbrain_lmac.interpreters import (
     load_others,
     read_info,
 )
-from speechbrain_lmac.masking import explain
+from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.utils.checks import UserError
 
 
 @pytest.fixture

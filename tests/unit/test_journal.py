@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechbrain_lmac.journal import Journal
+from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.metrics.stats import ClipStats
 
 

@@ -10,9 +10,6 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from speechbrain_lmac.attribution.l2i import l2i_mask, relevance
-from speechbrain_lmac.brains.l2i import L2IBrain
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
@@ -20,13 +17,16 @@ from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.datasets import make_datasets
 from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.mixtures import TrainingContamination
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.l2i import (
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.l2i import (
     Theta,
     build_l2i,
     fit_dictionary,
     sample_frames,
 )
+from speechbrain_lmac.interpreters.l2i_attribution import l2i_mask, relevance
+from speechbrain_lmac.training.l2i import L2IBrain
+from speechbrain_lmac.utils.checks import UserError
 
 FRONTEND = FrontEnd()
 CHANNELS = (16, 16, 8, 8, 8)

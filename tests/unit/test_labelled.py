@@ -7,7 +7,6 @@ import shutil
 import pytest
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.labelled import (
     LAYOUTS,
@@ -22,12 +21,13 @@ from speechbrain_lmac.data.splits import (
     make_folds,
     named_folds,
 )
-from speechbrain_lmac.data.synthetic import (
+from speechbrain_lmac.data.synthetic.sets import (
     main,
     make_synthetic_dataset,
     make_synthetic_urbansound8k,
 )
-from speechbrain_lmac.data.synthetic_urban import COLUMNS, FORMATS
+from speechbrain_lmac.data.synthetic.urban import COLUMNS, FORMATS
+from speechbrain_lmac.utils.checks import UserError
 
 SPLITS = ("train", "valid", "test")
 CLASSES = ("cat", "dog", "rain")

@@ -12,21 +12,31 @@ import soundfile as sf
 import torch
 from listening_toys import make_examples
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.listening_test import analyse, build, export_webmushra
-from speechbrain_lmac.listening_test.analysis import (
+from speechbrain_lmac.evaluation.listening_test import (
+    analyse,
+    build,
+    export_webmushra,
+)
+from speechbrain_lmac.evaluation.listening_test.analysis import (
     mean_opinion,
     screen_participants,
 )
-from speechbrain_lmac.listening_test.blinding import (
+from speechbrain_lmac.evaluation.listening_test.blinding import (
     conceal,
     presentation_order,
     reveal,
 )
-from speechbrain_lmac.listening_test.ratings import COLUMNS, read_ratings
-from speechbrain_lmac.listening_test.study import read_sounds, select_items
-from speechbrain_lmac.listening_test.summary import build_figure
+from speechbrain_lmac.evaluation.listening_test.ratings import (
+    COLUMNS,
+    read_ratings,
+)
+from speechbrain_lmac.evaluation.listening_test.study import (
+    read_sounds,
+    select_items,
+)
+from speechbrain_lmac.evaluation.listening_test.summary import build_figure
+from speechbrain_lmac.utils.checks import UserError
 
 METHODS = ("lmac", "gradcam")
 

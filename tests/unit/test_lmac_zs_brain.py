@@ -13,24 +13,28 @@ from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
 from torch.testing import assert_close
 
-from speechbrain_lmac import interpreters_zs, losses_zs
-from speechbrain_lmac.brains.clap import TextGroups
-from speechbrain_lmac.brains.lmac_zs import LMACZSBrain
-from speechbrain_lmac.brains.zs_batches import (
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.zero_shot.small import (
+    SmallClap,
+    save_small_clap,
+)
+from speechbrain_lmac.features.clap import ClapFrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters import zs_loading as interpreters_zs
+from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.interpreters.text_decoder import build_text_decoder
+from speechbrain_lmac.training import losses_zs
+from speechbrain_lmac.training.clap import TextGroups
+from speechbrain_lmac.training.lmac_zs import LMACZSBrain
+from speechbrain_lmac.training.zero_shot_brain import zero_shot_quality
+from speechbrain_lmac.training.zs_batches import (
     Scene,
     choose_prompts,
     linear_magnitude,
     mix_pairs,
     rank_correlation,
 )
-from speechbrain_lmac.brains.zs_explainer import zero_shot_quality
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.classifiers.clap.small import SmallClap, save_small_clap
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.frontend_clap import ClapFrontEnd
-from speechbrain_lmac.masking import explain
-from speechbrain_lmac.text_decoder import build_text_decoder
+from speechbrain_lmac.utils.checks import UserError
 
 CAPTIONS = [["a dog barks"], ["rain falls"], ["a siren"], ["sea waves"]]
 PROMPTS = ["dog", "rain", "siren"]
@@ -512,10 +516,10 @@ audio: !new:speechbrain_lmac.data.audio.AudioCache
     folder: null
 mask_domain: stft
 clap_source: {source}
-encoder: !apply:speechbrain_lmac.classifiers.clap.small.load_small_clap
+encoder: !apply:speechbrain_lmac.classifiers.zero_shot.small.load_small_clap
     folder: !ref <clap_source>
-frontend: !new:speechbrain_lmac.frontend.FrontEnd
-decoder: !apply:speechbrain_lmac.text_decoder.build_text_decoder
+frontend: !new:speechbrain_lmac.features.stft.FrontEnd
+decoder: !apply:speechbrain_lmac.interpreters.text_decoder.build_text_decoder
     encoder: !ref <encoder>
     frontend: !ref <frontend>
     mask_domain: !ref <mask_domain>
@@ -569,7 +573,7 @@ def tiny_clap(tmp_path_factory):
     pytest.importorskip("transformers")
     from clap_toys import SMALL_AUDIO, save_clap
 
-    from speechbrain_lmac.classifiers.clap.hf import HfClap
+    from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
 
     folder = tmp_path_factory.mktemp("clap")
     save_clap(folder, SMALL_AUDIO, seconds=2, bands=16)

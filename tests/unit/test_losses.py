@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from speechbrain_lmac import losses
+from speechbrain_lmac.training import losses
 
 
 def test_mask_in_is_cross_entropy():

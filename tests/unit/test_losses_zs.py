@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from speechbrain_lmac import losses, losses_zs
+from speechbrain_lmac.training import losses, losses_zs
 
 
 def test_similarity_loss_by_hand():

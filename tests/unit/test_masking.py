@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.decoders import build_decoder, mel_to_linear
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.frontend_clap import ClapFrontEnd
-from speechbrain_lmac.masking import (
+from speechbrain_lmac.features.clap import ClapFrontEnd
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder, mel_to_linear
+from speechbrain_lmac.interpreters.masking import (
     explain,
     listen,
     listen_to_parts,

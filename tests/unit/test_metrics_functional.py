@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.metrics import masks
 from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.metrics.functional import (
@@ -22,6 +21,7 @@ from speechbrain_lmac.metrics.functional import (
     mask_mean,
     sparseness,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 NAN = float("nan")
 KEYS = ["AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP", "MM"]

@@ -9,20 +9,22 @@ import torch
 from test_lmac_zs_brain import brain_of
 from zs_toys import small_clap, zs_interpreter
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
-from speechbrain_lmac.experiment import load_hparams, parse
-from speechbrain_lmac.explain_prompts import (
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.evaluation.prompt_sensitivity import (
+    run_prompt_sensitivity,
+)
+from speechbrain_lmac.evaluation.zero_shot import prompts_of
+from speechbrain_lmac.inference.prompts import (
     explain_prompts,
     save_prompt_explanations,
 )
-from speechbrain_lmac.interpreters import INFO_FILE, load_interpreter
-from speechbrain_lmac.interpreters_zs import (
+from speechbrain_lmac.interpreters.loading import INFO_FILE, load_interpreter
+from speechbrain_lmac.interpreters.zs_loading import (
     load_text_decoder,
     load_zs_interpreter,
 )
-from speechbrain_lmac.prompt_sensitivity import run_prompt_sensitivity
-from speechbrain_lmac.zero_shot import prompts_of
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.experiment import load_hparams, parse
 
 HPARAMS = Path(__file__).parents[2] / "recipes/CLAP_ZS/hparams"
 

@@ -9,13 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.conditions import (
-    CONDITIONS,
-    build_condition,
-    check_conditions,
-)
 from speechbrain_lmac.data.mixtures import (
     TrainingContamination,
     add_white_noise,
@@ -25,6 +19,12 @@ from speechbrain_lmac.data.mixtures import (
     peak_normalize,
 )
 from speechbrain_lmac.data.noise_files import list_noise_files
+from speechbrain_lmac.evaluation.conditions import (
+    CONDITIONS,
+    build_condition,
+    check_conditions,
+)
+from speechbrain_lmac.utils.checks import UserError
 
 close = torch.testing.assert_close
 

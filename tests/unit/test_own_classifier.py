@@ -11,16 +11,16 @@ import torch
 from torch import nn
 
 from speechbrain_lmac.attribution import build_attribution
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.loading import load_classifier
-from speechbrain_lmac.classifiers.own import TorchClassifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.interpreters import load_interpreter
-from speechbrain_lmac.masking import explain
-from speechbrain_lmac.sanity import randomize_cascade
+from speechbrain_lmac.classifiers.wrapper import TorchClassifier
+from speechbrain_lmac.evaluation.randomization import randomize_cascade
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.interpreters.loading import load_interpreter
+from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.utils.checks import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -326,7 +326,7 @@ def to_images(features):
     return features.unsqueeze(1).transpose(2, 3)
 """
 CLASSIFIER = """
-classifier: !new:speechbrain_lmac.classifiers.own.TorchClassifier
+classifier: !new:speechbrain_lmac.classifiers.wrapper.TorchClassifier
     model: !new:my_module.MyNet
         n_classes: !ref <out_n_neurons>
     layers: [conv1, conv2]

@@ -17,26 +17,29 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
-from speechbrain_lmac.classifiers.clap.small import SmallClap, save_small_clap
 from speechbrain_lmac.classifiers.loading import save_classifier
-from speechbrain_lmac.hparams import load_hparams
-from speechbrain_lmac.interpreters import load_interpreter, write_info
-from speechbrain_lmac.interpreters_zs import (
-    load_zs_interpreter,
-    write_zs_info,
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.small import (
+    SmallClap,
+    save_small_clap,
 )
-from speechbrain_lmac.masking import explain
-from speechbrain_lmac.packaging import (
+from speechbrain_lmac.inference.package import (
     UnsafePackageError,
     load_package,
     write_package,
 )
-from speechbrain_lmac.packaging import files as package_files
-from speechbrain_lmac.packaging.files import CONFIG_FILE, file_facts
-from speechbrain_lmac.safe_loading.weights import save_weights
+from speechbrain_lmac.inference.package import files as package_files
+from speechbrain_lmac.inference.package.files import CONFIG_FILE, file_facts
+from speechbrain_lmac.inference.package.safe.weights import save_weights
+from speechbrain_lmac.interpreters.loading import load_interpreter, write_info
+from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.interpreters.zs_loading import (
+    load_zs_interpreter,
+    write_zs_info,
+)
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.hparams import load_hparams
 
 PROMPTS = ["dog", "rain", "siren"]
 COMMON = """\
@@ -60,7 +63,7 @@ n_fft: 512
 win_length: 23.2199
 hop_length: 11.6099
 n_mels: 32
-frontend: !new:speechbrain_lmac.frontend.FrontEnd
+frontend: !new:speechbrain_lmac.features.stft.FrontEnd
     sample_rate: !ref <sample_rate>
     n_fft: !ref <n_fft>
     n_mels: !ref <n_mels>
@@ -86,7 +89,7 @@ encoder: !{make}
 frontend: !apply:{clap_class}.build_frontend
     self: !ref <encoder>
 sample_rate: {rate}
-decoder: !apply:speechbrain_lmac.text_decoder.build_text_decoder
+decoder: !apply:speechbrain_lmac.interpreters.text_decoder.build_text_decoder
     encoder: !ref <encoder>
     frontend: !ref <frontend>
     mask_domain: !ref <mask_domain>
@@ -94,8 +97,8 @@ decoder: !apply:speechbrain_lmac.text_decoder.build_text_decoder
 """
 )
 CLASSIFIERS = "speechbrain_lmac.classifiers"
-L2I = "speechbrain_lmac.l2i.build_l2i"
-LMAC = "speechbrain_lmac.decoders.build_decoder"
+L2I = "speechbrain_lmac.interpreters.l2i.build_l2i"
+LMAC = "speechbrain_lmac.interpreters.decoders.build_decoder"
 SLIM = f"{CLASSIFIERS}.slim.SlimCnn"
 
 
@@ -362,7 +365,9 @@ def test_whole_or_not_at_all(runs, tmp_path, monkeypatch):
 
     out = write_package(runs["lmac"], tmp_path / "out")
     before = (out / CONFIG_FILE).read_text()
-    monkeypatch.setattr("speechbrain_lmac.packaging.writing.write_config", fail)
+    monkeypatch.setattr(
+        "speechbrain_lmac.inference.package.writing.write_config", fail
+    )
     for name in ("out", "new"):
         with pytest.raises(OSError, match="No space"):
             write_package(runs["l2i"], tmp_path / name, overwrite=True)
@@ -405,11 +410,11 @@ def test_a_classifier_of_ones_own_needs_trust(tmp_path, monkeypatch, caplog):
 def test_cnn14_and_its_parts_by_reference():
     import ruamel.yaml
 
-    from speechbrain_lmac.packaging.run_yaml import inference_yaml
+    from speechbrain_lmac.inference.package.run_yaml import inference_yaml
 
     text = """\
 n_mels: 80
-sparsity: !new:speechbrain_lmac.brains.lmac.SparsityWeight {weight: 1}
+sparsity: !new:speechbrain_lmac.training.lmac.SparsityWeight {weight: 1}
 embedding_model: &a !new:speechbrain.lobes.models.Cnn14.Cnn14
   mel_bins: 80
 head: &b !new:torch.nn.Linear {in_features: 2048, out_features: 5}
@@ -1009,7 +1014,7 @@ def test_laion_models_are_refused_with_advice(runs, monkeypatch, tmp_path):
     class LaionClap(torch.nn.Module):
         """Stands for the other library's."""
 
-    from speechbrain_lmac.packaging import writing
+    from speechbrain_lmac.inference.package import writing
 
     interpreter = load_zs_interpreter(runs["small"], PROMPTS)
     interpreter.hparams["encoder"] = LaionClap()

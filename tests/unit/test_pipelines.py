@@ -8,7 +8,6 @@ import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import make_dataloader
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache, read_audio, write_wav
 from speechbrain_lmac.data.pipelines import (
     ENERGY_FRAME,
@@ -18,6 +17,7 @@ from speechbrain_lmac.data.pipelines import (
     make_dataset,
     make_label_encoder,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 LENGTHS = [3000, 5000, 3000, 800]
 

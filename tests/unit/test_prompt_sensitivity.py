@@ -7,21 +7,21 @@ import pytest
 import torch
 from zs_toys import PROMPTS, tones, with_rule, zs_interpreter
 
-from speechbrain_lmac import prompt_sensitivity
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.data.conditions import build_condition, build_pairs
+from speechbrain_lmac.evaluation import prompt_sensitivity
+from speechbrain_lmac.evaluation.conditions import build_condition, build_pairs
+from speechbrain_lmac.evaluation.prompt_masks import PromptMasker
+from speechbrain_lmac.evaluation.prompt_sensitivity import (
+    measure_prompts,
+    measure_sources,
+    run_prompt_sensitivity,
+)
 from speechbrain_lmac.metrics.prompts import (
     prompt_statistics,
     source_statistics,
     spearman_of_pairs,
 )
-from speechbrain_lmac.prompt_masks import PromptMasker
-from speechbrain_lmac.prompt_sensitivity import (
-    measure_prompts,
-    measure_sources,
-    run_prompt_sensitivity,
-)
-from speechbrain_lmac.report.scatter import build_scatter_figure
+from speechbrain_lmac.report.figures.scatter import build_scatter_figure
+from speechbrain_lmac.utils.checks import UserError
 
 QUIET = {"progressbar": False}
 

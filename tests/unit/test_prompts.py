@@ -5,12 +5,10 @@ import json
 import pytest
 from speechbrain.dataio.dataloader import make_dataloader
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.caption_datasets import caption_datasets
-from speechbrain_lmac.data.captions import CaptionManifests
-from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.data.prompts import (
+from speechbrain_lmac.data.captions.caption_datasets import caption_datasets
+from speechbrain_lmac.data.captions.prepare import CaptionManifests
+from speechbrain_lmac.data.captions.prompts import (
     HELD_OUT_TEMPLATES,
     TRAIN_TEMPLATES,
     class_prompts,
@@ -20,8 +18,10 @@ from speechbrain_lmac.data.prompts import (
     prompt_table,
     readable,
 )
-from speechbrain_lmac.data.synthetic import CATEGORIES
-from speechbrain_lmac.data.wordings import WORDINGS
+from speechbrain_lmac.data.captions.wordings import WORDINGS
+from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.synthetic.sets import CATEGORIES
+from speechbrain_lmac.utils.checks import UserError
 
 ESC50 = """
 dog rooster pig cow frog cat hen insects sheep crow rain sea_waves

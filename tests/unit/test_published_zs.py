@@ -8,8 +8,8 @@ from speechbrain import Stage
 from test_lmac_zs_brain import CAPTIONS, DEFAULTS, batch_of, brain_of
 from torch.testing import assert_close
 
-from speechbrain_lmac import losses_zs
-from speechbrain_lmac.hparams import read_tree
+from speechbrain_lmac.training import losses_zs
+from speechbrain_lmac.utils.hparams import read_tree
 
 HPARAMS = Path(__file__).parents[2] / "recipes/CLAP_ZS/hparams"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_lmac.report.figures import (
+from speechbrain_lmac.report.figures.explanation import (
     build_explanation_figure,
     save_explanation_figure,
 )
@@ -110,7 +110,7 @@ def test_wrong_arguments(arrays):
 def test_matplotlib_loads_on_first_use_and_without_pyplot():
     code = (
         "import sys, torch\n"
-        "from speechbrain_lmac.report.figures import *\n"
+        "from speechbrain_lmac.report.figures.explanation import *\n"
         "assert 'matplotlib' not in sys.modules\n"
         "x = torch.rand(9, 9)\n"
         "build_explanation_figure(x, x, x, 16000, 10.0)\n"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from test_report_tables import make_row, make_test
 
-from speechbrain_lmac.report import METHOD_LABELS
+from speechbrain_lmac.report.columns import METHOD_LABELS
 from speechbrain_lmac.report.latex import MAX_LINES, escape, write_latex
 
 NAN = float("nan")

@@ -15,16 +15,16 @@ from page_toys import golden_rows, write_example, write_results_folder
 from PIL import Image
 from test_report_tables import make_row
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.report import page_media
-from speechbrain_lmac.report.page import build_report, encode_audio, policy
-from speechbrain_lmac.report.page_data import (
+from speechbrain_lmac.report.columns import page_media
+from speechbrain_lmac.report.page.data import (
     choose_clips,
     read_clips,
     read_rows,
 )
+from speechbrain_lmac.report.page.page import build_report, encode_audio, policy
 from speechbrain_lmac.report.tables import write_csv
+from speechbrain_lmac.utils.checks import UserError
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 

@@ -9,8 +9,8 @@ import pytest
 from test_report_tables import make_row
 
 from speechbrain_lmac.metrics.stats import summarize
-from speechbrain_lmac.report import METHOD_LABELS
-from speechbrain_lmac.report.plots import (
+from speechbrain_lmac.report.columns import METHOD_LABELS
+from speechbrain_lmac.report.figures.plots import (
     build_bars_figure,
     build_curves_figure,
     build_randomization_figure,
@@ -20,7 +20,7 @@ from speechbrain_lmac.report.plots import (
     save_randomization_figure,
     save_roar_figure,
 )
-from speechbrain_lmac.report.style import STYLES, in_order, style_of
+from speechbrain_lmac.report.figures.style import STYLES, in_order, style_of
 
 pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex  # noqa: E402
@@ -351,7 +351,7 @@ def test_the_colour_blind_tell_methods_apart(vision):
 def test_matplotlib_loads_on_first_use_and_without_pyplot():
     code = (
         "import sys\n"
-        "from speechbrain_lmac.report.plots import *\n"
+        "from speechbrain_lmac.report.figures.plots import *\n"
         "assert 'matplotlib' not in sys.modules\n"
         "build_roar_figure({'lmac': [(0, 0.5, 0.4, 0.6)]})\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from speechbrain_lmac.metrics.stats import DIRECTIONS, Summary
-from speechbrain_lmac.report import (
+from speechbrain_lmac.report.columns import (
     METHOD_LABELS,
     METRICS,
     best_rows,

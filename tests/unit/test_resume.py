@@ -12,11 +12,11 @@ from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
 
-from speechbrain_lmac.brains.base import RecipeBrain, cosine_warmup
-from speechbrain_lmac.checkpoints import AtomicCheckpointer
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.pipelines import load_clip
-from speechbrain_lmac.draws import EpochDraws
+from speechbrain_lmac.training.brain import RecipeBrain, cosine_warmup
+from speechbrain_lmac.utils.checkpoints import AtomicCheckpointer
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.seeding import EpochDraws
 
 CLIPS, BATCH, EPOCHS = 20, 4, 3
 STEPS = EPOCHS * CLIPS // BATCH

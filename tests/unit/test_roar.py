@@ -6,24 +6,20 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import (
     AudioClassifier,
     ClassifierOutput,
     fingerprint,
 )
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.data.conditions import ConditionClip
 from speechbrain_lmac.data.mixtures import mix_clips
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.metrics.curves import bin_ranks
-from speechbrain_lmac.retraining import (
+from speechbrain_lmac.evaluation.conditions import ConditionClip
+from speechbrain_lmac.evaluation.retraining import (
     LabelledFeatures,
     count_correct,
     retrain,
 )
-from speechbrain_lmac.roar import (
+from speechbrain_lmac.evaluation.roar import (
     Roar,
     RoarPoint,
     check_epochs,
@@ -34,6 +30,10 @@ from speechbrain_lmac.roar import (
     save_roar,
     wilson,
 )
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.metrics.curves import bin_ranks
+from speechbrain_lmac.utils.checks import UserError
 
 BANDS, FRAMES, CHANCE = 5, 20, 0.5
 
@@ -231,7 +231,7 @@ def test_ranks_are_permutations_also_for_undefined_masks(roar, monkeypatch):
         assert torch.equal(ranks.sort(1).values, everyone.expand_as(ranks))
         assert not torch.equal(ranks[0], ranks[1])
     monkeypatch.setattr(
-        "speechbrain_lmac.roar.build_methods",
+        "speechbrain_lmac.evaluation.roar.build_methods",
         lambda *_: {
             "lmac": lambda batch: batch.explanation.mask.fill_(torch.nan)
         },

@@ -8,18 +8,18 @@ import pytest
 import soundfile as sf
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.evaluation import Evaluator
-from speechbrain_lmac.interpreters import load_interpreter
-from speechbrain_lmac.journal import Journal
-from speechbrain_lmac.runs import (
+from speechbrain_lmac.evaluation.evaluator import Evaluator
+from speechbrain_lmac.evaluation.journal import Journal
+from speechbrain_lmac.evaluation.run import (
     class_names,
     evaluate_interpreter,
     manifest_clips,
 )
-from speechbrain_lmac.seeds import evaluate_seeds
+from speechbrain_lmac.evaluation.seeds import evaluate_seeds
+from speechbrain_lmac.interpreters.loading import load_interpreter
+from speechbrain_lmac.utils.checks import UserError
 
 METHODS = ["lmac", "all_ones", "random", "ideal"]
 CONDITIONS = ["clean", "mixtures"]

@@ -8,15 +8,15 @@ import pytest
 import torch
 from hyperpyyaml import load_hyperpyyaml
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.safe_loading import (
+from speechbrain_lmac.inference.package.safe import (
     UnsafePackageError,
     load_hparams_safely,
 )
-from speechbrain_lmac.safe_loading import names as safe_names
-from speechbrain_lmac.safe_loading.budget import MemoryBudget
+from speechbrain_lmac.inference.package.safe import names as safe_names
+from speechbrain_lmac.inference.package.safe.budget import MemoryBudget
+from speechbrain_lmac.utils.checks import UserError
 
-CLAP = "speechbrain_lmac.classifiers.clap"
+CLAP = "speechbrain_lmac.classifiers.zero_shot"
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ partial: !name:torch.nn.Linear
     in_features: 2
 anchored: &a [1, 2]
 aliased: *a
-frontend: !new:speechbrain_lmac.frontend.FrontEnd
+frontend: !new:speechbrain_lmac.features.stft.FrontEnd
 classifier: !new:speechbrain_lmac.classifiers.slim.SlimCnn
     n_classes: 3
     channels: [4, 8]
-decoder: !apply:speechbrain_lmac.decoders.build_decoder
+decoder: !apply:speechbrain_lmac.interpreters.decoders.build_decoder
     classifier: !ref <classifier>
     frontend: !ref <frontend>
     mask_domain: mel
@@ -111,7 +111,7 @@ def test_what_an_override_replaces_is_not_even_judged(load):
         ("a: !new:torch.nn.Linear [x, y]", "line 1: cannot build.*Linear"),
         ("a: !new:torch.nn.Linear {width: 3}", "line 1: cannot build.*width"),
         (
-            "a: !apply:speechbrain_lmac.l2i.build_l2i\n"
+            "a: !apply:speechbrain_lmac.interpreters.l2i.build_l2i\n"
             "    {classifier: 1, frontend: 2, mask_domain: mel}",
             "expected 'stft'",
         ),
@@ -140,8 +140,8 @@ ATTACKS = [
     'a: !apply:os%2Esystem ["{run}"]',
     'a: !apply:posix.system ["{run}"]',
     'a: !new:subprocess.Popen ["{run}", -1, null]',
-    'a: !apply:speechbrain_lmac.packaging.writing.os.system ["{run}"]',
-    'a: !new:speechbrain_lmac.packaging.writing.os.system ["{run}"]',
+    'a: !apply:speechbrain_lmac.inference.package.writing.os.system ["{run}"]',
+    'a: !new:speechbrain_lmac.inference.package.writing.os.system ["{run}"]',
     'a: !apply:torch.nn.modules.module.torch.os.system ["{run}"]',
     'a: !new:speechbrain.nnet.containers.torch.os.system ["{run}"]',
     "a: !apply:builtins.exec [\"import os; os.system('{run}')\"]",
@@ -193,16 +193,25 @@ def test_refusals_name_tag_name_and_line(load):
         ("speechbrain.utils.checkpoints.Checkpointer", "none of"),
         ("speechbrain.utils.parameter_transfer.Pretrainer", "none of"),
         ("torch.nn.modules.module.torch.load", "no class"),
-        ("speechbrain_lmac.packaging.writing.os.system", "no class"),
-        ("speechbrain_lmac.packaging.tempfile.TemporaryFile", "no class"),
+        ("speechbrain_lmac.inference.package.writing.os.system", "no class"),
+        (
+            "speechbrain_lmac.inference.package.tempfile.TemporaryFile",
+            "no class",
+        ),
         ("torch.nn.functional.relu", "no class"),
         ("torch.nn.Linear.__init__", "public"),
         ("torch.nn.Linear.forward", "no class"),
         ("torch.nn.modules._functions.SyncBatchNorm", "public"),
-        ("speechbrain_lmac.packaging.writing.Path", "defined elsewhere"),
-        ("speechbrain_lmac.safe_loading.names.ModuleType", "defined elsewhere"),
+        (
+            "speechbrain_lmac.inference.package.writing.Path",
+            "defined elsewhere",
+        ),
+        (
+            "speechbrain_lmac.inference.package.safe.names.ModuleType",
+            "defined elsewhere",
+        ),
         ("speechbrain_lmac.data.audio.AudioCache", "neither"),
-        ("speechbrain_lmac.checks.UserError", "neither"),
+        ("speechbrain_lmac.utils.checks.UserError", "neither"),
         ("speechbrain.nnet.schedulers.NewBobScheduler", "neither"),
         (f"{CLAP}.hf.HfClap", "loads files"),
         (f"{CLAP}.laion.LaionClap", "loads files"),
@@ -229,12 +238,12 @@ def test_names_that_are_refused(name, why):
 
 def test_loaders_are_refused_where_others_import_them(load):
     # packaging.py imports SmallClap, and may import a loader one day.
-    module = importlib.import_module("speechbrain_lmac.packaging")
+    module = importlib.import_module("speechbrain_lmac.inference.package")
     loader = importlib.import_module(f"{CLAP}.hf").HfClap
     module.Alias = loader
     try:
         with pytest.raises(UnsafePackageError, match="loads files"):
-            load("a: !new:speechbrain_lmac.packaging.Alias [x]")
+            load("a: !new:speechbrain_lmac.inference.package.Alias [x]")
     finally:
         del module.Alias
 
@@ -243,7 +252,9 @@ def test_functions_are_those_of_the_list():
     for name in safe_names.FUNCTIONS:
         assert callable(safe_names.resolve_function(name))
     with pytest.raises(safe_names.ForbiddenName):
-        safe_names.resolve_function("speechbrain_lmac.hparams.load_hparams")
+        safe_names.resolve_function(
+            "speechbrain_lmac.utils.hparams.load_hparams"
+        )
 
 
 def test_nothing_is_imported_for_a_forbidden_name(load, tmp_path, monkeypatch):
@@ -355,7 +366,7 @@ def test_texts_are_not_multiplied_nor_numbers_raised(load):
         "torch.nn.Linear [200000, 200000]",
         "torch.nn.Conv2d [100000, 100000, 3]",
         "torch.nn.LSTM [50000, 50000, 100]",
-        "speechbrain_lmac.frontend.FrontEnd {n_fft: 1000000}",
+        "speechbrain_lmac.features.stft.FrontEnd {n_fft: 1000000}",
         "speechbrain_lmac.classifiers.slim.SlimCnn\n"
         "    {n_classes: 3, channels: [100000, 100000]}",
         "torch.nn.Embedding [9999999, 9999999]",

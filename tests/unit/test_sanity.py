@@ -6,7 +6,6 @@ import pytest
 import torch
 from speechbrain.lobes.models.Cnn14 import Cnn14
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import (
     AudioClassifier,
     ClassifierOutput,
@@ -14,12 +13,9 @@ from speechbrain_lmac.classifiers.base import (
 )
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.data.conditions import ConditionClip
 from speechbrain_lmac.data.mixtures import mix_clips
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.randomization_report import save_randomization
-from speechbrain_lmac.sanity import (
+from speechbrain_lmac.evaluation.conditions import ConditionClip
+from speechbrain_lmac.evaluation.randomization import (
     BlockSimilarity,
     blocks,
     cascading_randomization,
@@ -27,6 +23,10 @@ from speechbrain_lmac.sanity import (
     randomize_cascade,
     reinitialize,
 )
+from speechbrain_lmac.evaluation.randomization_report import save_randomization
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.utils.checks import UserError
 
 CHANNELS = (8, 8, 16, 16, 32)
 

@@ -9,17 +9,11 @@ import pytest
 import torch
 from zs_toys import PROMPTS, tones, with_rule, zs_interpreter
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.data.conditions import build_condition
-from speechbrain_lmac.decoders import build_decoder
-from speechbrain_lmac.frontend import FrontEnd
-from speechbrain_lmac.frontend_lengths import for_any_length
-from speechbrain_lmac.masking import explain
-from speechbrain_lmac.methods import build_methods
-from speechbrain_lmac.randomization_report import run_randomization
-from speechbrain_lmac.sanity import (
+from speechbrain_lmac.evaluation.conditions import build_condition
+from speechbrain_lmac.evaluation.methods import build_methods
+from speechbrain_lmac.evaluation.randomization import (
     blocks,
     cascading_randomization,
     checked_methods,
@@ -27,7 +21,13 @@ from speechbrain_lmac.sanity import (
     randomize_cascade,
     reinitialize,
 )
-from speechbrain_lmac.zero_shot import spread
+from speechbrain_lmac.evaluation.randomization_report import run_randomization
+from speechbrain_lmac.evaluation.zero_shot import spread
+from speechbrain_lmac.features.lengths import for_any_length
+from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.utils.checks import UserError
 
 BLOCKS = {
     "small": ["linear", "conv3", "conv2", "conv1", "norm0"],
@@ -70,7 +70,7 @@ def small():
 def hf(clap_folder):
     if importlib.util.find_spec("transformers") is None:
         pytest.skip("transformers is not installed")
-    from speechbrain_lmac.classifiers.clap.hf import HfClap
+    from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
 
     toy = zs_interpreter(HfClap(clap_folder))
     learned(toy.classifier)

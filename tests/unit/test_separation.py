@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.metrics.separation import (
     energy_kept,
     mask_auc,
     si_sdr,
     si_sdr_gain,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 NAN = float("nan")
 # Reproducible examples, and no deadline: the first call pays for warm-up.

@@ -4,7 +4,7 @@ import pytest
 
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
 from speechbrain_lmac.metrics.stats import ClipStats
-from speechbrain_lmac.sharding import gather_rows
+from speechbrain_lmac.utils.sharding import gather_rows
 
 COLUMNS = ("AI", "AD", "AG", "FF", "Fid-In")
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.metrics import stats as stats_module
 from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.metrics.stats import (
@@ -15,6 +14,7 @@ from speechbrain_lmac.metrics.stats import (
     Summary,
     summarize,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 NAN, INF = float("nan"), float("inf")
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 import torchaudio
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data import sounds, synthetic
-from speechbrain_lmac.data.sounds import CATEGORIES, EVENTS, make_clip
-from speechbrain_lmac.data.synthetic import COLUMNS, make_synthetic_dataset
+from speechbrain_lmac.data.synthetic.sets import COLUMNS, make_synthetic_dataset
+from speechbrain_lmac.data.synthetic.sounds import CATEGORIES, EVENTS, make_clip
+from speechbrain_lmac.utils.checks import UserError
 
 SMALL = {"clips_per_class_and_fold": 1, "n_folds": 2, "duration": 2.5}
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
-from speechbrain_lmac.classifiers.clap.small import SmallClap
-from speechbrain_lmac.evaluation import Evaluator
-from speechbrain_lmac.masking import decode_mask, explain
-from speechbrain_lmac.text_decoder import (
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
+from speechbrain_lmac.evaluation.evaluator import Evaluator
+from speechbrain_lmac.interpreters.masking import decode_mask, explain
+from speechbrain_lmac.interpreters.text_decoder import (
     PromptedDecoder,
     TextMaskDecoder,
     build_text_decoder,
 )
+from speechbrain_lmac.utils.checks import UserError
 
 DIM = 6
 

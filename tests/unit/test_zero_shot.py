@@ -9,18 +9,18 @@ import pytest
 import torch
 from zs_toys import PROMPTS, tones, zs_interpreter
 
-from speechbrain_lmac.checks import UserError
 from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
-from speechbrain_lmac.frontend_lengths import for_any_length
-from speechbrain_lmac.runs import evaluate_interpreter
-from speechbrain_lmac.zero_shot import (
+from speechbrain_lmac.evaluation.run import evaluate_interpreter
+from speechbrain_lmac.evaluation.zero_shot import (
     find_dataset,
     prompts_of,
     tell_setting,
     trained_name,
     zero_shot_facts,
 )
+from speechbrain_lmac.features.lengths import for_any_length
+from speechbrain_lmac.utils.checks import UserError
 
 
 def make_clips(num_samples, rate=16000):
@@ -115,7 +115,7 @@ def test_a_clap_model_is_evaluated_on_shorter_clips(tmp_path, domain):
     pytest.importorskip("transformers")
     from clap_toys import SMALL_AUDIO, save_clap
 
-    from speechbrain_lmac.classifiers.clap.hf import HfClap
+    from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
 
     save_clap(tmp_path / "clap", SMALL_AUDIO, seconds=2, bands=16)
     toy = zs_interpreter(HfClap(tmp_path / "clap"), domain)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from zs_toys import zs_interpreter
 
-from speechbrain_lmac import zero_shot_data
-from speechbrain_lmac.checks import UserError
-from speechbrain_lmac.frontend_lengths import AnyLengthFrontEnd
-from speechbrain_lmac.zero_shot_data import (
+from speechbrain_lmac.evaluation import zero_shot_data
+from speechbrain_lmac.evaluation.zero_shot_data import (
     load_unprompted,
     prompt_with_classes,
 )
+from speechbrain_lmac.features.lengths import AnyLengthFrontEnd
+from speechbrain_lmac.utils.checks import UserError
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_prompt_of_no_class_is_refused(hparams):
 def test_interpreters_take_clips_of_any_length(clap_folder, monkeypatch):
     if importlib.util.find_spec("transformers") is None:
         pytest.skip("transformers is not installed")
-    from speechbrain_lmac.classifiers.clap.hf import HfClap
+    from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
 
     def load(folder, prompts, templates):
         assert (folder, templates) == ("run", ["{}"])

@@ -2,10 +2,13 @@
 
 import torch
 
-from speechbrain_lmac.classifiers.clap.base import ZeroShotClassifier
-from speechbrain_lmac.classifiers.clap.small import SmallClap
-from speechbrain_lmac.interpreters import Interpreter
-from speechbrain_lmac.text_decoder import PromptedDecoder, build_text_decoder
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
+from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.interpreters.text_decoder import (
+    PromptedDecoder,
+    build_text_decoder,
+)
 
 PROMPTS = ("dog", "rain", "siren")
 

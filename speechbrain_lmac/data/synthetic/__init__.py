@@ -1,0 +1,1 @@
+"""Sounds made by code, in the layouts of real data sets."""

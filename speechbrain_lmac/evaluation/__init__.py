@@ -1,0 +1,1 @@
+"""Methods under conditions, sanity checks and the listening test."""

@@ -1,0 +1,1 @@
+"""Between waveforms and spectra."""

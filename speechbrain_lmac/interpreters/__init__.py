@@ -1,0 +1,1 @@
+"""What explains: masks, decoders, L2I, and loading them."""

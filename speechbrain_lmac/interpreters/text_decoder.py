@@ -1,0 +1,324 @@
+"""Decoder of LMAC-ZS: hidden maps and a prompt to the logits of a mask.
+
+Source: Paissan, Della Libera, Ravanelli, Subakan, "Listenable Maps for
+Zero-Shot Audio Classifiers", NeurIPS 2024 (arXiv 2405.17615): the decoder
+``M(t, h)`` sees the text embedding besides the audio encoder's hidden maps.
+How the text comes in is ours: it scales and shifts the channels of every
+level (FiLM, Perez et al. 2018, arXiv 1709.07871), together with the scalar
+similarity of text and clip, and is compared with every cell of the deepest
+map.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from speechbrain_lmac.interpreters.decoders import MaskDecoder, _fit, heard_bins
+from speechbrain_lmac.utils.checks import UserError
+
+#: Similarities are cosines; times this they are of the size of one.
+SIMILARITY_GAIN = 5.0
+
+
+class TextMaskDecoder(MaskDecoder):
+    """The U-Net of :class:`MaskDecoder`, steered by a prompt.
+
+    Arguments
+    ---------
+    hidden_channels, hidden_strides, channels, n_mels, mel_matrix : object
+        As for :class:`MaskDecoder`.
+    embed_dim : int
+        Length of the text embeddings.
+    text_dim : int
+        Length of what is made of them, from which every level is steered.
+    heard : torch.Tensor or None
+        Bins that the model hears, bool (bins,), of
+        ``heard_bins``; the logits of others are
+        ``-inf``, their mask is 0: else the band nearest to them would decide
+        about sound that the model does not hear.
+
+    Attributes
+    ----------
+    center : torch.Tensor
+        Mean of the training texts' embeddings, taken off every text: what all
+        texts share says nothing. Zero until :meth:`center_on`; part of the
+        state dict.
+
+    Example
+    -------
+    >>> hidden = (torch.rand(2, 8, 3, 2), torch.rand(2, 4, 7, 5))
+    >>> decoder = TextMaskDecoder(
+    ...     (8, 4), (8, 4), channels=(8, 4), n_mels=20, embed_dim=6
+    ... )
+    >>> text, similarity = torch.rand(2, 3, 6), torch.rand(2, 3)
+    >>> decoder(hidden, 29, text, similarity).shape
+    torch.Size([6, 29, 20])
+    """
+
+    def __init__(
+        self,
+        hidden_channels,
+        hidden_strides,
+        channels=(96, 64, 48, 32, 16),
+        n_mels=80,
+        mel_matrix=None,
+        embed_dim=512,
+        text_dim=64,
+        heard=None,
+    ):
+        super().__init__(
+            hidden_channels, hidden_strides, channels, n_mels, mel_matrix
+        )
+        self.embed_dim = embed_dim
+        self.register_buffer("center", torch.zeros(embed_dim))
+        self.read = nn.Sequential(
+            nn.Linear(embed_dim + 1, text_dim), nn.LeakyReLU(0.1)
+        )
+        widths = {s: join.conv.in_channels for s, join in self.joins.items()}
+        self.films = nn.ModuleDict(
+            {s: nn.Linear(text_dim, 2 * width) for s, width in widths.items()}
+        )
+        deepest = widths[str(self.levels[0])]
+        self.key = nn.Conv2d(deepest, text_dim, 1)
+        self.query = nn.Linear(text_dim, text_dim)
+        self.local = nn.Conv2d(1, deepest, 1, bias=False)
+        closed = None
+        if heard is not None:
+            closed = torch.zeros(len(heard), device=heard.device)
+            closed = closed.masked_fill(~heard, -torch.inf)
+        self.register_buffer("closed", closed, persistent=False)
+
+    def center_on(self, embeddings):
+        """Centre texts on the mean of some embeddings from now on.
+
+        Arguments
+        ---------
+        embeddings : torch.Tensor
+            Of the training texts, shape (texts, embed_dim).
+        """
+        with torch.no_grad():
+            self.center.copy_(embeddings.mean(0))
+
+    def forward(self, hidden, num_frames, text, similarity, owner=None):
+        """Mask logits of clips under prompts.
+
+        What depends on the clip alone is computed once, whatever the number
+        of its prompts.
+
+        Arguments
+        ---------
+        hidden : sequence of torch.Tensor
+            Maps (batch, channels, frames // stride, bands // stride), deepest
+            first.
+        num_frames : int
+            Frames of the audio encoder's input.
+        text : torch.Tensor
+            Embeddings of the prompts: (batch, embed_dim) for one a clip,
+            (batch, prompts, embed_dim) for as many of each clip, or, with
+            ``owner``, (pairs, embed_dim).
+        similarity : torch.Tensor
+            Cosine of each prompt and its clip, shape of ``text`` without its
+            last axis.
+        owner : torch.Tensor or None
+            Number of the clip of each pair, int64 (pairs,).
+
+        Returns
+        -------
+        torch.Tensor
+            Logits (batch, num_frames, bins), or (batch * prompts, ...), the
+            first clip's prompts first, or (pairs, ...).
+        """
+        text, similarity, owner = _pairs(
+            text, similarity, owner, len(hidden[0]), self.embed_dim
+        )
+        read = self._read(text, similarity)
+        x = None
+        for stride in self.levels:
+            skip = self._skip(stride, hidden)
+            x = self._enter(x, skip, owner, read)
+            x = self.joins[str(stride)](self._film(stride, x, read))
+            if stride > 1:
+                x = self.ups[str(stride)](x)
+        # The head is pointwise: one channel is cropped, not all of them.
+        logits = _fit(self.head(x), (num_frames, self.n_mels)).squeeze(1)
+        if self.spread is not None:
+            logits = logits @ self.spread
+        return logits if self.closed is None else logits + self.closed
+
+    def _read(self, text, similarity):
+        """What the levels are steered by, (pairs, text_dim)."""
+        text = F.normalize(text - self.center, dim=-1) * len(text[0]) ** 0.5
+        similarity = SIMILARITY_GAIN * similarity[:, None]
+        return self.read(torch.cat([text, similarity], 1))
+
+    def _skip(self, stride, hidden):
+        """Sum of the hidden maps of a level, or None; of the clips."""
+        total = None
+        for skip, s, h in zip(
+            self.skips, self.hidden_strides, hidden, strict=True
+        ):
+            if s == stride:
+                total = skip(h) if total is None else total + skip(h)
+        return total
+
+    def _enter(self, x, skip, owner, read):
+        """Join what came up (of the pairs) and a level's maps (of clips)."""
+        if x is None:
+            query = self.query(read)[:, :, None, None]
+            keys = self.key(skip)[owner]
+            local = (keys * query).sum(1, keepdim=True) / query.shape[1] ** 0.5
+            return skip[owner] + self.local(local)
+        if skip is None:
+            return x
+        return _fit(x, skip.shape[2:]) + skip[owner]
+
+    def _film(self, stride, x, read):
+        scale, shift = self.films[str(stride)](read)[:, :, None, None].chunk(
+            2, 1
+        )
+        return x * (1 + scale) + shift
+
+
+class PromptedDecoder(nn.Module):
+    """A text decoder and a zero-shot classifier, as a decoder of one class.
+
+    ``decode_mask`` finds its method ``mask``, so
+    that all that explains a closed-set classifier explains a zero-shot one.
+
+    Arguments
+    ---------
+    decoder : TextMaskDecoder
+        The decoder.
+    classifier : ZeroShotClassifier
+        Tells the prompts' embeddings. It stays what it was: no part of this
+        module, its weights are not in the state dict.
+    """
+
+    def __init__(self, decoder, classifier):
+        super().__init__()
+        self.decoder = decoder
+        self._classifier = (classifier,)
+
+    @property
+    def classifier(self):
+        """The zero-shot classifier."""
+        return self._classifier[0]
+
+    def mask(self, output, num_frames):
+        """Masks for the prompts that the classifier decided on.
+
+        Arguments
+        ---------
+        output : ClassifierOutput
+            Of the clips.
+        num_frames : int
+            Frames of the mask.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (batch, num_frames, bins), in [0, 1].
+        """
+        decided = output.logits.argmax(1)
+        text = self.classifier.text_embeddings[decided]
+        return self.prompted(output, num_frames, text)
+
+    def prompted(self, output, num_frames, text):
+        """Masks for any prompts, present in the clip or not.
+
+        Arguments
+        ---------
+        output : ClassifierOutput
+            Of the clips.
+        num_frames : int
+            Frames of the mask.
+        text : torch.Tensor
+            Embeddings, L2-normalised, (batch, embed_dim) or (batch, prompts,
+            embed_dim).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (batch, num_frames, bins) or (batch * prompts, ...).
+        """
+        audio = (
+            output.embedding if text.dim() == 2 else output.embedding[:, None]
+        )
+        similarity = (audio * text).sum(-1)
+        logits = self.decoder(output.hidden, num_frames, text, similarity)
+        return torch.sigmoid(logits.float())
+
+
+def build_text_decoder(
+    encoder, frontend, mask_domain="stft", channels=(96, 64, 48, 32, 16)
+):
+    """The :class:`TextMaskDecoder` that fits a CLAP encoder.
+
+    Arguments
+    ---------
+    encoder : ClapEncoder or SmallClap
+        Tells the geometry of hidden maps and embeddings.
+    frontend : FrontEnd or ClapFrontEnd
+        Tells the number of bands and bins.
+    mask_domain : str
+        ``stft`` (mask on the STFT bins) or ``mel``.
+    channels : sequence of int
+        As for :class:`MaskDecoder`.
+
+    Returns
+    -------
+    TextMaskDecoder
+
+    Raises
+    ------
+    UserError
+        If the mask domain is unknown.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
+    >>> clap = SmallClap()
+    >>> decoder = build_text_decoder(clap, clap.build_frontend())
+    >>> decoder.embed_dim, decoder.spread.shape
+    (128, torch.Size([80, 513]))
+    """
+    if mask_domain not in ("stft", "mel"):
+        raise UserError(
+            f"`mask_domain` is {mask_domain!r}; expected 'stft' or 'mel'."
+        )
+    return TextMaskDecoder(
+        encoder.hidden_channels,
+        encoder.hidden_strides,
+        channels=channels,
+        n_mels=frontend.n_mels,
+        mel_matrix=frontend.mel_matrix if mask_domain == "stft" else None,
+        embed_dim=encoder.embed_dim,
+        heard=heard_bins(frontend, mask_domain),
+    )
+
+
+def _pairs(text, similarity, owner, n_clips, embed_dim):
+    """Texts, similarities and clip numbers of all pairs, in one row."""
+    if similarity.shape != text.shape[:-1] or text.shape[-1] != embed_dim:
+        raise ValueError(
+            f"Expected `text` (..., {embed_dim}) and a similarity of each but "
+            f"got {tuple(text.shape)} and {tuple(similarity.shape)}"
+        )
+    if owner is None:
+        if len(text) != n_clips or text.dim() not in (2, 3):
+            raise ValueError(
+                f"Expected `text` ({n_clips}, {embed_dim}) or ({n_clips}, "
+                f"prompts, {embed_dim}) but got {tuple(text.shape)}"
+            )
+        owner = torch.arange(n_clips, device=text.device)
+        owner = owner.repeat_interleave(text.shape[1:-1].numel())
+    elif text.dim() != 2 or owner.shape != similarity.shape:
+        raise ValueError(
+            "Expected `owner` to name the clip of each of the texts "
+            f"(pairs, {embed_dim}) but got {tuple(owner.shape)} for "
+            f"{tuple(text.shape)}"
+        )
+    return text.reshape(-1, embed_dim), similarity.reshape(-1), owner

@@ -1,0 +1,199 @@
+"""Training of the sound classifiers that are to be explained.
+
+Authors
+ * The speechbrain_lmac authors 2026
+"""
+
+import speechbrain as sb
+import torch
+
+from speechbrain_lmac.training.brain import RecipeBrain
+
+
+class WeightAverage:
+    """Exponential moving average of a module's weights and buffers.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        The module that is trained.
+    average : torch.nn.Module
+        A module of the same shape: the average.
+    decay : float
+        Weight of the past per step, in [0, 1); shorter at the start, so that
+        the first steps are forgotten.
+
+    Example
+    -------
+    >>> module, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    >>> mean = WeightAverage(module, average, decay=0.5)
+    >>> mean.reset()
+    >>> before, _ = average.weight.item(), module.weight.data.add_(1.0)
+    >>> mean.update(step=1000)
+    >>> round(average.weight.item() - before, 3)
+    0.5
+    """
+
+    def __init__(self, module, average, decay=0.99):
+        self.module = module
+        self.average = average
+        self.decay = decay
+
+    def reset(self):
+        """Start over from the module's present weights."""
+        self.average.load_state_dict(self.module.state_dict())
+
+    @torch.no_grad()
+    def update(self, step):
+        """Move the average towards the module's present weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = zip(
+            self.average.state_dict().values(),
+            self.module.state_dict().values(),
+            strict=True,
+        )
+        for mean, value in pairs:
+            if mean.dtype.is_floating_point:
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+
+class ClassifierBrain(RecipeBrain):
+    """Trains a classifier on log1p mel features with soft labels.
+
+    Modules: ``frontend``, ``classifier`` (an ``AudioClassifier``) and
+    ``average``, a second one of the same shape that holds the moving average
+    of the weights: the one that is validated, tested and kept.
+    Hyperparameters: ``augment`` (an ``Augmenter`` or None), ``ema_decay``.
+
+    A subclass may train another kind of model, named by ``trained``, if it
+    says how that classifies (:meth:`classify`).
+    """
+
+    #: Name of the module that is trained.
+    trained = "classifier"
+    #: Probability of a class on silence or noise from which it costs score;
+    #: None for models to which nothing is no matter.
+    max_unknown = 0.3
+
+    def __init__(self, modules, *args, **kwargs):
+        modules["average"].requires_grad_(False)
+        super().__init__(modules, *args, **kwargs)
+
+    def on_fit_start(self):
+        """Recover; a fresh start averages from the initial weights."""
+        super().on_fit_start()
+        trained = self.modules[self.trained]
+        self.average = WeightAverage(
+            getattr(trained, "module", trained),
+            self.modules.average,
+            self.hparams.ema_decay,
+        )
+        if not self.optimizer_step:
+            self.average.reset()
+
+    def compute_forward(self, batch, stage):
+        """Logits and soft labels of a batch."""
+        batch = batch.to(self.device)
+        wavs, target = batch.sig.data, batch.label.data[:, 0]
+        features, labels = self.augmented(
+            wavs, target, self.hparams.out_n_neurons, stage
+        )
+        if stage == sb.Stage.TRAIN:
+            return self.modules.classifier(features).logits, labels
+        return self.classify(features), labels
+
+    def classify(self, features):
+        """Logits of the averaged model, (..., batch, classes)."""
+        return self.modules.average(features).logits
+
+    def augmented(self, wavs, target, n_classes, stage):
+        """Features and soft labels of a batch; in training, augmented.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Shape (batch, samples).
+        target : torch.Tensor
+            Class indices, shape (batch,).
+        n_classes : int
+            Number of classes.
+        stage : speechbrain.Stage
+            Training is augmented, with sounds of no class in addition.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            log1p mel features and class probabilities, as many.
+        """
+        augment = self.hparams.augment if stage == sb.Stage.TRAIN else None
+        labels = torch.nn.functional.one_hot(target, n_classes).float()
+        with torch.no_grad():
+            if augment is not None:
+                wavs, labels = augment.waveforms(wavs, target, n_classes)
+            frontend = self.modules.frontend
+            features = frontend.mel(frontend(wavs).log_magnitude)
+            if augment is not None:
+                features = augment.features(features)
+        return features, labels
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Cross-entropy against the soft labels; accuracy per clip."""
+        logits, labels = predictions
+        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
+        probs = logits.detach().float().softmax(1)[: len(batch.id)]
+        target = batch.label.data[:, 0].to(probs.device)
+        correct = (probs.argmax(1) == target).float()
+        if stage == sb.Stage.TRAIN:
+            self.add_terms(accuracy=correct.mean())
+        else:
+            confidence = probs.amax(1)
+            self.stats.append(batch.id, accuracy=correct, confidence=confidence)
+        return loss
+
+    def stage_summary(self, stage_loss):
+        """As the base's; validation and test also hear sounds of no class.
+
+        ``silence`` and ``white_noise`` are the largest probability of any
+        class on them: an explanation by masking needs a classifier that is
+        sure of nothing where nothing is left. ``score`` ranks checkpoints:
+        the accuracy, less a tenth of the loss, because on a small validation
+        fold many epochs tie in accuracy, less what either of the two exceeds
+        ``max_unknown`` by.
+        """
+        summary = super().stage_summary(stage_loss)
+        if "confidence" in summary:
+            unknown = self.unknown_confidence()
+            score = summary["accuracy"] - 0.1 * summary["loss"]
+            if self.max_unknown is not None:
+                score -= max(0.0, max(unknown.values()) - self.max_unknown)
+            summary |= {"score": score, **unknown}
+        return summary
+
+    @torch.no_grad()
+    def unknown_confidence(self):
+        """Largest class probability on silence, and on white noise.
+
+        Returns
+        -------
+        dict of str to float
+            ``silence`` and ``white_noise`` (at eight levels from -40 to -10
+            dB), in [1 / classes, 1].
+        """
+        frontend = self.modules.frontend
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(8, 5 * frontend.sample_rate, generator=generator)
+        wavs = noise * torch.logspace(-2, -0.5, 8)[:, None]
+        wavs = torch.cat([torch.zeros_like(wavs[:1]), wavs]).to(self.device)
+        features = frontend.mel(frontend(wavs).log_magnitude)
+        top = self.classify(features).softmax(-1).amax(-1)
+        return {
+            "silence": float(top[..., 0].max()),
+            "white_noise": float(top[..., 1:].max()),
+        }
+
+    def on_fit_batch_end(self, batch, outputs, loss, should_step):
+        """Average the weights after each optimiser step."""
+        if should_step:
+            self.average.update(self.optimizer_step)
