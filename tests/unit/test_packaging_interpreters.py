@@ -153,7 +153,7 @@ def zero_shot_run(folder, clap, make, argument, clap_class, rate):
             clap=clap,
             make=make,
             argument=argument,
-            clap_class=f"{CLASSIFIERS}.clap.{clap_class}",
+            clap_class=f"{CLASSIFIERS}.zero_shot.{clap_class}",
             rate=rate,
         )
     )
@@ -180,7 +180,7 @@ def runs(tmp_path_factory):
         "small": zero_shot_run(
             root / "small",
             root / "small_clap",
-            f"apply:{CLASSIFIERS}.clap.small.load_small_clap",
+            f"apply:{CLASSIFIERS}.zero_shot.small.load_small_clap",
             "folder",
             "small.SmallClap",
             16000,
@@ -914,7 +914,7 @@ def hf(tmp_path_factory):
     run = zero_shot_run(
         root / "run",
         root / "tiny",
-        f"new:{CLASSIFIERS}.clap.hf.HfClap",
+        f"new:{CLASSIFIERS}.zero_shot.hf.HfClap",
         "source",
         "base.ClapEncoder",
         48000,

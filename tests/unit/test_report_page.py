@@ -16,7 +16,7 @@ from PIL import Image
 from test_report_tables import make_row
 
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.report.columns import page_media
+from speechbrain_lmac.report.page import media as page_media
 from speechbrain_lmac.report.page.data import (
     choose_clips,
     read_clips,

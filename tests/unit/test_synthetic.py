@@ -9,7 +9,8 @@ import pytest
 import torch
 import torchaudio
 
-from speechbrain_lmac.data import sounds, synthetic
+from speechbrain_lmac.data.synthetic import sets as synthetic
+from speechbrain_lmac.data.synthetic import sounds
 from speechbrain_lmac.data.synthetic.sets import COLUMNS, make_synthetic_dataset
 from speechbrain_lmac.data.synthetic.sounds import CATEGORIES, EVENTS, make_clip
 from speechbrain_lmac.utils.checks import UserError
