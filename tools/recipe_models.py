@@ -88,7 +88,7 @@ def small_classifier(name, n_classes=N_CLASSES, **options):
     -------
     speechbrain_lmac.classifiers.base.AudioClassifier
     """
-    from speechbrain_lmac.classifiers import hf_image
+    from speechbrain_lmac.classifiers import huggingface as hf_image
 
     kinds = {
         "focalnet": hf_image.FocalNetClassifier,

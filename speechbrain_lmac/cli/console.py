@@ -197,7 +197,7 @@ def error_text(error, args=None):
     "unexpected KeyError: 'x' (run with --debug to see more)"
     """
     # Without this module nothing could have raised its error.
-    checks = sys.modules.get(f"{PACKAGE}.checks")
+    checks = sys.modules.get(f"{PACKAGE}.utils.checks")
     if checks and isinstance(error, checks.UserError):
         return in_shell_words(str(error), args)
     name, text = type(error).__name__, " ".join(str(error).split())

@@ -201,7 +201,7 @@ def test_what_help_lists_is_what_there_is():
         METHODS,
         PROTOCOLS,
     )
-    from speechbrain_lmac.data import conditions
+    from speechbrain_lmac.evaluation import conditions
     from speechbrain_lmac.evaluation.methods import METHODS as methods
     from speechbrain_lmac.evaluation.methods import PROTOCOLS as protocols
 
