@@ -125,7 +125,7 @@ def test_what_is_not_a_hyperparameter_is_left_out(reads):
 
 
 def test_a_name_is_found_through_what_imports_it_again():
-    module = Module(ROOT / "speechbrain_lmac" / "experiment.py")
+    module = Module(ROOT / "speechbrain_lmac" / "utils" / "experiment.py")
     owner, node = module.resolve("load_hparams")
     assert owner is load("speechbrain_lmac.utils.hparams")
     assert node.name == "load_hparams"
