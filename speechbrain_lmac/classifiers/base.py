@@ -55,6 +55,8 @@ class AudioClassifier(torch.nn.Module):
     min_frames: int = 1
     reentrant: bool = True
     frozen: bool = False
+    #: What tables call the decoder that explains classifiers of this kind.
+    trained_name: str = "lmac"
 
     def compute(self, features):
         """Logits, embedding and hidden maps; implemented by subclasses."""
@@ -106,6 +108,10 @@ class AudioClassifier(torch.nn.Module):
             that hold them. Not each must be there.
         """
         return ()
+
+    def facts(self):
+        """What its answers depend on besides its weights, as JSON."""
+        return {}
 
     def freeze(self):
         """Make this the fixed object of an explanation, for good.

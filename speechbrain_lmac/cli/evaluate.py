@@ -268,9 +268,8 @@ def output_folder(args, source):
 def chosen_methods(args, interpreter):
     """The methods, with the name that the trained decoder has."""
     from speechbrain_lmac.evaluation.methods import check_methods
-    from speechbrain_lmac.evaluation.zero_shot import trained_name
 
-    trained = trained_name(interpreter.classifier)
+    trained = interpreter.classifier.trained_name
     methods = args.methods or [trained, "all_ones", "random", "ideal"]
     check_methods(methods, trained)
     return methods

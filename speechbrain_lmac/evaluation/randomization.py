@@ -11,7 +11,6 @@ Authors
 
 import copy
 import hashlib
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +18,9 @@ import torch
 from tqdm import tqdm
 
 from speechbrain_lmac.attribution import ATTRIBUTIONS
+from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.methods import ClipBatch, build_methods
-from speechbrain_lmac.evaluation.zero_shot import trained_name
 from speechbrain_lmac.interpreters.decoders import heard_bins, heard_part
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.metrics.similarity import (
@@ -35,19 +34,6 @@ from speechbrain_lmac.utils.checks import UserError
 CHECKED_METHODS = ("lmac", *ATTRIBUTIONS)
 #: The same for zero-shot classifiers.
 CHECKED_ZS_METHODS = ("lmac_zs", *ATTRIBUTIONS)
-
-#: How modules name the function that draws their first weights: PyTorch's
-#: layers, its attention, SpeechBrain's CNN14.
-INITIALIZERS = ("reset_parameters", "_reset_parameters", "init_weight")
-
-#: Weights that stand in a module without such a function, by their name in
-#: it, and how they are drawn: the table of Swin's attention (Liu et al., ICCV
-#: 2021, and their code), which is HTSAT's. Any other such weight is refused.
-BARE_WEIGHTS = {
-    "relative_position_bias_table": partial(
-        torch.nn.init.trunc_normal_, std=0.02
-    ),
-}
 
 
 class BlockSimilarity(NamedTuple):
@@ -93,7 +79,7 @@ def checked_methods(classifier):
     >>> checked_methods(SlimCnn(n_classes=10))[:2]
     ('lmac', 'saliency')
     """
-    zero_shot = trained_name(classifier) == "lmac_zs"
+    zero_shot = classifier.trained_name == "lmac_zs"
     return CHECKED_ZS_METHODS if zero_shot else CHECKED_METHODS
 
 
@@ -143,54 +129,6 @@ def blocks(classifier):
             "`outside_blocks()` that no sound passes them"
         )
     return found
-
-
-def reinitialize(module, seed):
-    """Draw the weights of a module anew, as its layers do when they are made.
-
-    Each layer is asked for it (``INITIALIZERS``); ``BARE_WEIGHTS`` says how
-    the weights are drawn that no layer answers for. Batch norms forget their
-    statistics, too. The draw depends on the seed alone, and no other random
-    number changes.
-
-    Arguments
-    ---------
-    module : torch.nn.Module
-        On CPU; changed in place.
-    seed : int
-        Of the draw.
-
-    Raises
-    ------
-    ValueError
-        If the module has a weight that no layer initialises.
-
-    Example
-    -------
-    >>> first, second = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
-    >>> reinitialize(first, seed=0), reinitialize(second, seed=0)
-    (None, None)
-    >>> torch.equal(first.weight, second.weight)
-    True
-    """
-    before = {n: (p, p._version) for n, p in module.named_parameters()}
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        # Children first: a parent may overrule how its layers begin.
-        for child in reversed(list(module.modules())):
-            for name, weight in child.named_parameters(recurse=False):
-                if name in BARE_WEIGHTS:
-                    BARE_WEIGHTS[name](weight)
-            for name in INITIALIZERS:
-                if callable(getattr(child, name, None)):
-                    getattr(child, name)()
-    # Every in-place write counts a tensor's version up.
-    kept = [n for n, (p, version) in before.items() if p._version == version]
-    if kept:
-        raise ValueError(
-            f"Expected layers that initialise all weights but got none for "
-            f"{', '.join(kept[:5])}; give their module a `reset_parameters()`"
-        )
 
 
 def randomize_cascade(classifier, seed):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from speechbrain_lmac.evaluation.randomization import reinitialize
+from speechbrain_lmac.classifiers.reinitialize import reinitialize
 
 
 class LabelledFeatures(NamedTuple):

@@ -25,7 +25,6 @@ from speechbrain_lmac.evaluation.evaluator import Evaluator, split_key
 from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.evaluation.methods import check_methods, check_protocols
-from speechbrain_lmac.evaluation.zero_shot import trained_name, zero_shot_facts
 from speechbrain_lmac.features.lengths import for_any_length
 from speechbrain_lmac.interpreters.loading import load_interpreter
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
@@ -135,7 +134,7 @@ def evaluate_interpreter(
     interpreter = interpreter._replace(
         frontend=for_any_length(interpreter.frontend)
     )
-    trained = trained_name(interpreter.classifier)
+    trained = interpreter.classifier.trained_name
     check_methods(methods, trained)
     check_protocols(protocols)
     check_conditions(conditions, speech_folder, wham_folder)
@@ -162,7 +161,7 @@ def evaluate_interpreter(
         folder=output_folder,
         common={
             "version": __version__,
-            **zero_shot_facts(interpreter.classifier),
+            **interpreter.classifier.facts(),
             "classifier": fingerprint(interpreter.classifier),
             "decoder": fingerprint(interpreter.decoder),
             "mask_domain": interpreter.mask_domain,

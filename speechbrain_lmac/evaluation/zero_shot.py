@@ -4,7 +4,6 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.data.captions.prompts import fill, readable
 from speechbrain_lmac.data.labelled import find_dataset
@@ -25,46 +23,9 @@ __all__ = [
     "prompts_of",
     "spread",
     "tell_setting",
-    "trained_name",
-    "zero_shot_facts",
 ]
 
 FACTS_FILE = "zero_shot.json"
-
-
-def trained_name(classifier):
-    """What tables call the decoder that explains a classifier.
-
-    Example
-    -------
-    >>> from speechbrain_lmac.classifiers.slim import SlimCnn
-    >>> trained_name(SlimCnn(n_classes=10))
-    'lmac'
-    """
-    return "lmac_zs" if isinstance(classifier, ZeroShotClassifier) else "lmac"
-
-
-def zero_shot_facts(classifier):
-    """What a zero-shot classifier's answers depend on besides its weights.
-
-    Arguments
-    ---------
-    classifier : AudioClassifier
-        Any; one of a closed set gives nothing.
-
-    Returns
-    -------
-    dict
-        ``prompts`` and ``templates``, and a hash of the prompts' embeddings.
-    """
-    if not isinstance(classifier, ZeroShotClassifier):
-        return {}
-    embeddings = classifier.text_embeddings.cpu().contiguous().numpy()
-    return {
-        "prompts": list(classifier.prompts),
-        "templates": list(classifier.templates),
-        "embeddings": hashlib.sha256(embeddings.tobytes()).hexdigest()[:16],
-    }
 
 
 def prompts_of(classes, prompts=None):

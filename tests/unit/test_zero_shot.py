@@ -16,8 +16,6 @@ from speechbrain_lmac.evaluation.zero_shot import (
     find_dataset,
     prompts_of,
     tell_setting,
-    trained_name,
-    zero_shot_facts,
 )
 from speechbrain_lmac.features.lengths import for_any_length
 from speechbrain_lmac.utils.checks import UserError
@@ -151,12 +149,12 @@ def test_classes_without_a_prompt_are_refused(tmp_path):
 
 def test_facts_of_a_zero_shot_classifier():
     classifier = zs_interpreter().classifier
-    facts = zero_shot_facts(classifier)
+    facts = classifier.facts()
     assert facts["prompts"] == list(PROMPTS)
     assert facts["templates"] == ["the sound of {}"]
-    other = zero_shot_facts(zs_interpreter(prompts=PROMPTS[::-1]).classifier)
+    other = zs_interpreter(prompts=PROMPTS[::-1]).classifier.facts()
     assert other["embeddings"] != facts["embeddings"]
-    assert trained_name(classifier) == "lmac_zs"
+    assert classifier.trained_name == "lmac_zs"
 
 
 def test_the_setting_is_told_with_the_results(tmp_path, caplog):

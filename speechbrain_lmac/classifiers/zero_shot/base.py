@@ -7,6 +7,8 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+import hashlib
+
 import torch
 import torch.nn.functional as F
 
@@ -273,6 +275,8 @@ class ZeroShotClassifier(AudioClassifier):
         because the same model classifies any prompts.
     """
 
+    trained_name = "lmac_zs"
+
     def __init__(
         self, encoder, prompts=None, templates=("{}",), text_embeddings=None
     ):
@@ -337,6 +341,15 @@ class ZeroShotClassifier(AudioClassifier):
     def blocks(self):
         """As :meth:`AudioClassifier.blocks`: the encoder's audio side."""
         return self.encoder.blocks()
+
+    def facts(self):
+        """Prompts, templates, and a hash of the prompts' embeddings."""
+        embeddings = self.text_embeddings.cpu().contiguous().numpy()
+        return {
+            "prompts": list(self.prompts),
+            "templates": list(self.templates),
+            "embeddings": hashlib.sha256(embeddings.tobytes()).hexdigest()[:16],
+        }
 
     def outside_blocks(self):
         """As :meth:`AudioClassifier.outside_blocks`: the text side."""
