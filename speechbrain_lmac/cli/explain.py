@@ -309,10 +309,10 @@ def folder_names(labels):
     >>> folder_names(["dog", "a dog barks?"])
     ['1_dog', '2_a_dog_barks_']
     """
-    from speechbrain_lmac.report.sounds import safe_name
+    from speechbrain_lmac.utils.files import safe_name
 
     return [
-        f"{k}_{safe_name(label.replace(' ', '_'))[:60]}"
+        safe_name(f"{k}_{label.replace(' ', '_')}")
         for k, label in enumerate(labels, 1)
     ]
 

@@ -102,7 +102,7 @@ def output_names(files):
     >>> output_names([Path("a/x.wav"), Path("b/x.wav"), Path("b/y.ogg")])
     ['a_x_wav', 'b_x_wav', 'y']
     """
-    from speechbrain_lmac.report.sounds import safe_name
+    from speechbrain_lmac.utils.files import safe_name
 
     paths = [Path(os.path.abspath(file)) for file in files]
     levels = [0] * len(paths)

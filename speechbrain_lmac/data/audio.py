@@ -8,7 +8,6 @@ import os
 import re
 import threading
 import time
-import uuid
 import zlib
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from speechbrain_lmac.data.decoding import (
     resample,
 )
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 __all__ = [
     "AudioCache",
@@ -35,7 +35,6 @@ __all__ = [
     "audio_info",
     "expected_num_samples",
     "read_audio",
-    "write_atomically",
     "write_wav",
 ]
 
@@ -97,33 +96,6 @@ def read_audio(path, sample_rate=16000, normalize=True):
     if normalize and peak > 0:
         waveform = waveform / peak
     return waveform
-
-
-def write_atomically(path, data):
-    """Write bytes so that `path` is either the old file or the whole new one.
-
-    Arguments
-    ---------
-    path : str | pathlib.Path
-        The file; its folder exists.
-    data : bytes
-        The whole content.
-
-    Example
-    -------
-    >>> path = Path(getfixture("tmpdir")) / "a.txt"
-    >>> write_atomically(path, b"whole")
-    >>> path.read_bytes()
-    b'whole'
-    """
-    path = Path(path)
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class AudioCache:

@@ -11,8 +11,8 @@ import requests
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
-from speechbrain_lmac.data.audio import AudioError, write_atomically
+from speechbrain_lmac.data.audio import AudioError
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
 

@@ -17,7 +17,7 @@ import pandas
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.classifiers.labels import check_several
-from speechbrain_lmac.data.audio import AudioCache, write_atomically
+from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.labelled import prepare_labelled
 from speechbrain_lmac.data.splits import FOLD_KEYS, MIN_FOLDS
 from speechbrain_lmac.evaluation.evaluating import check_choices
@@ -28,6 +28,7 @@ from speechbrain_lmac.evaluation.run_options import (
 from speechbrain_lmac.evaluation.seeds_report import write_seeds
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.experiment import parse
+from speechbrain_lmac.utils.files import write_atomically
 from speechbrain_lmac.utils.hparams import (
     check_overrides,
     load_hparams,

@@ -27,8 +27,11 @@ from speechbrain_lmac.report.figures.pictures import (
     spectrogram_picture,
     write_picture,
 )
-from speechbrain_lmac.report.sounds import safe_name
-from speechbrain_lmac.report.tables import write_text
+from speechbrain_lmac.utils.files import (
+    safe_name,
+    unique_names,
+    write_atomically,
+)
 
 DESCRIPTION = "explanation.json"
 
@@ -86,6 +89,7 @@ class ExampleWriter:
             Those that are evaluated.
         """
         self.condition = condition
+        self.names = unique_names(clip.id for clip in clips)
         seen, turns = Counter(), []
         for clip in clips:
             turns.append(seen[clip.class_string])
@@ -125,10 +129,10 @@ class ExampleWriter:
             self._draw(folder / "explanation.png", view, mask, facts)
         # Last: an example with a description is whole.
         text = json.dumps(facts, indent=2, ensure_ascii=False)
-        write_text(folder / DESCRIPTION, text + "\n")
+        write_atomically(folder / DESCRIPTION, text + "\n")
 
     def _place(self, clip_id, method):
-        clip = self.folder / self.condition / safe_name(clip_id)
+        clip = self.folder / self.condition / self.names[clip_id]
         return clip / safe_name(method)
 
     def _save_wav(self, path, wave):

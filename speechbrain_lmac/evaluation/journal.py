@@ -15,10 +15,10 @@ from pathlib import Path
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.evaluation.conditions import CONDITIONS
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
 

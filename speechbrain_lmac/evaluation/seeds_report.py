@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report.columns import METRICS
+from speechbrain_lmac.utils.files import write_atomically
 
 #: What tells one row of a table from another.
 ROW_KEYS = ("dataset", "condition", "mask_domain", "protocol", "method")

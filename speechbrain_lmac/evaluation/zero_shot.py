@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.data.captions.prompts import fill, readable
 from speechbrain_lmac.data.labelled import find_dataset
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
 

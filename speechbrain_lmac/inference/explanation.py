@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report.figures.explanation import save_explanation_figure
 from speechbrain_lmac.report.sounds import save_explanation
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 FIGURE = "explanation.png"
 FILES = (

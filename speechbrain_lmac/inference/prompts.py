@@ -19,7 +19,6 @@ from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
 from speechbrain_lmac.data.audio import (
     read_audio,
-    write_atomically,
     write_wav,
 )
 from speechbrain_lmac.data.decoding import resample
@@ -33,8 +32,8 @@ from speechbrain_lmac.interpreters.decoders import (
 from speechbrain_lmac.interpreters.masking import listen
 from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
 from speechbrain_lmac.report.figures.prompts import save_prompt_figure
-from speechbrain_lmac.report.sounds import safe_name
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import safe_name, write_atomically
 
 logger = get_logger(__name__)
 
@@ -307,7 +306,8 @@ def save_prompt_explanations(folder, sound, explained, interpreter):
     write_wav(folder / "original.wav", wav, rate)
     rows = []
     for k, item in enumerate(explained):
-        file = f"{k + 1}_{safe_name(item.prompt.replace(' ', '_'))[:60]}.wav"
+        name = safe_name(f"{k + 1}_{item.prompt.replace(' ', '_')}")
+        file = f"{name}.wav"
         gain = write_wav(folder / file, item.waveform, rate)
         rows.append(
             {

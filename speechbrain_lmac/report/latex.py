@@ -26,7 +26,8 @@ from speechbrain_lmac.report.significance import (
     mark_of,
     significance_marks,
 )
-from speechbrain_lmac.report.tables import note_list, write_text
+from speechbrain_lmac.report.tables import note_list
+from speechbrain_lmac.utils.files import write_atomically
 
 # What fits on a page: columns of figures across, lines down.
 MAX_COLUMNS = 16
@@ -103,7 +104,7 @@ def write_latex(
                 lines += _floats(
                     shown, columns, marks, intervals, head, key, legend
                 )
-    write_text(path, "\n".join(lines) + "\n")
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def escape(text):

@@ -1,42 +1,12 @@
 """Sound files of one explanation, ready to be listened to."""
 
 import json
-import re
 from pathlib import Path
 
 import torch
 
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.report.tables import write_text
-
-# Names that Windows keeps for devices, whatever their extension.
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-MAX_NAME = 100  # characters
-
-
-def safe_name(text):
-    """Make a folder name that every file system accepts.
-
-    Arguments
-    ---------
-    text : str
-        For example a clip's identifier or a class name.
-
-    Returns
-    -------
-    name : str
-        The text, with separators, control characters and the characters that
-        Windows forbids replaced by "_", at most 100 characters, never empty,
-        never "." or "..".
-
-    Example
-    -------
-    >>> safe_name("../a:b?"), safe_name("1-4211-A-12"), safe_name("Hund, Käse")
-    ('_a_b_', '1-4211-A-12', 'Hund, Käse')
-    """
-    name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", str(text))
-    name = name[:MAX_NAME].strip(". ") or "clip"
-    return f"_{name}" if RESERVED.fullmatch(name) else name
+from speechbrain_lmac.utils.files import safe_name, write_atomically
 
 
 def save_explanation(
@@ -128,7 +98,7 @@ def save_explanation(
             f"scaled to a peak of 1 to avoid clipping: {', '.join(scaled)}"
         )
     text = json.dumps(description, indent=2, ensure_ascii=False)
-    write_text(paths["description"], text + "\n")
+    write_atomically(paths["description"], text + "\n")
     return paths
 
 

@@ -5,9 +5,7 @@ The rows and their columns are described in :mod:`speechbrain_lmac.report`.
 
 import csv
 import io
-from pathlib import Path
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report.columns import (
     BOLD_LEGEND,
     CURVES,
@@ -32,6 +30,7 @@ from speechbrain_lmac.report.significance import (
     mark_of,
     significance_marks,
 )
+from speechbrain_lmac.utils.files import write_atomically
 
 SCREEN_WIDTH = 100
 MIN_NAME = 12
@@ -116,7 +115,7 @@ def write_csv(rows, path):
         writer.writerow(
             {key: "" if _is_nan(row[key]) else row[key] for key in row}
         )
-    write_text(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def write_markdown(rows, path, title="Results", notes=(), comparisons=()):
@@ -156,7 +155,7 @@ def write_markdown(rows, path, title="Results", notes=(), comparisons=()):
     lines += ["", "## Legend", "", f"- {BOLD_LEGEND}"]
     lines += _markdown_legend(rows, comparisons)
     lines += [f"- {m.title}: {m.meaning}." for m in present_metrics(rows)]
-    write_text(path, "\n".join(lines) + "\n")
+    write_atomically(path, "\n".join(lines) + "\n")
 
 
 def format_screen(rows):
@@ -224,21 +223,6 @@ def note_list(notes):
     notes : list of str
     """
     return [notes] if isinstance(notes, str) else list(notes or ())
-
-
-def write_text(path, text):
-    """Write a UTF-8 text file whole or not at all.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        The file; missing folders are made.
-    text : str
-        The content.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.encode("utf-8"))
 
 
 def _is_nan(value):

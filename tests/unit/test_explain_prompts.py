@@ -194,7 +194,7 @@ def test_prompts_become_safe_names(interpreter, sound, tmp_path):
     explained = explain_prompts(interpreter, sound, ["../a b?", "rain " * 20])
     rows = save_prompt_explanations(tmp_path, sound, explained, interpreter)
     assert [(tmp_path / row["file"]).is_file() for row in rows] == [True, True]
-    assert rows[0]["file"] == "1__a_b_.wav"
+    assert rows[0]["file"] == "1_.._a_b_.wav"
 
 
 def test_a_row_of_the_figure_a_prompt():

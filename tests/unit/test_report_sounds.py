@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from speechbrain_lmac.report.sounds import safe_name, save_explanation
+from speechbrain_lmac.report.sounds import save_explanation
 
 # Half a step of 16 bits, and the full scale of 32767 / 32768.
 STEP = 1 / 32768
@@ -59,27 +59,6 @@ def test_loud_sounds_are_scaled_not_clipped(tmp_path, wave):
     assert description["gains"]["explanation"] == pytest.approx(0.5)
     assert description["gains"]["original"] == 1
     assert description["note"].endswith(": explanation")
-
-
-@pytest.mark.parametrize(
-    "text, name",
-    [
-        ("1-4211-A-12", "1-4211-A-12"),
-        ("dog barks (2).ogg", "dog barks (2).ogg"),
-        ("a/b\\c:d", "a_b_c_d"),
-        ("..", "clip"),
-        ("", "clip"),
-        ("../../x", "_.._x"),
-        ("line\nbreak\x00", "line_break_"),
-        ("CON", "_CON"),
-        ("nul.wav", "_nul.wav"),
-        ("console", "console"),
-        ("trailing. ", "trailing"),
-        ("x" * 300, "x" * 100),
-    ],
-)
-def test_safe_name(text, name):
-    assert safe_name(text) == name
 
 
 def test_folder_name_is_made_safe(tmp_path, wave):

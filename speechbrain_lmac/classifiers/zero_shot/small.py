@@ -27,9 +27,9 @@ from speechbrain_lmac.classifiers.zero_shot.words import (
     hashed,
     split_words,
 )
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.features.stft import FrontEnd
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 WEIGHTS_FILE = "clap.ckpt"
 INFO_FILE = "clap.json"

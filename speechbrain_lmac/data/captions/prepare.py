@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.audio import AudioCache, write_atomically
+from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.captions.layouts import (
     EXPECTED,
     READERS,
@@ -34,6 +34,7 @@ from speechbrain_lmac.data.manifests import (
     report_broken,
 )
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
 

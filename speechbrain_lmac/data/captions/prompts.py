@@ -12,9 +12,9 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.data.captions.wordings import WORDINGS
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 TRAIN_TEMPLATES = (
     "{}",

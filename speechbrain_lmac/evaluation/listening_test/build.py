@@ -17,7 +17,6 @@ from pathlib import Path
 
 import soundfile as sf
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.evaluation.listening_test.blinding import conceal
 from speechbrain_lmac.evaluation.listening_test.study import (
     QUESTIONS,
@@ -25,8 +24,8 @@ from speechbrain_lmac.evaluation.listening_test.study import (
     read_sounds,
     select_items,
 )
-from speechbrain_lmac.report.tables import write_text
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 STATIC = Path(__file__).with_name("static")
 SOUNDS = "sounds"
@@ -110,7 +109,7 @@ def build(
         write_atomically(out_folder / SOUNDS / f"{code}.flac", data)
     study = describe_study(items[:n_test], items[n_test:], sounds, seed)
     study.update(title=title, minutes=_minutes(seconds, items[:n_test]))
-    write_text(page, page_html(study))
+    write_atomically(page, page_html(study))
     return page
 
 

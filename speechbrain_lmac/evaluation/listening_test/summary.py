@@ -19,8 +19,8 @@ from speechbrain_lmac.report.figures.style import (
     save_figure,
     style_of,
 )
-from speechbrain_lmac.report.tables import write_text
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 # The anchors are the yardsticks of other figures.
 YARDSTICK = {LOW_ANCHOR: "random", HIGH_ANCHOR: "ideal"}
@@ -81,8 +81,10 @@ def write_analysis(analysis, table, out_folder):
         for name, frame in frames.items():
             buffer = io.StringIO()
             frame.to_csv(buffer, index=False, lineterminator="\n")
-            write_text(out_folder / f"{name}.csv", buffer.getvalue())
-        write_text(out_folder / "scores.md", scores_markdown(analysis, table))
+            write_atomically(out_folder / f"{name}.csv", buffer.getvalue())
+        write_atomically(
+            out_folder / "scores.md", scores_markdown(analysis, table)
+        )
         save_figure(build_figure(analysis.scores), out_folder / "scores.png")
     except OSError as error:
         raise UserError(

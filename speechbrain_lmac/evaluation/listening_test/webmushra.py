@@ -19,8 +19,8 @@ from speechbrain_lmac.evaluation.listening_test.study import (
     read_sounds,
     select_items,
 )
-from speechbrain_lmac.report.tables import write_text
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 # Limits of its `strict` mode, which are those of BS.1534.
 MAX_STIMULI = 12
@@ -100,8 +100,8 @@ def export_webmushra(
             seconds = max(seconds, len(sound) / rate)
     config = webmushra_config(items, study, title, seconds <= MAX_SECONDS)
     path = out_folder / "configs" / f"{study}.yaml"
-    write_text(path, _yaml(config))
-    write_text(out_folder / "key.csv", _key(items))
+    write_atomically(path, _yaml(config))
+    write_atomically(out_folder / "key.csv", _key(items))
     return path
 
 

@@ -23,7 +23,7 @@ from speechbrain_lmac.report.figures.style import (
     save_figure,
     style_of,
 )
-from speechbrain_lmac.report.sounds import safe_name
+from speechbrain_lmac.utils.files import safe_name
 
 
 def build_bars_figure(rows, metrics=("AI", "AD", "AG", "FF", "Fid-In")):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speechbrain_lmac.data.audio import write_atomically
+from speechbrain_lmac.utils.files import write_atomically
 
 # Below this the picture would show the noise floor of the recording only.
 DYNAMIC_RANGE = 70  # dB

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from speechbrain_lmac.data.audio import write_atomically
 from speechbrain_lmac.report.columns import (
     MAIN,
     METHOD_LABELS,
@@ -18,6 +17,7 @@ from speechbrain_lmac.report.columns import (
     method_label,
 )
 from speechbrain_lmac.report.figures.explanation import FAINT, INK
+from speechbrain_lmac.utils.files import write_atomically
 
 FORMATS = ("png", "pdf", "svg")
 WIDTH = 7.2  # inches: the text width of a page

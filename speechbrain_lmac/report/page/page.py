@@ -25,8 +25,8 @@ from speechbrain_lmac.report.page.data import (
 )
 from speechbrain_lmac.report.page.media import data_uri, encode_audio
 from speechbrain_lmac.report.page.tables import metrics_html
-from speechbrain_lmac.report.tables import write_text
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.files import write_atomically
 
 __all__ = ["build_report", "encode_audio"]
 
@@ -121,7 +121,7 @@ def build_report(
         sets = dict.fromkeys(row["dataset"] for row in rows)
         title = f"Explanations of {', '.join(sets)}" if rows else "Explanations"
     path = folder / "report.html" if out is None else Path(out)
-    write_text(path, _page(title, _notes(folder), sections))
+    write_atomically(path, _page(title, _notes(folder), sections))
     return path
 
 
