@@ -18,11 +18,7 @@ from speechbrain_lmac.data.captions.datasets import (
     captioned_manifests,
     check_captions,
 )
-from speechbrain_lmac.interpreters.zs_loading import (
-    load_text_decoder,
-    validation_prompts,
-    write_zs_info,
-)
+from speechbrain_lmac.interpreters.loading import load_decoder, write_info
 from speechbrain_lmac.training.clap import TextGroups
 from speechbrain_lmac.training.lmac_zs import LMACZSBrain
 from speechbrain_lmac.training.setup import (
@@ -30,6 +26,7 @@ from speechbrain_lmac.training.setup import (
     save_package,
     start_training,
 )
+from speechbrain_lmac.training.zs_settings import validation_prompts
 from speechbrain_lmac.utils.experiment import run
 
 
@@ -37,10 +34,10 @@ def main(argv):
     """Prepare the data, train the decoder, test the best checkpoint."""
     hparams, run_opts = start_training(argv)
     if hparams["pretrained_interpreter"] is not None:
-        load_text_decoder(
+        load_decoder(
             hparams["decoder"],
             hparams["pretrained_interpreter"],
-            hparams["encoder"],
+            {"clap": hparams["encoder"]},
         )
 
     manifests, names = captioned_manifests(hparams)
@@ -50,7 +47,7 @@ def main(argv):
     check_captions(data, hparams["encoder"])
     prompts, templates = validation_prompts(hparams, names, heard.valid)
     if if_main_process():
-        write_zs_info(hparams["output_folder"], hparams)
+        write_info(hparams["output_folder"], hparams)
 
     groups = TextGroups.of(train.train)
     brain, _ = fit_and_test(

@@ -16,7 +16,6 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac import __version__
 from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.data.datasets import read_class_names
 from speechbrain_lmac.evaluation.conditions import (
     build_condition,
     check_conditions,
@@ -26,7 +25,7 @@ from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.evaluation.methods import check_methods, check_protocols
 from speechbrain_lmac.features.lengths import for_any_length
-from speechbrain_lmac.interpreters.loading import load_interpreter
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
 from speechbrain_lmac.report.results import row_of, write_results
 from speechbrain_lmac.utils.checks import UserError
@@ -92,7 +91,7 @@ def evaluate_interpreter(
     Arguments
     ---------
     interpreter : Interpreter
-        From :func:`speechbrain_lmac.interpreters.loading.load_interpreter`.
+        A trained one.
     clips : list of dict
         From :func:`manifest_clips`.
     output_folder : str or pathlib.Path
@@ -124,7 +123,7 @@ def evaluate_interpreter(
         Show one.
     names : list of str or None
         Class names by index for a zero-shot classifier: those of its
-        prompts. None reads them from the interpreter's label file.
+        prompts. None: those of the interpreter.
 
     Returns
     -------
@@ -308,8 +307,7 @@ def write_evaluation(evaluated, facts, output_folder):
 
 def class_names(interpreter, clips, names=None):
     """Class names by index; the clips must know no others."""
-    if names is None:
-        names = read_class_names(interpreter.label_file)
+    names = names or interpreter.names
     unknown = sorted({c["class_string"] for c in clips} - set(names))
     if unknown:
         raise UserError(
@@ -324,9 +322,7 @@ def save_examples(hparams, manifests, n_examples, device=None):
     """Sounds and figures of a few clean test clips, after training."""
     if not n_examples:
         return
-    interpreter = load_interpreter(
-        hparams["output_folder"], data_folder=hparams["data_folder"]
-    )
+    interpreter = Interpreter.load(hparams["output_folder"])
     evaluate_interpreter(
         interpreter,
         manifest_clips(manifests.test, hparams["data_folder"]),
