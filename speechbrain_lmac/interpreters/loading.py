@@ -281,9 +281,10 @@ def read_info(
             raise ValueError(f"expected texts for {names}")
         dict(info["classifier"])
     except (OSError, ValueError, KeyError, TypeError) as err:
+        reason = getattr(err, "strerror", None) or repr(err)
         raise UserError(
-            f"`{key}`: no readable {INFO_FILE} in {folder} ({err!r}); "
-            f"{EXPECTED}."
+            f"`{key}`: {folder} holds no trained interpreter ({INFO_FILE}: "
+            f"{reason}); {EXPECTED}."
         ) from err
     kinds = ["a closed set of classes", "a zero-shot classifier (CLAP)"]
     found = "clap" in info["classifier"]
