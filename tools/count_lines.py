@@ -39,11 +39,12 @@ def count_lines(source: str) -> tuple[int, int]:
     >>> count_lines('def f():\n    "Return one."\n\n    return 1  # always\n')
     (2, 1)
     """
-    docstrings, code = set(), set()
+    docstrings: set[int] = set()
+    code: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
             text = node.body[0]
-            docstrings.update(range(text.lineno, text.end_lineno + 1))
+            docstrings.update(range(text.lineno, (text.end_lineno or 0) + 1))
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in EMPTY:
             code.update(range(token.start[0], token.end[0] + 1))
@@ -52,7 +53,7 @@ def count_lines(source: str) -> tuple[int, int]:
 
 def count_rooms(folder: Path) -> dict[str, tuple[int, ...]]:
     """Code lines, docstring lines and files of a folder's parts, by name."""
-    rooms = {}
+    rooms: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.rglob("*.py")):
         inside = path.relative_to(folder).parts
         name = f"{folder.name}/{inside[0]}" if inside[1:] else folder.name
