@@ -109,7 +109,7 @@ def _check_out(out, overwrite):
     if not overwrite:
         raise UserError(
             f"`out_folder`: {out} exists. Give another folder, or "
-            "overwrite=True (--overwrite) to replace the package."
+            "`overwrite` to replace the package."
         )
     try:
         read_config(out)
