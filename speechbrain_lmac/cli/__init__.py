@@ -2,8 +2,7 @@
 
 Each subcommand is a module with ``add_parser`` and a function that does the
 work. Whatever is slow to import is imported there, so that ``lmac --help``
-answers at once. An option's ``dest`` is the name of the argument that it
-becomes, so that messages of functions are printed with options.
+answers at once.
 
 Exit codes: 0 all done, 1 a mistake of the user or inputs that failed, 2 wrong
 usage, 130 interrupted.
@@ -11,8 +10,6 @@ usage, 130 interrupted.
 Authors
  * The speechbrain_lmac authors 2026
 """
-
-from __future__ import annotations
 
 import argparse
 import os
@@ -31,7 +28,7 @@ from speechbrain_lmac.cli import (
 from speechbrain_lmac.cli.console import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
-    add_commands,
+    Subcommands,
     error_text,
     quiet_libraries,
     warn,
@@ -50,11 +47,17 @@ exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser():
     """The whole command line.
 
-    >>> build_parser().parse_args(["report", "results/x"]).results_folder.name
-    'x'
+    Returns
+    -------
+    argparse.ArgumentParser
+
+    Example
+    -------
+    >>> build_parser().parse_args(["report", "results/x"]).results
+    'results/x'
     """
     parser = argparse.ArgumentParser(
         prog="lmac",
@@ -72,27 +75,39 @@ def build_parser() -> argparse.ArgumentParser:
         help="show tracebacks and what libraries log (also "
         f"{DEBUG_VARIABLE}=1)",
     )
-    commands = add_commands(parser)
+    commands = Subcommands(parser)
     for module in (explain, report, package, listening, evaluate, data):
         module.add_parser(commands)
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a command line and return its exit code.
+def main(argv=None):
+    """Run a command line.
 
+    Arguments
+    ---------
+    argv : list of str or None
+        Without the program's name; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit code.
+
+    Example
+    -------
     >>> main(["--no-such-option"])  # the usage goes to standard error
     2
     """
     try:
         args = build_parser().parse_args(argv)
-        with quiet_libraries(args):
-            return _run(args)
+        with quiet_libraries(args.debug):
+            return run(args)
     except SystemExit as stop:  # argparse: after --help, or wrong usage
-        return int(stop.code or 0)
+        return stop.code or 0
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args):
     """Call a subcommand; whatever it raises becomes one line and a code."""
     try:
         code = args.run(args)
@@ -107,5 +122,5 @@ def _run(args: argparse.Namespace) -> int:
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        warn(f"error: {error_text(error, args.parser)}")
+        warn(f"error: {error_text(error, args)}")
         return EXIT_FAILED

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from speechbrain_lmac.cli.console import (
     EXIT_DONE,
-    add_command,
-    answer,
+    add_json,
+    bar_wanted,
     comma_list,
-    path,
+    show_steps,
+    tell,
     warn,
     whole_number,
 )
@@ -60,8 +61,7 @@ DATASETS = {
 
 def add_parser(commands):
     """Add the subcommand to those of ``lmac``."""
-    parser = add_command(
-        commands,
+    parser = commands.add(
         "evaluate",
         "measure explanations on a labelled set of sounds",
         EXAMPLES,
@@ -74,11 +74,7 @@ def add_parser(commands):
         help="a package, or the output folder of a training",
     )
     parser.add_argument(
-        "--data-folder",
-        required=True,
-        type=path,
-        metavar="DIR",
-        help="labelled sounds",
+        "--data-folder", required=True, metavar="DIR", help="labelled sounds"
     )
     parser.add_argument(
         "--dataset",
@@ -88,7 +84,6 @@ def add_parser(commands):
     )
     parser.add_argument(
         "--out",
-        type=path,
         metavar="DIR",
         help="where the results go (default: evaluation in the output folder "
         "of the training)",
@@ -125,12 +120,9 @@ def add_parser(commands):
         ("l2i", "the training of the method l2i"),
     ):
         parser.add_argument(
-            f"--{name}-folder",
-            type=path,
-            metavar="DIR",
-            help=f"folder of {what}",
+            f"--{name}-folder", metavar="DIR", help=f"folder of {what}"
         )
-    parser.set_defaults(show_steps=True)
+    add_json(parser)
 
 
 def add_lists(parser):
@@ -185,7 +177,7 @@ def run(args):
     check_protocols(args.protocols)
     check_conditions(args.conditions, args.speech_folder, args.wham_folder)
     check_device(args.device)
-    data = args.data_folder
+    data = Path(args.data_folder).expanduser()
     if not data.exists():
         raise UserError(f"--data-folder {data}: it does not exist.")
     source = find_source(args.interpreter, prefer="run")
@@ -200,6 +192,7 @@ def run(args):
         {"lmac_ft": args.lmac_ft_folder, "l2i": args.l2i_folder},
     )
     out = output_folder(args, source)
+    show_steps()
     clips, names, audio = labelled_clips(interpreter, data, out, args)
     # The table on the screen is for people.
     screen = sys.stderr if args.json else sys.stdout
@@ -220,11 +213,11 @@ def run(args):
             speech_folder=args.speech_folder,
             wham_folder=args.wham_folder,
             device=args.device,
-            progressbar=sys.stderr.isatty(),
+            progressbar=bar_wanted(),
             names=names,
         )
     text = f"results in {out}\n{card_advice(source, out)}"
-    answer(args, text, results=out, rows=rows)
+    tell(args, text, results=out, rows=rows)
     return EXIT_DONE
 
 
@@ -257,7 +250,7 @@ def output_folder(args, source):
     from speechbrain_lmac.utils.checks import UserError
     from speechbrain_lmac.utils.experiment import check_writable
 
-    out = args.out or Path(source.place) / "evaluation"
+    out = Path(args.out or Path(source.place) / "evaluation").expanduser()
     if out.is_dir() and any(out.iterdir()):
         if not (out / SETTINGS_FILE).is_file():
             raise UserError(

@@ -4,18 +4,13 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-from __future__ import annotations
-
-import argparse
-from typing import Any
+from pathlib import Path
 
 from speechbrain_lmac.cli.console import (
     EXIT_DONE,
-    add_command,
-    answer,
+    add_json,
     comma_list,
-    given,
-    path,
+    tell,
 )
 
 EXAMPLES = """\
@@ -28,20 +23,18 @@ Besides that of an evaluation, the --out of `lmac explain` will do.
 """
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands):
     """Add the subcommand to those of ``lmac``."""
-    parser = add_command(
-        commands, "report", "make one page of an evaluation", EXAMPLES, run
+    parser = commands.add(
+        "report", "make one page of an evaluation", EXAMPLES, run
     )
     parser.add_argument(
-        "results_folder",
+        "results",
         metavar="RESULTS_FOLDER",
-        type=path,
         help="output folder of an evaluation, or of explanations",
     )
     parser.add_argument(
         "--out",
-        type=path,
         metavar="FILE",
         help="where the page goes (default: report.html in the folder, where "
         "an earlier page is replaced)",
@@ -52,6 +45,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--open", action="store_true", help="show the page in a browser"
     )
+    # None leaves a setting at the default of the function.
     parser.add_argument(
         "--max-examples",
         type=int,
@@ -65,22 +59,38 @@ def add_parser(commands: Any) -> None:
         help="whose sounds are on the page (default: all)",
     )
     parser.add_argument("--title", help="heading of the page")
+    add_json(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args):
     """Make the page."""
-    from speechbrain_lmac.report.page.page import build_report
     from speechbrain_lmac.utils.checks import UserError
 
-    out = args.out
-    if out and (out.is_dir() or (out.exists() and not args.overwrite)):
+    out = Path(args.out).expanduser() if args.out else None
+    if out and out.is_dir():
         raise UserError(
-            f"`out`: {out} is there already; give a file that is not, or "
-            "`overwrite` to replace one."
+            f"--out {out}: it is a folder; expected a file such as "
+            f"{out / 'report.html'}."
         )
-    settings = given(args, "out", "max_examples", "methods", "title")
-    page = build_report(args.results_folder, **settings)
-    answer(args, f"{page} ({page.stat().st_size / 2**20:.1f} MB)", report=page)
+    if out and out.exists() and not args.overwrite:
+        raise UserError(
+            f"--out {out}: the file is there already. Give another one, or "
+            "--overwrite to replace it."
+        )
+    from speechbrain_lmac.report.page.page import build_report
+
+    results = Path(args.results).expanduser()
+    replaced = (out or results / "report.html").exists()
+    settings = {
+        name: getattr(args, name)
+        for name in ("max_examples", "methods", "title")
+        if getattr(args, name) is not None
+    }
+    page = Path(build_report(results, out, **settings))
+    text = f"{page} ({page.stat().st_size / 2**20:.1f} MB)"
+    if replaced:
+        text += ", the earlier one is replaced"
+    tell(args, text, report=page, replaced=replaced)
     if args.open:
         import webbrowser
 

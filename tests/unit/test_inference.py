@@ -43,9 +43,7 @@ def parts(domain="stft", decoder=None):
     classifier.freeze()
     if decoder is None:
         decoder = build_decoder(classifier, frontend, domain, (8, 4)).eval()
-    return Interpreter(
-        frontend, classifier, decoder, None, {"mask_domain": domain}
-    )
+    return Interpreter(frontend, classifier, decoder, domain, None, {})
 
 
 def wrap(interpreter, names=NAMES, **options):

@@ -14,12 +14,9 @@ trials (a trial: an item and a question) fails. Every result is given with and
 without those listeners.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,10 +38,7 @@ N_BOOT = 2000
 #: `compare` takes the direction from a metric: of this one, higher is better,
 #: as of ratings.
 HIGHER_IS_BETTER = "FF"
-TEST_COLUMNS = (
-    *("screening", "question", "first", "second", "difference"),
-    *("low", "high", "p", "n", "p_holm"),
-)
+SCREENINGS = ("passed", "all")
 
 
 class Analysis(NamedTuple):
@@ -68,12 +62,10 @@ class Analysis(NamedTuple):
     scores: pd.DataFrame
     participants: pd.DataFrame
     tests: pd.DataFrame
-    problems: list[str]
+    problems: list
 
 
-def analyse(
-    csv_files: Sequence[str | Path], out_folder: str | Path, seed: int = 0
-) -> Analysis:
+def analyse(csv_files, out_folder, seed=0):
     """Analyse the ratings of a listening test.
 
     Arguments
@@ -90,7 +82,7 @@ def analyse(
 
     Returns
     -------
-    Analysis
+    analysis : Analysis
 
     Raises
     ------
@@ -103,36 +95,46 @@ def analyse(
     )
 
     ratings = read_ratings(csv_files)
-    table = ratings.table
-    participants = screen_participants(table, ratings.duplicates)
+    participants = screen_participants(ratings.table, ratings.duplicates)
     failed = participants.participant[participants.verdict == "failed"]
-    kept = {"passed": table[~table.participant.isin(failed)], "all": table}
-    scores, tests = [], []
-    for screening, own in kept.items():
-        head = {"screening": screening}
-        scores += [head | row for row in _score_rows(own, seed)]
-        tests += [head | row for row in _test_rows(own, seed)]
-    analysis = Analysis(
-        pd.DataFrame(scores),
-        participants,
-        pd.DataFrame(tests, columns=TEST_COLUMNS),
-        ratings.problems,
+    kept = {
+        "passed": ratings.table[~ratings.table.participant.isin(failed)],
+        "all": ratings.table,
+    }
+    scores = pd.DataFrame(
+        [row for s in SCREENINGS for row in _score_rows(kept[s], s, seed)]
     )
-    write_analysis(analysis, table, Path(out_folder))
+    tests = pd.DataFrame(
+        [row for s in SCREENINGS for row in _test_rows(kept[s], s, seed)],
+        columns=[
+            *("screening", "question", "first", "second", "difference"),
+            *("low", "high", "p", "n", "p_holm"),
+        ],
+    )
+    analysis = Analysis(scores, participants, tests, ratings.problems)
+    write_analysis(analysis, ratings.table, Path(out_folder))
     return analysis
 
 
-def screen_participants(
-    table: pd.DataFrame, duplicates: Mapping[str, tuple[int, int]]
-) -> pd.DataFrame:
+def screen_participants(table, duplicates=None):
     """Judge each participant by the anchors.
 
-    A row has ``participant``, ``files``, ``items`` and ``ratings`` (how many),
-    ``trials`` (items times questions with both anchors rated), ``failures``
-    (those where the low anchor is rated at least as high as the high one),
-    ``verdict`` ("passed", "failed" if more than a fifth are failures,
-    "unscreened" without trials), ``duplicates``, ``conflicts`` and ``minutes``
-    (spent on the items).
+    Arguments
+    ---------
+    table : pandas.DataFrame
+        The answers, see :class:`Ratings`.
+    duplicates : dict, optional
+        Of :class:`Ratings`.
+
+    Returns
+    -------
+    participants : pandas.DataFrame
+        ``participant``, ``files``, ``items`` and ``ratings`` (how many),
+        ``trials`` (items times questions with both anchors rated),
+        ``failures`` (those where the low anchor is rated at least as high as
+        the high one), ``verdict`` ("passed", "failed" if more than a fifth
+        are failures, "unscreened" without trials), ``duplicates``,
+        ``conflicts`` and ``minutes`` (spent on the items).
     """
     anchors = table[table.method.isin(ANCHORS)].pivot_table(
         index=["participant", "item", "question"],
@@ -144,37 +146,58 @@ def screen_participants(
     rows = []
     for name, group in table.groupby("participant"):
         own = wrong[wrong.index.get_level_values("participant") == name]
-        verdict = "failed" if own.mean() > MAX_FAILED_SHARE else "passed"
-        repeated, conflicts = duplicates.get(str(name), (0, 0))
-        rows.append(
+        verdict = "unscreened"
+        if len(own):
+            bad = own.mean() > MAX_FAILED_SHARE
+            verdict = "failed" if bad else "passed"
+        repeated, conflicts = (duplicates or {}).get(name, (0, 0))
+        rows += [
             {
                 "participant": name,
-                "files": group.file.nunique(),
+                "files": group.file.nunique() if "file" in group else 1,
                 "items": group.item.nunique(),
                 "ratings": len(group),
                 "trials": len(own),
                 "failures": int(own.sum()),
-                "verdict": verdict if len(own) else "unscreened",
+                "verdict": verdict,
                 "duplicates": repeated,
                 "conflicts": conflicts,
                 "minutes": group.groupby("item").seconds.max().sum() / 60,
             }
-        )
+        ]
     return pd.DataFrame(rows)
 
 
-def mean_opinion(table: pd.DataFrame, seed: int = 0) -> Summary:
-    """Mean rating with a 95 % interval over participants and items.
+def mean_opinion(table, seed=0, n_boot=N_BOOT, confidence=0.95):
+    """Mean rating with an interval over participants and items.
 
-    The table has ``participant``, ``item`` and ``rating`` of one method and
-    question; not everyone needs to have rated every item. ``n`` counts ratings.
+    Arguments
+    ---------
+    table : pandas.DataFrame
+        Answers on one method and question: ``participant``, ``item``,
+        ``rating``. Not everyone needs to have rated every item.
+    seed : int
+        Of the resampling.
+    n_boot : int
+        Number of resamples.
+    confidence : float
+        Coverage of the interval, in (0, 1).
 
+    Returns
+    -------
+    summary : Summary
+        ``n`` counts the ratings.
+
+    Example
+    -------
     >>> table = pd.DataFrame({"participant": ["a", "a", "b", "b"],
     ...     "item": ["x", "y", "x", "y"], "rating": [10, 20, 30, 40]})
     >>> summary = mean_opinion(table)
     >>> summary.mean, summary.n, summary.low >= 10, summary.high <= 40
     (25.0, 4, True, True)
     """
+    if table.empty:
+        return Summary(np.nan, np.nan, np.nan, 0, 0)
     cells = table.pivot_table(
         index="participant", columns="item", values="rating", aggfunc="mean"
     ).to_numpy(float)
@@ -182,7 +205,7 @@ def mean_opinion(table: pd.DataFrame, seed: int = 0) -> Summary:
     cells = np.where(rated, cells, 0.0)
     generator = np.random.default_rng(seed)
     people, items = (
-        generator.multinomial(n, np.full(n, 1 / n), size=N_BOOT).astype(float)
+        generator.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(float)
         for n in cells.shape
     )
     # How often each drawn participant met each drawn item: an outer product.
@@ -192,24 +215,27 @@ def mean_opinion(table: pd.DataFrame, seed: int = 0) -> Summary:
     )
     with np.errstate(invalid="ignore"):
         means = sums / counts  # NaN where a draw holds no rating
-    low, high = np.nanquantile(means, [0.025, 0.975])
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(means, [tail, 1 - tail])
     mean = float(table.rating.mean())
     return Summary(mean, float(low), float(high), len(table), 0)
 
 
-def _score_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+def _score_rows(table, screening, seed):
     conditions = sorted(table.condition.unique())
-    parts = {c: table[table.condition == c] for c in conditions}
-    views = {"all": table, **(parts if len(parts) > 1 else {})}
+    groups = [("all", table)]
+    if len(conditions) > 1:
+        groups += [(c, table[table.condition == c]) for c in conditions]
     rows = []
-    for condition, view in views.items():
+    for condition, group in groups:
         for question in QUESTIONS:
-            asked = view[view.question == question]
+            asked = group[group.question == question]
             for method in ordered_methods(asked.method):
                 own = asked[asked.method == method]
                 summary = mean_opinion(own, seed)
-                rows.append(
+                rows += [
                     {
+                        "screening": screening,
                         "condition": condition,
                         "question": question,
                         "method": method,
@@ -220,13 +246,13 @@ def _score_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
                         "n_participants": own.participant.nunique(),
                         "n_items": own.item.nunique(),
                     }
-                )
+                ]
     return rows
 
 
-def _test_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+def _test_rows(table, screening, seed):
     """Paired tests of every two methods; a question is a Holm family."""
-    rows: list[dict[str, Any]] = []
+    rows = []
     for question in QUESTIONS if len(table) else ():
         # Listeners are independent of each other, their ratings are not.
         means = (
@@ -236,25 +262,35 @@ def _test_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
             .unstack("method")
         )
         family = []
-        methods = [m for m in in_order(means) if m not in ANCHORS]
+        methods = [m for m in ordered_methods(means) if m not in ANCHORS]
         for first, second in combinations(methods, 2):
             # Only items where both are rated: else items would be compared.
-            both = means[[first, second]].dropna()
-            pairs = both.groupby("participant").mean()
+            pairs = means[[first, second]].dropna().groupby("participant")
+            pairs = pairs.mean()
             result = compare(
                 pairs[first], pairs[second], HIGHER_IS_BETTER, seed
             )
-            names = {"question": question, "first": first, "second": second}
-            family.append({**names, **result._asdict()})
+            family += [
+                {
+                    "screening": screening,
+                    "question": question,
+                    "first": first,
+                    "second": second,
+                    **result._asdict(),
+                }
+            ]
         adjusted = holm([row["p"] for row in family])
         for row, p_holm in zip(family, adjusted, strict=True):
-            rows.append({**row, "p_holm": float(p_holm)})
+            row["p_holm"] = float(p_holm)
+        rows += family
     return rows
 
 
-def ordered_methods(methods: Iterable[str]) -> list[str]:
+def ordered_methods(methods):
     """Methods as tables list them; the anchors last.
 
+    Example
+    -------
     >>> ordered_methods(["high_anchor", "gradcam", "low_anchor", "lmac"])
     ['lmac', 'gradcam', 'low_anchor', 'high_anchor']
     """
