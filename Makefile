@@ -1,4 +1,4 @@
-# make install | test | test-clap | soak | lint | demo | docs | clean
+# make install | test | test-slow | test-clap | coverage | soak | lint | demo | docs | clean
 # Needs python3 (3.10 to 3.13) with venv; PYTHON=python3.12 picks another.
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Two test processes of one thread each beat one of two threads.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install lint test test-clap soak demo docs clean
+.PHONY: install lint test test-slow test-clap coverage soak demo docs clean
 
 install: $(STAMP)
 
@@ -24,9 +24,17 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/yamllint --strict recipes
+	$(BIN)/mypy
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
+
+# Whole trainings, kills and more fuzzed inputs than the fast tests take.
+test-slow: $(STAMP)
+	$(PYTEST) -m slow
+
+coverage: $(STAMP)
+	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 # laion-clap holds numpy below 2: an environment of its own.
 CLAP_VENV ?= .venv-clap

@@ -22,7 +22,7 @@ import reference_step as steps
 import rounds
 import torch
 
-from speechbrain_lmac.attribution import ATTRIBUTIONS, LABELS
+from speechbrain_lmac.attribution import ATTRIBUTIONS
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.evaluation.evaluator import Evaluator
@@ -100,7 +100,7 @@ def slim_jobs(batch_size, seconds=5.0):
         ),
     }
     for name, method in evaluator.methods.items():
-        timed[LABELS[name]] = lambda method=method: method(batch)
+        timed[name] = lambda method=method: method(batch)
     return timed
 
 

@@ -53,7 +53,7 @@ def build(source):
     decoder = build_decoder(
         classifier, frontend, channels=[96, 64, 48, 32, 16]
     ).eval()
-    parts = Interpreter(frontend, classifier, decoder, "stft", None, {})
+    parts = Interpreter(frontend, classifier, decoder)
     names = [f"class {k}" for k in range(10)]
     return AudioInterpreter.from_parts(parts, names, **CPU)
 

@@ -21,9 +21,9 @@ import torch
 from evaluation import slim_jobs
 
 METHODS = {
-    "Integrated Gradients": "IG, 50 steps",
-    "SmoothGrad": "SmoothGrad, 25 samples",
-    "GradientSHAP": "GradientSHAP",
+    "ig": "IG, 50 steps",
+    "smoothgrad": "SmoothGrad, 25 samples",
+    "shap": "GradientSHAP",
 }
 FORWARD, CLASSIFICATION = "classifier forward", "class of a waveform"
 #: Explanation over classification, both from the waveform.

@@ -125,8 +125,7 @@ def main(output_folder=None):
     loss = train_decoder(decoder, frontend, classifier, wavs[:6])
     print(f"Decoder: loss {loss:.2f}")
     interpreter = AudioInterpreter.from_parts(
-        Interpreter(frontend, classifier, decoder.eval(), "stft", None, {}),
-        names=CLASSES,
+        Interpreter(frontend, classifier, decoder.eval(), CLASSES),
         run_opts={"device": "cpu"},
     )
     clip, _ = built_in_sounds(1, fold=5)

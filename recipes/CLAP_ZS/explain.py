@@ -21,7 +21,7 @@ from speechbrain_lmac.inference.prompts import (
     for_prompts,
     save_prompt_explanations,
 )
-from speechbrain_lmac.interpreters.zs_loading import load_zs_interpreter
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
     parse,
@@ -37,9 +37,7 @@ def main(argv):
     hparams_file, run_opts, overrides = parse(argv)
     hparams = load_hparams(hparams_file, overrides)
     audio_info(hparams["audio"])
-    interpreter = load_zs_interpreter(
-        hparams["interpreter"], ["a sound"], ["{}"]
-    )
+    interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
     for_prompts(interpreter, hparams["prompts"])  # before anything is written
     start_run(hparams, hparams_file, overrides)
     device = run_opts.device or infer_device()

@@ -13,20 +13,20 @@ import sys
 
 from speechbrain.utils.distributed import if_main_process
 
-from speechbrain_lmac.data.captions.datasets import check_captions
-from speechbrain_lmac.interpreters.zs_loading import (
-    load_text_decoder,
-    validation_prompts,
-    write_zs_info,
+from speechbrain_lmac.data.captions.datasets import (
+    caption_data,
+    captioned_manifests,
+    check_captions,
 )
+from speechbrain_lmac.interpreters.loading import load_decoder, write_info
 from speechbrain_lmac.training.clap import TextGroups
 from speechbrain_lmac.training.lmac_zs import LMACZSBrain
 from speechbrain_lmac.training.setup import (
-    caption_data,
     fit_and_test,
     save_package,
     start_training,
 )
+from speechbrain_lmac.training.zs_settings import validation_prompts
 from speechbrain_lmac.utils.experiment import run
 
 
@@ -34,19 +34,22 @@ def main(argv):
     """Prepare the data, train the decoder, test the best checkpoint."""
     hparams, run_opts = start_training(argv)
     if hparams["pretrained_interpreter"] is not None:
-        load_text_decoder(
+        load_decoder(
             hparams["decoder"],
             hparams["pretrained_interpreter"],
-            hparams["encoder"],
+            {"clap": hparams["encoder"]},
         )
 
-    data = caption_data(hparams, "energy")
-    check_captions(data.datasets, hparams["encoder"])
-    prompts, templates = validation_prompts(hparams, data.names, data.valid)
+    manifests, names = captioned_manifests(hparams)
+    train = caption_data(hparams, manifests, "signal_length_s", "energy")
+    heard = caption_data(hparams, manifests, "valid_length_s")
+    data = heard._replace(train=train.train, train_loader=train.train_loader)
+    check_captions(data, hparams["encoder"])
+    prompts, templates = validation_prompts(hparams, names, heard.valid)
     if if_main_process():
-        write_zs_info(hparams["output_folder"], hparams)
+        write_info(hparams["output_folder"], hparams)
 
-    groups = TextGroups.of(data.train)
+    groups = TextGroups.of(train.train)
     brain, _ = fit_and_test(
         LMACZSBrain, hparams, run_opts, data, groups, prompts, templates
     )

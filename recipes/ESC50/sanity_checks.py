@@ -32,7 +32,7 @@ from speechbrain_lmac.evaluation.roar import (
     save_roar,
 )
 from speechbrain_lmac.evaluation.run import class_names, manifest_clips
-from speechbrain_lmac.interpreters.loading import load_interpreter
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
     parse,
@@ -49,9 +49,7 @@ def main(argv):
     check_names(hparams["sanity_methods"], CHECKED_METHODS, "sanity_methods")
     check_shares(hparams["roar_shares"])
     check_epochs(hparams["roar_epochs"])
-    interpreter = load_interpreter(
-        hparams["interpreter"], data_folder=hparams["data_folder"]
-    )
+    interpreter = Interpreter.load(hparams["interpreter"], zero_shot=False)
     hparams["output_folder"] = str(Path(hparams["output_folder"]) / "sanity")
     start_run(hparams, hparams_file, overrides)
 

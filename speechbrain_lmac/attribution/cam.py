@@ -3,27 +3,33 @@
 The layer that serves unless another is asked for is the deepest hidden map,
 as in the papers ("the last convolutional layer"): the most of the class, the
 least of the place.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from speechbrain_lmac.attribution.base import check_call, target_logits
+from speechbrain_lmac.attribution.base import (
+    Forward,
+    check_call,
+    target_logits,
+)
 from speechbrain_lmac.utils.checks import UserError
 
 
 def gradcam(
-    forward,
-    inputs,
-    target,
-    generator=None,
-    layer=0,
-    hidden_strides=None,
-    spread=None,
-):
+    forward: Forward,
+    inputs: Tensor,
+    target: Tensor,
+    generator: None = None,
+    layer: int = 0,
+    hidden_strides: Sequence[int] = (),
+    spread: Tensor | None = None,
+) -> Tensor:
     """GradCAM (Selvaraju et al. 2017): ``relu(sum_c w_c A_c)``.
 
     ``w_c`` is the mean over channel ``c`` of the explained logit's gradient
@@ -31,26 +37,17 @@ def gradcam(
 
     Arguments
     ---------
-    forward : callable
-        Returns ``logits`` (batch, classes) and ``hidden``, maps (batch,
-        channels, frames, bands), deepest first.
-    inputs : torch.Tensor
-        Shape (batch, frames, bins).
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-    generator : None
-        Not used: nothing is drawn.
+    forward, inputs, target, generator : object
+        As for every method; nothing is drawn.
     layer : int
         Index into ``hidden``; 0 is the deepest map.
-    hidden_strides : sequence of int or None
+    hidden_strides : sequence of int
         Input frames (and bands) that a cell of each hidden map covers, as the
         classifier states them; frames that pooling dropped take the nearest
-        cell's value. None stretches the map evenly, which is exact only where
-        every stride divides the length.
+        cell's value.
     spread : torch.Tensor or None
-        For STFT inputs: fixed matrix (bands, bins) that leads the classifier's
-        mel bands to STFT bins, as ``decoders.mel_to_linear`` makes it. None if
-        the inputs are what the classifier's bands are.
+        For STFT inputs: matrix (bands, bins) that leads the classifier's mel
+        bands to STFT bins. None if the inputs are what its bands are.
 
     Returns
     -------
@@ -69,144 +66,89 @@ def gradcam(
     ...     hidden = 2 * x.unsqueeze(1)
     ...     return SimpleNamespace(logits=hidden.sum(3)[:, 0], hidden=[hidden])
     >>> x = torch.tensor([[[1.0, 3.0]]])
-    >>> gradcam(forward, x, torch.tensor([0]))
+    >>> gradcam(forward, x, torch.tensor([0]), hidden_strides=[1])
     tensor([[[2., 6.]]])
     """
     maps, gradient = hidden_gradient(forward, inputs, target, layer)
     cam = weighted_map(maps, gradient.mean((2, 3)))
-    stride = None if hidden_strides is None else hidden_strides[layer]
-    return upsample(cam, *inputs.shape[1:], stride, spread)
+    return upsample(cam, inputs.shape, hidden_strides[layer], spread)
 
 
 def gradcampp(
-    forward,
-    inputs,
-    target,
-    generator=None,
-    layer=0,
-    hidden_strides=None,
-    spread=None,
-):
-    """GradCAM++ (Chattopadhay et al. 2018): GradCAM with other weights.
+    forward: Forward,
+    inputs: Tensor,
+    target: Tensor,
+    generator: None = None,
+    layer: int = 0,
+    hidden_strides: Sequence[int] = (),
+    spread: Tensor | None = None,
+) -> Tensor:
+    """GradCAM++ (Chattopadhay et al. 2018): :func:`gradcam`, other weights.
 
-    As :func:`gradcam`, with the channel weights of :func:`plus_plus_weights`.
+    ``w_c = sum_ij alpha_ij relu(dY/dA_ij)`` for the score ``Y = exp(S)`` of
+    the logit ``S`` (Eq. 5 and 19). With ``g = dS/dA`` and ``alpha = g^2 / (2
+    g^2 + sum(A) g^3)`` this is ``exp(S) * sum_ij relu(g) / (2 + sum(A) g)``.
+    The factor exp(S), the same for a whole clip, is left out: it would
+    overflow, and no mask depends on it.
     """
     maps, gradient = hidden_gradient(forward, inputs, target, layer)
     cam = weighted_map(maps, plus_plus_weights(maps, gradient))
-    stride = None if hidden_strides is None else hidden_strides[layer]
-    return upsample(cam, *inputs.shape[1:], stride, spread)
+    return upsample(cam, inputs.shape, hidden_strides[layer], spread)
 
 
-def hidden_gradient(forward, inputs, target, layer):
-    """A hidden map and the explained logit's gradient with respect to it.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        Both of shape (batch, channels, frames, bands).
-    """
-    check_call(inputs, target)
-    with torch.enable_grad():
-        # The classifier is frozen: without this there is no graph at all.
-        output = forward(inputs.detach().requires_grad_())
-        if not -len(output.hidden) <= layer < len(output.hidden):
-            raise UserError(
-                f"`layer` is {layer}, but the classifier has "
-                f"{len(output.hidden)} hidden maps: expected 0 (the deepest) "
-                f"to {len(output.hidden) - 1}."
-            )
-        maps = output.hidden[layer]
-        if maps.dim() != 4:
-            raise ValueError(
-                "Expected a hidden map (batch, channels, frames, bands) but "
-                f"got {tuple(maps.shape)}"
-            )
-        logit = target_logits(output, target).sum()
-        return maps.detach(), torch.autograd.grad(logit, maps)[0]
-
-
-def plus_plus_weights(maps, gradient):
-    """Channel weights of GradCAM++.
-
-    ``w_c = sum_ij alpha_ij relu(dY/dA_ij)`` for the score ``Y = exp(S)`` of
-    the logit ``S`` (Chattopadhay et al. 2018, Eq. 5 and 19). With ``g =
-    dS/dA`` and ``alpha = g^2 / (2 g^2 + sum(A) g^3)`` this is ``exp(S) *
-    sum_ij relu(g) / (2 + sum(A) g)``. The factor exp(S), the same for a whole
-    clip, is left out: it would overflow, and no mask depends on it.
-
-    Arguments
-    ---------
-    maps : torch.Tensor
-        Hidden map after a ReLU, shape (batch, channels, frames, bands), >= 0.
-    gradient : torch.Tensor
-        Of the explained logit with respect to it, same shape.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch, channels), >= 0.
-
-    Example
-    -------
-    >>> maps = torch.tensor([[[[1.0, 3.0]]]])
-    >>> gradient = torch.tensor([[[[0.5, -1.0]]]])
-    >>> plus_plus_weights(maps, gradient)  # 0.5 / (2 + 4 * 0.5)
-    tensor([[0.1250]])
-    """
+def plus_plus_weights(maps: Tensor, gradient: Tensor) -> Tensor:
+    """Weights (batch, channels) of :func:`gradcampp`, for maps after a ReLU."""
     positive = F.relu(gradient)
     total = maps.sum((2, 3), keepdim=True)
     return (positive / (2 + total * positive)).sum((2, 3))
 
 
-def weighted_map(maps, weights):
+def weighted_map(maps: Tensor, weights: Tensor) -> Tensor:
     """``relu(sum_c w_c A_c)``, shape (batch, frames, bands)."""
     return F.relu(torch.einsum("bc,bctf->btf", weights, maps))
 
 
-def upsample(cam, num_frames, num_bins, stride=None, spread=None):
-    """A coarse map on the grid of the inputs, bilinearly.
+def hidden_gradient(
+    forward: Forward, inputs: Tensor, target: Tensor, layer: int
+) -> tuple[Tensor, Tensor]:
+    """A hidden map and the explained logit's gradient with respect to it."""
+    check_call(inputs, target)
+    with torch.enable_grad():
+        # The classifier is frozen: without this there is no graph at all.
+        output = forward(inputs.detach().requires_grad_())
+        count = len(output.hidden)
+        if not -count <= layer < count:
+            raise UserError(
+                f"`layer` is {layer}; expected 0 (the deepest) to {count - 1}, "
+                f"for the classifier has {count} hidden maps."
+            )
+        maps = output.hidden[layer]
+        logit = target_logits(output, target).sum()
+        return maps.detach(), torch.autograd.grad(logit, maps)[0]
 
-    Arguments
-    ---------
-    cam : torch.Tensor
-        Shape (batch, frames // stride, bands // stride).
-    num_frames : int
-        Frames of the inputs.
-    num_bins : int
-        Bins of the inputs.
-    stride : int or None
-        As ``hidden_strides`` of :func:`gradcam`.
-    spread : torch.Tensor or None
-        As for :func:`gradcam`.
 
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch, num_frames, num_bins).
+def upsample(
+    cam: Tensor, shape: Sequence[int], stride: int, spread: Tensor | None = None
+) -> Tensor:
+    """A map (batch, cells, cells) on the inputs' grid, (batch, frames, bins).
 
-    Example
-    -------
-    >>> upsample(torch.tensor([[[1.0], [3.0]]]), 6, 2, stride=2)[0, :, 0]
+    >>> upsample(torch.tensor([[[1.0], [3.0]]]), (1, 6, 2), stride=2)[0, :, 0]
     tensor([1.0000, 1.5000, 2.5000, 3.0000, 3.0000, 3.0000])
     """
-    bands = num_bins if spread is None else spread.shape[0]
-    cam = cam.unsqueeze(1)
-    if stride is None:
-        size = (num_frames, bands)
-        out = F.interpolate(cam, size, mode="bilinear").squeeze(1)
-    else:
-        if bands > (cam.shape[3] + 1) * stride:
-            raise ValueError(
-                f"Expected inputs of about {cam.shape[3] * stride} bands for "
-                f"{cam.shape[3]} cells of stride {stride}, but got {bands}; "
-                "pass `spread` if the inputs are STFT bins"
-            )
-        fine = F.interpolate(cam, scale_factor=stride, mode="bilinear")
-        out = _fit(_fit(fine.squeeze(1), num_frames, 1), bands, 2)
+    _, frames, bins = shape
+    bands = bins if spread is None else spread.shape[0]
+    if bands > (cam.shape[2] + 1) * stride:
+        raise ValueError(
+            f"Expected about {cam.shape[2] * stride} bands for {cam.shape[2]} "
+            f"cells of stride {stride}, got {bands}; pass `spread` if the "
+            "inputs are STFT bins"
+        )
+    fine = F.interpolate(cam[:, None], scale_factor=stride, mode="bilinear")
+    out = _fit(_fit(fine.squeeze(1), frames, 1), bands, 2)
     return out if spread is None else out @ spread.to(out)
 
 
-def _fit(x, size, dim):
+def _fit(x: Tensor, size: int, dim: int) -> Tensor:
     """Crop an axis, or repeat its last entry, to ``size``."""
     index = torch.arange(size, device=x.device).clamp_max(x.shape[dim] - 1)
     return x.index_select(dim, index)

@@ -1,36 +1,33 @@
-"""Gradient attributions: Saliency, SmoothGrad, Integrated Gradients.
+"""Gradient attributions: Saliency, SmoothGrad, IG and GradientSHAP."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from speechbrain_lmac.attribution.base import (
     INTERNAL_BATCH_SIZE,
-    add_noise,
+    Draws,
+    Forward,
     check_call,
     clip_generators,
     input_gradient,
+    noisy_copy,
     sample_counts,
 )
 
 
-def saliency(forward, inputs, target, generator=None):
+def saliency(
+    forward: Forward, inputs: Tensor, target: Tensor, generator: None = None
+) -> Tensor:
     """Absolute gradient of the explained logit (Simonyan et al. 2014).
-
-    Through Captum's ``Saliency``.
 
     Arguments
     ---------
-    forward : callable
-        ``forward(inputs).logits`` has shape (batch, classes).
-    inputs : torch.Tensor
-        Shape (batch, frames, bins).
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-    generator : None
-        Not used: nothing is drawn.
+    forward, inputs, target, generator : object
+        As for every method; nothing is drawn.
 
     Returns
     -------
@@ -46,24 +43,19 @@ def saliency(forward, inputs, target, generator=None):
     >>> saliency(forward, torch.ones(1, 1, 2), torch.tensor([0]))
     tensor([[[3., 2.]]])
     """
-    from captum.attr import Saliency
-
     check_call(inputs, target)
-    # Captum turns gradients on itself, under a caller's no_grad, too.
-    method = Saliency(lambda x: forward(x).logits)
-    inputs = inputs.detach().requires_grad_()
-    return method.attribute(inputs, target=target).detach()
+    return input_gradient(forward, inputs, target).abs()
 
 
 def smoothgrad(
-    forward,
-    inputs,
-    target,
-    generator=None,
-    n_samples=25,
-    noise_scale=0.1,
-    internal_batch_size=INTERNAL_BATCH_SIZE,
-):
+    forward: Forward,
+    inputs: Tensor,
+    target: Tensor,
+    generator: Draws = None,
+    n_samples: int = 25,
+    noise_scale: float = 0.1,
+    internal_batch_size: int = INTERNAL_BATCH_SIZE,
+) -> Tensor:
     """Saliency averaged over noisy copies of the clip (Smilkov et al. 2017).
 
     The mean of the absolute gradients, as Captum's ``NoiseTunnel`` around
@@ -73,14 +65,8 @@ def smoothgrad(
 
     Arguments
     ---------
-    forward : callable
-        ``forward(inputs).logits`` has shape (batch, classes).
-    inputs : torch.Tensor
-        Shape (batch, frames, bins).
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-    generator : torch.Generator, sequence of int or None
-        As for :func:`clip_generators`.
+    forward, inputs, target, generator : object
+        As for every method.
     n_samples : int
         Noisy copies per clip.
     noise_scale : float
@@ -99,7 +85,7 @@ def smoothgrad(
     total = torch.zeros_like(inputs)
     for n in sample_counts(n_samples, len(inputs), internal_batch_size):
         noisy = torch.cat(
-            [add_noise(inputs, noise_scale, generators) for _ in range(n)]
+            [noisy_copy(inputs, noise_scale, generators) for _ in range(n)]
         )
         gradient = input_gradient(forward, noisy, target.repeat(n))
         total += gradient.abs().unflatten(0, (n, -1)).sum(0)
@@ -107,30 +93,24 @@ def smoothgrad(
 
 
 def integrated_gradients(
-    forward,
-    inputs,
-    target,
-    generator=None,
-    n_steps=50,
-    internal_batch_size=INTERNAL_BATCH_SIZE,
-):
+    forward: Forward,
+    inputs: Tensor,
+    target: Tensor,
+    generator: None = None,
+    n_steps: int = 50,
+    internal_batch_size: int = INTERNAL_BATCH_SIZE,
+) -> Tensor:
     """Gradients along the way from silence (Sundararajan et al. 2017).
 
-    Through Captum's ``IntegratedGradients``, with the baseline of zeros:
-    silence in log1p magnitudes. Summed over a clip, the map is the explained
-    logit's rise over its value at silence, up to the error of the quadrature
+    Captum's ``IntegratedGradients`` with the baseline of zeros: silence in
+    log1p magnitudes. Summed over a clip, the map is the explained logit's rise
+    over its value at silence, up to the error of the quadrature
     (Gauss-Legendre).
 
     Arguments
     ---------
-    forward : callable
-        ``forward(inputs).logits`` has shape (batch, classes).
-    inputs : torch.Tensor
-        Shape (batch, frames, bins).
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-    generator : None
-        Not used: nothing is drawn.
+    forward, inputs, target, generator : object
+        As for every method; nothing is drawn.
     n_steps : int
         Points of the quadrature.
     internal_batch_size : int
@@ -162,3 +142,82 @@ def integrated_gradients(
         internal_batch_size=max(internal_batch_size, len(inputs)),
     )
     return attribution.detach()
+
+
+def gradient_shap(
+    forward: Forward,
+    inputs: Tensor,
+    target: Tensor,
+    generator: Draws = None,
+    baselines: Tensor | None = None,
+    n_samples: int = 25,
+    noise_scale: float = 0.1,
+    internal_batch_size: int = INTERNAL_BATCH_SIZE,
+) -> Tensor:
+    """GradientSHAP: SHAP values of a clip as expected gradients.
+
+    Of the estimators called SHAP (Lundberg and Lee 2017) this is GradientSHAP
+    (expected gradients, Erion et al. 2021), as Captum's ``GradientShap``
+    defines it: the mean of ``(x' - b) * grad f(b + a (x' - b))`` over noisy
+    copies ``x'`` of the clip, baselines ``b`` drawn from a set, and ``a``
+    uniform in [0, 1]. Captum draws from two global generators and holds all
+    the samples in memory; here each clip draws from its own, in chunks.
+
+    Arguments
+    ---------
+    forward, inputs, target, generator : object
+        As for every method.
+    baselines : torch.Tensor or None
+        Background to draw from, shape (any number, frames or 1, bins); None
+        is silence.
+    n_samples : int
+        Draws per clip.
+    noise_scale : float
+        Standard deviation of the noise, as a share of the clip's max - min.
+    internal_batch_size : int
+        Draws in memory at once, at least one per clip of the batch.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape of the inputs, signed.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> def forward(x):  # linear: the map is w * x for any draw
+    ...     return SimpleNamespace(logits=3 * x.sum(2))
+    >>> x = torch.tensor([[[1.0, 2.0]]])
+    >>> gradient_shap(forward, x, torch.tensor([0]), noise_scale=0.0)
+    tensor([[[3., 6.]]])
+    """
+    check_call(inputs, target)
+    if baselines is None:
+        baselines = inputs.new_zeros(1, 1, inputs.shape[2])
+    generators = clip_generators(generator, len(inputs))
+    total = torch.zeros_like(inputs)
+    for n in sample_counts(n_samples, len(inputs), internal_batch_size):
+        draws = [
+            _draw(inputs, baselines, noise_scale, generators) for _ in range(n)
+        ]
+        points = torch.cat([start + share * way for start, way, share in draws])
+        way = torch.stack([way for _, way, _ in draws])
+        gradient = input_gradient(forward, points, target.repeat(n))
+        total += (way * gradient.view_as(way)).sum(0)
+    return total / n_samples
+
+
+def _draw(
+    inputs: Tensor,
+    baselines: Tensor,
+    noise_scale: float,
+    generators: Sequence[torch.Generator],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Per clip: a baseline, the way from it to a noisy copy, a share of it."""
+    noisy = noisy_copy(inputs, noise_scale, generators)
+    chosen = [
+        torch.randint(len(baselines), (), generator=g) for g in generators
+    ]
+    start = baselines[torch.stack(chosen).to(baselines.device)].to(inputs)
+    share = torch.stack([torch.rand((), generator=g) for g in generators])
+    return start, noisy - start, share.to(inputs)[:, None, None]

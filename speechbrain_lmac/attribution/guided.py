@@ -4,21 +4,30 @@ Captum replaces the backward pass of ``torch.nn.ReLU`` modules. SpeechBrain's
 CNN14 and most audio classifiers call ``torch.relu`` or ``F.relu_`` instead:
 module hooks do not see these, and the map would silently be the plain
 gradient. Here the calls themselves are caught.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from speechbrain_lmac.attribution.base import check_call, input_gradient
+from speechbrain_lmac.attribution.base import (
+    Forward,
+    check_call,
+    input_gradient,
+)
 from speechbrain_lmac.attribution.cam import gradcam
 from speechbrain_lmac.utils.checks import UserError
 
 
-def guided_backprop(forward, inputs, target, generator=None):
+def guided_backprop(
+    forward: Forward, inputs: Tensor, target: Tensor, generator: None = None
+) -> Tensor:
     """Gradient that passes ReLUs only where it is positive.
 
     Springenberg et al. 2015: at each ReLU the gradient is kept where both the
@@ -26,15 +35,9 @@ def guided_backprop(forward, inputs, target, generator=None):
 
     Arguments
     ---------
-    forward : callable
-        ``forward(inputs).logits`` has shape (batch, classes); eager code, in
-        which ReLUs are visible (not compiled, scripted or written as clamp).
-    inputs : torch.Tensor
-        Shape (batch, frames, bins).
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-    generator : None
-        Not used: nothing is drawn.
+    forward, inputs, target, generator : object
+        As for every method; ``forward`` is eager code, in which ReLUs are
+        visible (not compiled, scripted or written as clamp).
 
     Returns
     -------
@@ -58,55 +61,36 @@ def guided_backprop(forward, inputs, target, generator=None):
     check_call(inputs, target)
     relus = GuidedRelus()
 
-    def guided_forward(x):
+    def guided_forward(x: Tensor) -> Any:
         with relus:
             return forward(x)
 
     gradient = input_gradient(guided_forward, inputs, target)
     if not relus.replaced:
         raise UserError(
-            "Guided backprop found no ReLU in the classifier: it has none, or "
-            "it is compiled or scripted. Leave out guided_backprop and "
-            "guided_gradcam, or pass an eager classifier with ReLUs."
+            "Guided backprop found no ReLU in the classifier (is it compiled "
+            "or scripted?); leave out guided_backprop and guided_gradcam."
         )
     return gradient
 
 
 def guided_gradcam(
-    forward,
-    inputs,
-    target,
-    generator=None,
-    layer=0,
-    hidden_strides=None,
-    spread=None,
-):
-    """Guided Backprop times GradCAM, bin by bin (Selvaraju et al. 2017).
-
-    Arguments, errors and shapes are those of :func:`guided_backprop` and of
-    :func:`speechbrain_lmac.attribution.cam.gradcam`; the map is signed.
-    """
-    cam = gradcam(
-        forward,
-        inputs,
-        target,
-        layer=layer,
-        hidden_strides=hidden_strides,
-        spread=spread,
-    )
+    forward: Forward,
+    inputs: Tensor,
+    target: Tensor,
+    generator: None = None,
+    layer: int = 0,
+    hidden_strides: Sequence[int] = (),
+    spread: Tensor | None = None,
+) -> Tensor:
+    """:func:`guided_backprop` times :func:`gradcam` (Selvaraju et al. 2017)."""
+    cam = gradcam(forward, inputs, target, None, layer, hidden_strides, spread)
     return guided_backprop(forward, inputs, target) * cam
 
 
 class GuidedRelus(TorchFunctionMode):
     """Context in which every ReLU has the backward pass of Guided Backprop.
 
-    Attributes
-    ----------
-    replaced : int
-        Calls replaced so far.
-
-    Example
-    -------
     >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
     >>> with GuidedRelus():
     ...     y = torch.relu(x) * torch.tensor([-3.0, 3.0])
@@ -114,11 +98,13 @@ class GuidedRelus(TorchFunctionMode):
     tensor([0., 3.])
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.replaced = 0
+        self.replaced = 0  # calls so far
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         """Calls ``func``, or its guided twin if it is a ReLU."""
         kwargs = kwargs or {}
         if func not in _RELUS:
@@ -134,7 +120,7 @@ _INPLACE = {torch.relu_, torch.Tensor.relu_}
 _RELUS = _INPLACE | {torch.relu, torch.Tensor.relu, F.relu}
 
 
-def _asks_for_inplace(input=None, inplace=False):
+def _asks_for_inplace(input: Any = None, inplace: bool = False) -> bool:
     """The second argument of ``F.relu``, however it is passed."""
     return inplace
 
@@ -143,7 +129,7 @@ class _GuidedRelu(torch.autograd.Function):
     """ReLU whose gradient is cut where it is negative, too."""
 
     @staticmethod
-    def forward(ctx, x, inplace):
+    def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:
         if inplace:
             ctx.mark_dirty(x)
         out = x.clamp_(min=0) if inplace else x.clamp(min=0)
@@ -151,6 +137,6 @@ class _GuidedRelu(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
         (out,) = ctx.saved_tensors
         return gradient.clamp(min=0) * (out > 0), None

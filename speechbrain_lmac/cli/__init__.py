@@ -2,7 +2,8 @@
 
 Each subcommand is a module with ``add_parser`` and a function that does the
 work. Whatever is slow to import is imported there, so that ``lmac --help``
-answers at once.
+answers at once. An option's ``dest`` is the name of the argument that it
+becomes, so that messages of functions are printed with options.
 
 Exit codes: 0 all done, 1 a mistake of the user or inputs that failed, 2 wrong
 usage, 130 interrupted.
@@ -10,6 +11,8 @@ usage, 130 interrupted.
 Authors
  * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -28,7 +31,7 @@ from speechbrain_lmac.cli import (
 from speechbrain_lmac.cli.console import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
-    Subcommands,
+    add_commands,
     error_text,
     quiet_libraries,
     warn,
@@ -47,17 +50,11 @@ exit codes: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted
 """
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """The whole command line.
 
-    Returns
-    -------
-    argparse.ArgumentParser
-
-    Example
-    -------
-    >>> build_parser().parse_args(["report", "results/x"]).results
-    'results/x'
+    >>> build_parser().parse_args(["report", "results/x"]).results_folder.name
+    'x'
     """
     parser = argparse.ArgumentParser(
         prog="lmac",
@@ -75,39 +72,27 @@ def build_parser():
         help="show tracebacks and what libraries log (also "
         f"{DEBUG_VARIABLE}=1)",
     )
-    commands = Subcommands(parser)
+    commands = add_commands(parser)
     for module in (explain, report, package, listening, evaluate, data):
         module.add_parser(commands)
     return parser
 
 
-def main(argv=None):
-    """Run a command line.
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line and return its exit code.
 
-    Arguments
-    ---------
-    argv : list of str or None
-        Without the program's name; None takes those of the process.
-
-    Returns
-    -------
-    int
-        Exit code.
-
-    Example
-    -------
     >>> main(["--no-such-option"])  # the usage goes to standard error
     2
     """
     try:
         args = build_parser().parse_args(argv)
-        with quiet_libraries(args.debug):
-            return run(args)
+        with quiet_libraries(args):
+            return _run(args)
     except SystemExit as stop:  # argparse: after --help, or wrong usage
-        return stop.code or 0
+        return int(stop.code or 0)
 
 
-def run(args):
+def _run(args: argparse.Namespace) -> int:
     """Call a subcommand; whatever it raises becomes one line and a code."""
     try:
         code = args.run(args)
@@ -122,5 +107,5 @@ def run(args):
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        warn(f"error: {error_text(error, args)}")
+        warn(f"error: {error_text(error, args.parser)}")
         return EXIT_FAILED

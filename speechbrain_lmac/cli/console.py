@@ -6,16 +6,21 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
+import csv
 import json
 import logging
 import math
 import os
+import re
 import sys
 import warnings
-
-from speechbrain_lmac.cli.wording import in_shell_words, printable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -29,72 +34,53 @@ QUIET_VARIABLES = {
 }
 
 
-class Subcommands:
-    """Adds subcommands that share ``--debug`` and the layout of their help.
-
-    Arguments
-    ---------
-    parser : argparse.ArgumentParser
-        The command that they belong to.
-    """
-
-    def __init__(self, parser):
-        self.parsers = parser.add_subparsers(
-            title="commands", metavar="COMMAND", required=True
-        )
-        self.common = argparse.ArgumentParser(add_help=False)
-        # What the outer command was told holds, unless it is said again.
-        self.common.add_argument(
-            "--debug",
-            action="store_true",
-            default=argparse.SUPPRESS,
-            help="show tracebacks and what libraries log",
-        )
-
-    def add(self, name, summary, examples, run=None):
-        """Add one.
-
-        Arguments
-        ---------
-        name : str
-            What is typed.
-        summary : str
-            One line.
-        examples : str
-            Ends its help.
-        run : callable or None
-            ``run(args) -> exit code``; None for one with subcommands.
-
-        Returns
-        -------
-        argparse.ArgumentParser
-        """
-        parser = self.parsers.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            epilog="examples:\n" + examples,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            parents=[self.common],
-        )
-        parser.set_defaults(run=run, parser=parser)
-        return parser
-
-
-def add_json(parser):
-    """Add ``--json``."""
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print JSON on standard output, in place of lines for people",
+def add_commands(parser: argparse.ArgumentParser) -> Any:
+    """Let a parser have subcommands."""
+    return parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True
     )
 
 
-def whole_number(text):
+def add_command(
+    commands: Any,
+    name: str,
+    summary: str,
+    examples: str,
+    run: Callable[[argparse.Namespace], int] | None = None,
+) -> argparse.ArgumentParser:
+    """Add a subcommand; ``run`` does its work, None for one with its own."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog="examples:\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run, parser=parser)
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        # What stands before the subcommand holds, too.
+        default=argparse.SUPPRESS,
+        help="show tracebacks and what libraries log",
+    )
+    if run is not None:
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            help="print JSON on standard output, in place of lines for people",
+        )
+    return parser
+
+
+def path(text: str) -> Path:
+    """A path; for argparse, as a shell leaves the ~ of --out=~/out alone."""
+    return Path(text).expanduser()
+
+
+def whole_number(text: str) -> int:
     """A positive whole number; for argparse.
 
-    Example
-    -------
     >>> whole_number("3")
     3
     """
@@ -106,16 +92,12 @@ def whole_number(text):
     return number
 
 
-def comma_list(text):
-    """Names with commas between them; quotes keep a comma in a name.
+def comma_list(text: str) -> list[str]:
+    """Names with commas between them, for argparse; quotes keep a comma.
 
-    Example
-    -------
     >>> comma_list('dog, "speech, male",rain')
     ['dog', 'speech, male', 'rain']
     """
-    import csv
-
     rows = list(csv.reader([text], skipinitialspace=True))
     names = [name.strip() for name in (rows[0] if rows else [])]
     if not names or not all(names):
@@ -125,44 +107,31 @@ def comma_list(text):
     return names
 
 
-def tell(args, text, **facts):
-    """Print a result: a line for people or, with ``--json``, an object.
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options that were given; a function has defaults for the others.
 
-    Arguments
-    ---------
-    args : argparse.Namespace
-        With ``json``.
-    text : str
-        The line.
-    **facts
-        The object; what JSON does not know becomes a text.
-
-    Example
-    -------
-    >>> tell(argparse.Namespace(json=True), "made a.html", page="a.html")
-    {"page": "a.html"}
+    >>> given(argparse.Namespace(seed=3, title=None), "seed", "title")
+    {'seed': 3}
     """
-    text = to_json(facts) if args.json else printable(text)
-    print(text, flush=True)
+    values = {name: getattr(args, name) for name in names}
+    return {n: value for n, value in values.items() if value is not None}
 
 
-def to_json(value):
-    """A line of JSON: NaN becomes null, and paths become texts.
+def answer(args: argparse.Namespace, text: str, **facts: Any) -> None:
+    """Print a result: a text for people or, with ``--json``, the facts."""
+    print(to_json(facts) if args.json else printable(text), flush=True)
 
-    Example
-    -------
-    >>> from pathlib import Path
+
+def to_json(value: Any) -> str:
+    r"""A line of JSON: NaN becomes null, and paths become texts.
+
     >>> to_json({"p": float("nan"), "q": (0.5, "ü"), "out": Path("a")})
-    '{"p": null, "q": [0.5, "ü"], "out": "a"}'
+    '{"p": null, "q": [0.5, "\\u00fc"], "out": "a"}'
     """
-    line = json.dumps(_plain(value), ensure_ascii=False, default=str)
-    # JSON escapes some of what steers a terminal, not all.
-    return "".join(
-        c if printable(c) == c else json.dumps(c)[1:-1] for c in line
-    )
+    return json.dumps(_plain(value), default=str)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -172,87 +141,76 @@ def _plain(value):
     return None if undefined else value
 
 
-def warn(text):
+def printable(text: str) -> str:
+    r"""A text with a mark in place of what would steer a terminal.
+
+    Labels come from packages of anyone, and names of files from anywhere.
+
+    >>> printable("dog\x1b[2J\u202e, Käse")
+    'dog�[2J�, Käse'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+
+
+def warn(text: str) -> None:
     """Print a line on standard error that says who speaks."""
     print(f"lmac: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def error_text(error, args=None):
-    """What to print of an exception: a user's mistake explains itself.
+def error_text(error: Exception, parser: argparse.ArgumentParser) -> str:
+    """What to print of an exception: a user's mistake explains itself."""
+    from speechbrain_lmac.utils.checks import UserError
 
-    Arguments
-    ---------
-    error : Exception
-        The exception.
-    args : argparse.Namespace or None
-        As for :func:`in_shell_words`.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> error_text(KeyError("x"))
-    "unexpected KeyError: 'x' (run with --debug to see more)"
-    """
-    # Without this module nothing could have raised its error.
-    checks = sys.modules.get(f"{PACKAGE}.utils.checks")
-    if checks and isinstance(error, checks.UserError):
-        return in_shell_words(str(error), args)
-    name, text = type(error).__name__, " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if isinstance(error, UserError):
+        return with_options(text, parser)
+    name = type(error).__name__
     return f"unexpected {name}: {text} (run with --debug to see more)"
 
 
-class _Formatter(logging.Formatter):
-    """Of messages that may tell of labels."""
+def with_options(text: str, parser: argparse.ArgumentParser) -> str:
+    """A message with the options of a command for arguments in backticks.
 
-    def format(self, record):
-        """A record as text that can be printed."""
-        return printable(super().format(record))
+    >>> parser = argparse.ArgumentParser()
+    >>> _ = parser.add_argument("--items", dest="n_items")
+    >>> with_options("`n_items`: expected 1, as in `config`", parser)
+    '--items: expected 1, as in `config`'
+    """
+    names = {
+        action.dest: (*action.option_strings, action.metavar)[0]
+        for action in parser._actions
+    }
+    return re.sub(r"`(\w+)`", lambda m: str(names.get(m[1], m[0])), text)
 
 
 @contextlib.contextmanager
-def quiet_libraries(debug=False):
-    """Keep off the screen what libraries warn of; errors and ours stay.
-
-    Arguments
-    ---------
-    debug : bool
-        Change nothing.
-    """
-    if debug:
+def quiet_libraries(args: argparse.Namespace) -> Iterator[None]:
+    """Keep off the screen what libraries warn of; errors and ours stay."""
+    if args.debug:
         yield
         return
     for name, value in QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
-    if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # SpeechBrain gives every logger a level of its own: handlers must choose.
-    levels = {"": logging.ERROR, PACKAGE: logging.WARNING}
-    handlers = {name: logging.StreamHandler() for name in levels}
-    for name, handler in handlers.items():
-        handler.setFormatter(_Formatter("lmac: %(message)s"))
-        handler.setLevel(levels[name])
-        logging.getLogger(name).addHandler(handler)
-    ours = logging.getLogger(PACKAGE)
-    before, ours.propagate = ours.propagate, False
+    ours = logging.INFO if getattr(args, "show_steps", False) else None
+
+    def wanted(record: logging.LogRecord) -> bool:
+        own = record.name.startswith(PACKAGE)
+        least = (ours or logging.WARNING) if own else logging.ERROR
+        return record.levelno >= least
+
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            text = with_options(super().format(record), args.parser)
+            return printable(text)
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("lmac: %(message)s"))
+    handler.addFilter(wanted)
+    root = logging.getLogger()
+    root.addHandler(handler)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        ours.propagate = before
-        for name, handler in handlers.items():
-            logging.getLogger(name).removeHandler(handler)
-
-
-def show_steps():
-    """Let the package tell what it does, for the jobs that take long."""
-    for handler in logging.getLogger(PACKAGE).handlers:
-        handler.setLevel(logging.INFO)
-
-
-def bar_wanted(quiet=False):
-    """Whether somebody sees a progress bar."""
-    return not quiet and sys.stderr.isatty()
+        root.removeHandler(handler)

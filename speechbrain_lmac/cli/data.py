@@ -4,13 +4,18 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-from pathlib import Path
+from __future__ import annotations
+
+import argparse
+from typing import Any
 
 from speechbrain_lmac.cli.console import (
     EXIT_DONE,
-    Subcommands,
-    add_json,
-    tell,
+    add_command,
+    add_commands,
+    answer,
+    given,
+    path,
     whole_number,
 )
 
@@ -20,63 +25,46 @@ EXAMPLES = """\
 """
 
 
-def add_parser(commands):
+def add_parser(commands: Any) -> None:
     """Add the subcommand to those of ``lmac``."""
-    parser = commands.add("data", "make data to try things on", EXAMPLES)
-    parser = Subcommands(parser).add(
+    parser = add_command(
+        commands, "data", "make data to try things on", EXAMPLES
+    )
+    parser = add_command(
+        add_commands(parser),
         "synthetic",
         "make the built-in data set: ten classes of sounds made by code, in "
         "the layout of ESC-50",
         EXAMPLES,
-        run_synthetic,
-    )
-    parser.add_argument("folder", metavar="OUT", help="where it goes")
-    # None leaves a setting at the default of the function.
-    parser.add_argument("--seed", type=int, help="same seed, same sounds")
-    parser.add_argument(
-        "--clips-per-class-and-fold",
-        type=whole_number,
-        metavar="N",
-        help="how many clips",
+        run,
     )
     parser.add_argument(
-        "--n-folds", type=whole_number, metavar="N", help="how many folds"
+        "folder", metavar="OUT", type=path, help="where it goes"
     )
-    parser.add_argument(
-        "--duration", type=float, metavar="SECONDS", help="of every clip"
-    )
-    parser.add_argument(
-        "--sample-rate", type=whole_number, metavar="HZ", help="of the files"
-    )
+    for name, kind, metavar, what in (
+        ("seed", int, "N", "same seed, same sounds"),
+        ("clips-per-class-and-fold", whole_number, "N", "how many clips"),
+        ("n-folds", whole_number, "N", "how many folds"),
+        ("duration", float, "SECONDS", "of every clip"),
+        ("sample-rate", whole_number, "HZ", "of the files"),
+    ):
+        parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=what)
     parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace a synthetic set of other settings; nothing else ever is",
     )
-    add_json(parser)
 
 
-def run_synthetic(args):
+def run(args: argparse.Namespace) -> int:
     """Make the data set, or find it complete."""
     from speechbrain_lmac.data.synthetic.sets import make_synthetic_dataset
 
     names = ("seed", "clips_per_class_and_fold", "n_folds", "duration")
-    settings = {
-        name: getattr(args, name)
-        for name in (*names, "sample_rate")
-        if getattr(args, name) is not None
-    }
-    mark = Path(args.folder).expanduser() / "meta" / "synthetic.json"
-    before = _stamp(mark)
     folder = make_synthetic_dataset(
-        args.folder, overwrite=args.overwrite, **settings
+        args.folder,
+        overwrite=args.overwrite,
+        **given(args, *names, "sample_rate"),
     )
-    how = "made"
-    if before is not None:
-        how = "replaced" if _stamp(mark) != before else "already complete"
-    tell(args, f"{folder} ({how})", folder=folder, state=how)
+    answer(args, str(folder), folder=folder)
     return EXIT_DONE
-
-
-def _stamp(path):
-    return path.stat().st_mtime_ns if path.is_file() else None

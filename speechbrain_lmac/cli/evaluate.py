@@ -11,11 +11,10 @@ from pathlib import Path
 
 from speechbrain_lmac.cli.console import (
     EXIT_DONE,
-    add_json,
-    bar_wanted,
+    add_command,
+    answer,
     comma_list,
-    show_steps,
-    tell,
+    path,
     warn,
     whole_number,
 )
@@ -61,7 +60,8 @@ DATASETS = {
 
 def add_parser(commands):
     """Add the subcommand to those of ``lmac``."""
-    parser = commands.add(
+    parser = add_command(
+        commands,
         "evaluate",
         "measure explanations on a labelled set of sounds",
         EXAMPLES,
@@ -74,7 +74,11 @@ def add_parser(commands):
         help="a package, or the output folder of a training",
     )
     parser.add_argument(
-        "--data-folder", required=True, metavar="DIR", help="labelled sounds"
+        "--data-folder",
+        required=True,
+        type=path,
+        metavar="DIR",
+        help="labelled sounds",
     )
     parser.add_argument(
         "--dataset",
@@ -84,6 +88,7 @@ def add_parser(commands):
     )
     parser.add_argument(
         "--out",
+        type=path,
         metavar="DIR",
         help="where the results go (default: evaluation in the output folder "
         "of the training)",
@@ -120,9 +125,12 @@ def add_parser(commands):
         ("l2i", "the training of the method l2i"),
     ):
         parser.add_argument(
-            f"--{name}-folder", metavar="DIR", help=f"folder of {what}"
+            f"--{name}-folder",
+            type=path,
+            metavar="DIR",
+            help=f"folder of {what}",
         )
-    add_json(parser)
+    parser.set_defaults(show_steps=True)
 
 
 def add_lists(parser):
@@ -177,7 +185,7 @@ def run(args):
     check_protocols(args.protocols)
     check_conditions(args.conditions, args.speech_folder, args.wham_folder)
     check_device(args.device)
-    data = Path(args.data_folder).expanduser()
+    data = args.data_folder
     if not data.exists():
         raise UserError(f"--data-folder {data}: it does not exist.")
     source = find_source(args.interpreter, prefer="run")
@@ -192,7 +200,6 @@ def run(args):
         {"lmac_ft": args.lmac_ft_folder, "l2i": args.l2i_folder},
     )
     out = output_folder(args, source)
-    show_steps()
     clips, names, audio = labelled_clips(interpreter, data, out, args)
     # The table on the screen is for people.
     screen = sys.stderr if args.json else sys.stdout
@@ -213,11 +220,11 @@ def run(args):
             speech_folder=args.speech_folder,
             wham_folder=args.wham_folder,
             device=args.device,
-            progressbar=bar_wanted(),
+            progressbar=sys.stderr.isatty(),
             names=names,
         )
     text = f"results in {out}\n{card_advice(source, out)}"
-    tell(args, text, results=out, rows=rows)
+    answer(args, text, results=out, rows=rows)
     return EXIT_DONE
 
 
@@ -250,7 +257,7 @@ def output_folder(args, source):
     from speechbrain_lmac.utils.checks import UserError
     from speechbrain_lmac.utils.experiment import check_writable
 
-    out = Path(args.out or Path(source.place) / "evaluation").expanduser()
+    out = args.out or Path(source.place) / "evaluation"
     if out.is_dir() and any(out.iterdir()):
         if not (out / SETTINGS_FILE).is_file():
             raise UserError(

@@ -4,206 +4,111 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import contextlib
-import hashlib
 import os
 import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 #: In the folder of each explanation, and so the mark of one.
 MARK = "explanation.json"
-#: All files of an explanation: what is deleted to make room for another.
-PARTS = (
-    MARK,
-    "original.wav",
-    "explanation.wav",
-    "masked_out.wav",
-    "explanation.png",
-)
 #: Folders of the explanations of one file for several classes.
 INNER = re.compile(r"\d+_.*", re.DOTALL)
 
 
-def collect(inputs, recursive=False):
-    """List the audio files that inputs stand for.
+def collect(
+    inputs: Iterable[Path], recursive: bool = False
+) -> tuple[list[Path], dict[str, str]]:
+    """Audio files of files and folders, and why inputs hold none.
 
-    Arguments
-    ---------
-    inputs : sequence of str
-        Files, which are taken whatever their names, and folders.
-    recursive : bool
-        Whether to look into folders of folders.
-
-    Returns
-    -------
-    files : list of Path
-        Each once, those of a folder sorted.
-    failed : dict of str to str
-        Inputs that are missing or hold no audio, and why.
+    Files are taken whatever their names, and each once; hidden ones and
+    explanations that an earlier run wrote are no input.
     """
-    files, failed = {}, {}
-    for text in inputs:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            found = _audio_in(path, recursive)
-            if not found:
-                failed[text] = _nothing_in(path, recursive)
-        else:
-            found = [path]
-            if not path.exists():
-                failed[text] = "the file does not exist; check the path"
-                found = []
-        for file in found:
+    files: dict[str, Path] = {}
+    failed: dict[str, str] = {}
+    for given in inputs:
+        within = _audio_in(given, recursive) if given.is_dir() else [given]
+        if not given.exists():
+            failed[str(given)] = "the file does not exist; check the path"
+            continue
+        if not within:
+            why = "the folder holds no audio file (wav, flac, ogg, mp3, ...)"
+            deeper = not recursive and _audio_in(given, True)
+            failed[str(given)] = why + ("; see --recursive" if deeper else "")
+        for file in within:
             files.setdefault(os.path.realpath(file), file)
     return list(files.values()), failed
 
 
-def _audio_in(folder, recursive):
-    """Audio files of a folder by relative path, hidden ones left out."""
+def _audio_in(folder: Path, recursive: bool) -> list[Path]:
+    """Audio files of a folder by relative path."""
     from speechbrain_lmac.data.folders import audio_suffixes
 
-    suffixes, found = audio_suffixes(), []
+    suffixes, within = audio_suffixes(), []
     for parent, folders, names in os.walk(folder):
         folders[:] = [n for n in folders if recursive and n[0] != "."]
         if MARK in names and Path(parent) != folder:
             continue  # sounds that an earlier run wrote
-        found += [
+        within += [
             Path(parent, name)
             for name in names
             if name[0] != "." and Path(name).suffix.lower() in suffixes
         ]
-    return sorted(found, key=lambda file: file.relative_to(folder).as_posix())
+    return sorted(within, key=lambda file: file.relative_to(folder).as_posix())
 
 
-def _nothing_in(folder, recursive):
-    why = "the folder holds no audio file"
-    if not recursive and _audio_in(folder, True):
-        return f"{why}, but its folders do; add --recursive"
-    return f"{why} (wav, flac, ogg, mp3, ...); check the path"
+def output_names(files: Sequence[Path]) -> list[str]:
+    """A folder name for each file: its stem; paths where stems are equal.
 
-
-def output_names(files):
-    """A folder name for each file: its stem, and more where stems are equal.
-
-    Which names come out depends on the files alone, not on their order. Equal
-    stems (also by case) get their suffix, then the folders above, one by one.
-
-    Arguments
-    ---------
-    files : list of Path
-        All different.
-
-    Returns
-    -------
-    list of str
-
-    Example
-    -------
     >>> output_names([Path("a/x.wav"), Path("b/x.wav"), Path("b/y.ogg")])
-    ['a_x_wav', 'b_x_wav', 'y']
+    ['a_x.wav', 'b_x.wav', 'y']
     """
-    from speechbrain_lmac.utils.files import safe_name
+    from speechbrain_lmac.utils.files import unique_names
 
     paths = [Path(os.path.abspath(file)) for file in files]
-    levels = [0] * len(paths)
-    while True:
-        names = [
-            safe_name(_name(p, k)) for p, k in zip(paths, levels, strict=True)
-        ]
-        owners = {}
-        for k, name in enumerate(names):
-            owners.setdefault(name.casefold(), []).append(k)
-        clashing = [k for o in owners.values() if len(o) > 1 for k in o]
-        if not clashing:
-            return names
-        for k in clashing:
-            levels[k] += 1
+    top = os.path.commonpath([path.parent for path in paths])
+    uses = Counter(
+        name.casefold() for path in paths for name in {path.stem, path.name}
+    )
+    texts = [
+        path.stem if uses[path.stem.casefold()] == 1 else path.relative_to(top)
+        for path in paths
+    ]
+    names = unique_names(texts)
+    return [names[str(text)] for text in texts]
 
 
-def _name(path, level):
-    if level == 0:
-        return path.stem
-    folders = path.parent.parts[1:]
-    name = path.name.replace(".", "_")
-    if level <= len(folders) + 1:
-        above = folders[len(folders) - level + 1 :]
-        return "_".join([*above, name])
-    # Names that are cut at the same place, or differ in odd characters only.
-    digest = hashlib.sha1(f"{level}{path}".encode()).hexdigest()
-    return f"{name[:60]}_{digest[:8]}"
+def plan_outputs(
+    files: Sequence[Path], out: Path, overwrite: bool = False
+) -> list[Path]:
+    """The folder of each file's explanation; refuses what is in the way.
 
-
-def plan_outputs(files, out, overwrite=False):
-    """Where the explanation of each file goes; refuse before any work.
-
-    Arguments
-    ---------
-    files : list of Path
-        The inputs.
-    out : str or Path
-        The folder for all.
-    overwrite : bool
-        Whether explanations that are there may be replaced. Anything else
-        that is there never is.
-
-    Returns
-    -------
-    targets : list of Path
-        A folder for each file.
-    replaced : list of Path
-        Those that exist.
-
-    Raises
-    ------
-    UserError
-        If `out` cannot be a folder, or something stands in the way.
+    Earlier explanations may be replaced with `overwrite`, and nothing else.
     """
     from speechbrain_lmac.utils.checks import UserError
 
-    out = Path(out).expanduser()
-    _check_folder(out)
     targets = [out / name for name in output_names(files)]
-    there = [target for target in targets if _occupied(target)]
-    foreign = [target for target in there if not _is_explanation(target)]
-    if foreign:
-        raise UserError(
-            f"{_some(foreign)}: what is there is no explanation, and is never "
-            "overwritten. Give another --out."
-        )
-    if there and not overwrite:
-        raise UserError(
-            f"{_some(there)}: there is an explanation already. Give another "
-            "--out, or --overwrite to replace it."
-        )
-    return targets, there
+    for target in targets:
+        free = target.is_dir() and not any(target.iterdir())
+        if free or not os.path.lexists(target):
+            continue
+        if not _explanations_in(target):
+            raise UserError(
+                f"`out`: {target} holds something else than an explanation, "
+                "and is never overwritten; give another folder."
+            )
+        if not overwrite:
+            raise UserError(
+                f"`out`: {target} holds an explanation already; give another "
+                "folder, or `overwrite` to replace it."
+            )
+    return targets
 
 
-def _check_folder(out):
-    """Refuse a folder that cannot be made; nothing is made."""
-    from speechbrain_lmac.utils.checks import UserError
-
-    above = out
-    while not os.path.lexists(above):
-        above = above.parent
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise UserError(
-            f"--out {out}: cannot write there ({above} is no folder that you "
-            "may write to). Give another one."
-        )
-
-
-def _occupied(target):
-    return os.path.lexists(target) and not (
-        target.is_dir() and not any(target.iterdir())
-    )
-
-
-def _is_explanation(target):
-    """Whether a folder holds an explanation, or those of several classes."""
-    return bool(_explanations_in(target))
-
-
-def _explanations_in(target):
+def _explanations_in(target: Path) -> list[Path]:
     """The folders of explanations in a folder: inner ones, then itself."""
     if not target.is_dir() or target.is_symlink():
         return []
@@ -215,44 +120,17 @@ def _explanations_in(target):
     return [path for path in [*inner, target] if (path / MARK).is_file()]
 
 
-def remove_explanation(target):
-    """Delete an explanation's files, and the folders that are empty then.
-
-    Arguments
-    ---------
-    target : Path
-        Where :func:`move_into` has put it. What else lies there stays.
-    """
-    found = _explanations_in(target)
-    for folder in dict.fromkeys([*found, target]):
-        if folder in found:
-            for name in PARTS:
-                (folder / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it holds more, or is not there
-            folder.rmdir()
+def remove_explanations(target: Path) -> None:
+    """Delete the explanations in a folder; what else lies there stays."""
+    for folder in _explanations_in(target):
+        remove_files(folder)
 
 
-def move_into(made, target):
-    """Move a folder, to the place of another or into it.
+def remove_files(folder: Path) -> None:
+    """Delete the files of an explanation, and its folder if that is all."""
+    from speechbrain_lmac.inference.explanation import FILES
 
-    Arguments
-    ---------
-    made : Path
-        The folder.
-    target : Path
-        Its new place on the same disk.
-    """
-    if not target.exists():
-        os.replace(made, target)
-        return
-    for file in sorted(made.rglob("*")):
-        place = target / file.relative_to(made)
-        if file.is_dir():
-            place.mkdir(exist_ok=True)
-        else:
-            os.replace(file, place)
-
-
-def _some(paths):
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    return f"{paths[0]}{more}"
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds more
+        folder.rmdir()

@@ -27,7 +27,7 @@ def labelled_clips(interpreter, data, out, args):
     clips : list of dict
         As :func:`speechbrain_lmac.evaluation.run.manifest_clips` gives them.
     names : list of str or None
-        Class names by index; None: those of the label file.
+        Class names by index; None: the interpreter's labels.
     audio : AudioCache
         Loads the clips.
 
@@ -40,7 +40,7 @@ def labelled_clips(interpreter, data, out, args):
     from speechbrain_lmac.data.labelled import prepare_labelled
     from speechbrain_lmac.evaluation.run import manifest_clips
 
-    zero_shot = interpreter.label_file is None
+    zero_shot = interpreter.zero_shot
     own = args.dataset in OWN
     if zero_shot and not own:
         return _zero_shot_dataset(interpreter, data, out, args)
@@ -49,7 +49,7 @@ def labelled_clips(interpreter, data, out, args):
     table = data if args.dataset == "csv" else None
     data = data.parent if table else data
     manifests = prepare_labelled(
-        layout=args.dataset,
+        args.dataset,
         data_folder=data,
         labels_file=table,
         save_folder=out / "manifests",

@@ -4,15 +4,20 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-from pathlib import Path
+from __future__ import annotations
+
+import argparse
+from typing import Any
 
 from speechbrain_lmac.cli.console import (
     EXIT_DONE,
     EXIT_FAILED,
-    Subcommands,
-    add_json,
+    add_command,
+    add_commands,
+    answer,
     comma_list,
-    tell,
+    given,
+    path,
     warn,
     whole_number,
 )
@@ -31,12 +36,15 @@ the more clips there are to choose from.
 """
 
 
-def add_parser(commands):
+def add_parser(commands: Any) -> None:
     """Add the subcommand to those of ``lmac``."""
-    parser = commands.add(
-        "listening-test", "compare methods by ear, with listeners", EXAMPLES
+    parser = add_command(
+        commands,
+        "listening-test",
+        "compare methods by ear, with listeners",
+        EXAMPLES,
     )
-    inner = Subcommands(parser)
+    inner = add_commands(parser)
     for name, summary, run in (
         ("build", "make the page of a listening test", run_build),
         (
@@ -45,30 +53,35 @@ def add_parser(commands):
             run_webmushra,
         ),
     ):
-        add_study(inner.add(name, summary, EXAMPLES, run))
-    analyse = inner.add(
+        _add_study(add_command(inner, name, summary, EXAMPLES, run))
+    analyse = add_command(
+        inner,
         "analyse",
         "turn the files that listeners sent back into tables: mean opinion "
         "scores, listeners who missed the anchors, paired tests",
         EXAMPLES,
         run_analyse,
     )
-    analyse.add_argument("files", nargs="+", metavar="FILE", help="CSV files")
+    analyse.add_argument(
+        "files", nargs="+", type=path, metavar="FILE", help="CSV files"
+    )
     analyse.add_argument(
         "--out",
+        type=path,
         metavar="DIR",
         default="analysis",
         help="where the tables go (default: analysis)",
     )
-    add_overwrite(analyse)
-    add_json(analyse)
+    _add_overwrite(analyse)
 
 
-def add_study(parser):
+def _add_study(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what listeners hear."""
     parser.add_argument(
         "--results",
+        dest="results_folder",
         required=True,
+        type=path,
         metavar="DIR",
         help="output folder of an evaluation, with examples/",
     )
@@ -80,12 +93,17 @@ def add_study(parser):
         help="whose explanations are compared",
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="where the test goes"
+        "--out",
+        dest="out_folder",
+        required=True,
+        type=path,
+        metavar="DIR",
+        help="where the test goes",
     )
     parser.add_argument(
         "--items",
+        dest="n_items",
         type=whole_number,
-        default=10,
         metavar="N",
         help="how many clips (default: 10, or as many as there are)",
     )
@@ -95,13 +113,10 @@ def add_study(parser):
         metavar="A,B",
         help="of the evaluation (default: all)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="chooses the clips (default: 0)"
-    )
+    parser.add_argument("--seed", type=int, help="chooses the clips")
     parser.add_argument(
         "--high-anchor",
         choices=("auto", "ideal", "target"),
-        default="auto",
         help="the ideal mask, or the clean source (default: auto)",
     )
     parser.add_argument("--title", help="heading of the test")
@@ -112,108 +127,77 @@ def add_study(parser):
     )
     parser.add_argument(
         "--wrong-too",
-        action="store_true",
+        dest="correct_only",
+        action="store_false",
         help="take clips that the classifier gets wrong, too",
     )
-    add_overwrite(parser)
-    add_json(parser)
+    _add_overwrite(parser)
 
 
-def add_overwrite(parser):
-    """Add ``--overwrite``."""
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace what is in --out"
     )
 
 
-def choices(args):
-    """The options of :func:`add_study` as the functions take them."""
-    selection = {
-        "conditions": args.conditions,
-        "seed": args.seed,
-        "high_anchor": args.high_anchor,
-        "correct_only": not args.wrong_too,
-    }
-    chosen = {
-        **selection,
-        "n_items": items_there(args, selection),
-        "overwrite": args.overwrite,
-        "equal_energy": args.equal_energy,
-    }
-    if args.title is not None:
-        chosen["title"] = args.title
-    return chosen
-
-
-def items_there(args, selection):
-    """How many clips the test gets: what is asked for, if there are as many."""
-    from speechbrain_lmac.evaluation.listening_test.study import select_items
-
-    there = len(select_items(args.results, args.methods, None, **selection))
-    if there >= args.items:
-        return args.items
-    right, more = "", ""
-    if not args.wrong_too:
-        right = " that the classifier gets right"
-        more = ", or --wrong-too here"
-    warn(
-        f"{there} clips{right} have all sounds, so the test has {there} in "
-        f"place of {args.items}; for more, evaluate with more --examples{more}"
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of a study as the functions take them."""
+    return given(
+        args,
+        *("results_folder", "out_folder", "methods", "n_items", "conditions"),
+        *("seed", "high_anchor", "correct_only", "overwrite"),
+        *("equal_energy", "title"),
     )
-    return there
 
 
-def run_build(args):
+def run_build(args: argparse.Namespace) -> int:
     """Make the page."""
     from speechbrain_lmac.evaluation.listening_test import build
 
-    page = build(args.results, args.out, args.methods, **choices(args))
-    tell(args, f"open {page} or serve its folder", page=page)
+    page = build(**_options(args))
+    answer(args, f"open {page} or serve its folder", page=page)
     return EXIT_DONE
 
 
-def run_webmushra(args):
+def run_webmushra(args: argparse.Namespace) -> int:
     """Write the configuration and the sounds."""
     from speechbrain_lmac.evaluation.listening_test import export_webmushra
 
-    made = export_webmushra(
-        args.results, args.out, args.methods, **choices(args)
-    )
-    tell(args, f"webMUSHRA test in {made}", made=made)
+    made = export_webmushra(**_options(args))
+    answer(args, f"webMUSHRA test in {made}", made=made)
     return EXIT_DONE
 
 
-def run_analyse(args):
+def run_analyse(args: argparse.Namespace) -> int:
     """Turn ratings into tables; files that cannot be used are listed."""
     from speechbrain_lmac.evaluation.listening_test import analyse
     from speechbrain_lmac.utils.checks import UserError
 
-    out = Path(args.out).expanduser()
-    if (out / "scores.csv").exists() and not args.overwrite:
+    if (args.out / "scores.csv").exists() and not args.overwrite:
         raise UserError(
-            f"{out}: there is an analysis already. Give another --out, or "
-            "--overwrite to replace it."
+            f"{args.out}: there is an analysis already. Give another `out`, "
+            "or `overwrite` to replace it."
         )
-    found = analyse([Path(file) for file in args.files], out)
-    scores = found.scores.to_dict("records")
+    analysis = analyse(args.files, args.out)
+    scores = analysis.scores.to_dict("records")
     shown = [
-        score_line(row)
+        _score_line(row)
         for row in scores
         if (row["screening"], row["condition"]) == ("passed", "all")
     ]
-    tell(
+    answer(
         args,
-        "\n".join([*shown, f"tables in {out}"]),
-        tables=out,
+        "\n".join([*shown, f"tables in {args.out}"]),
+        tables=args.out,
         scores=scores,
-        problems=found.problems,
+        problems=analysis.problems,
     )
-    for problem in found.problems:
+    for problem in analysis.problems:
         warn(f"error: {problem}")
-    return EXIT_FAILED if found.problems else EXIT_DONE
+    return EXIT_FAILED if analysis.problems else EXIT_DONE
 
 
-def score_line(row):
+def _score_line(row: dict[Any, Any]) -> str:
     """A mean opinion score for people."""
     from speechbrain_lmac.evaluation.listening_test.summary import label_of
 

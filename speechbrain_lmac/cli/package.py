@@ -4,9 +4,12 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-from pathlib import Path
+from __future__ import annotations
 
-from speechbrain_lmac.cli.console import EXIT_DONE, add_json, tell
+import argparse
+from typing import Any
+
+from speechbrain_lmac.cli.console import EXIT_DONE, add_command, answer, path
 
 EXAMPLES = """\
   lmac package results/lmac_small/1234
@@ -18,16 +21,25 @@ hub as it is.
 """
 
 
-def add_parser(commands):
+def add_parser(commands: Any) -> None:
     """Add the subcommand to those of ``lmac``."""
-    parser = commands.add(
-        "package", "pack a trained interpreter for others", EXAMPLES, run
+    parser = add_command(
+        commands,
+        "package",
+        "pack a trained interpreter for others",
+        EXAMPLES,
+        run,
     )
     parser.add_argument(
-        "run_folder", metavar="RUN_FOLDER", help="output folder of a training"
+        "run_folder",
+        metavar="RUN_FOLDER",
+        type=path,
+        help="output folder of a training",
     )
     parser.add_argument(
         "--out",
+        dest="out_folder",
+        type=path,
         metavar="DIR",
         help="where the package goes (default: package in the run's folder)",
     )
@@ -36,23 +48,14 @@ def add_parser(commands):
         action="store_true",
         help="replace a package that is there",
     )
-    add_json(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Write the package."""
     from speechbrain_lmac.inference.package import write_package
 
-    source = Path(args.run_folder).expanduser()
-    out = Path(args.out).expanduser() if args.out else None
-    replaced = _occupied(out or source / "package")
-    folder = write_package(source, out, overwrite=args.overwrite)
-    text = f"package in {folder}"
-    if replaced:
-        text += ", the earlier one is replaced"
-    tell(args, text, package=folder, replaced=replaced)
+    folder = write_package(
+        args.run_folder, args.out_folder, overwrite=args.overwrite
+    )
+    answer(args, f"package in {folder}", package=folder)
     return EXIT_DONE
-
-
-def _occupied(folder):
-    return folder.is_dir() and any(folder.iterdir())

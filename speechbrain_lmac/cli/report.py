@@ -4,13 +4,18 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-from pathlib import Path
+from __future__ import annotations
+
+import argparse
+from typing import Any
 
 from speechbrain_lmac.cli.console import (
     EXIT_DONE,
-    add_json,
+    add_command,
+    answer,
     comma_list,
-    tell,
+    given,
+    path,
 )
 
 EXAMPLES = """\
@@ -23,18 +28,20 @@ Besides that of an evaluation, the --out of `lmac explain` will do.
 """
 
 
-def add_parser(commands):
+def add_parser(commands: Any) -> None:
     """Add the subcommand to those of ``lmac``."""
-    parser = commands.add(
-        "report", "make one page of an evaluation", EXAMPLES, run
+    parser = add_command(
+        commands, "report", "make one page of an evaluation", EXAMPLES, run
     )
     parser.add_argument(
-        "results",
+        "results_folder",
         metavar="RESULTS_FOLDER",
+        type=path,
         help="output folder of an evaluation, or of explanations",
     )
     parser.add_argument(
         "--out",
+        type=path,
         metavar="FILE",
         help="where the page goes (default: report.html in the folder, where "
         "an earlier page is replaced)",
@@ -45,7 +52,6 @@ def add_parser(commands):
     parser.add_argument(
         "--open", action="store_true", help="show the page in a browser"
     )
-    # None leaves a setting at the default of the function.
     parser.add_argument(
         "--max-examples",
         type=int,
@@ -59,38 +65,22 @@ def add_parser(commands):
         help="whose sounds are on the page (default: all)",
     )
     parser.add_argument("--title", help="heading of the page")
-    add_json(parser)
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Make the page."""
+    from speechbrain_lmac.report.page.page import build_report
     from speechbrain_lmac.utils.checks import UserError
 
-    out = Path(args.out).expanduser() if args.out else None
-    if out and out.is_dir():
+    out = args.out
+    if out and (out.is_dir() or (out.exists() and not args.overwrite)):
         raise UserError(
-            f"--out {out}: it is a folder; expected a file such as "
-            f"{out / 'report.html'}."
+            f"`out`: {out} is there already; give a file that is not, or "
+            "`overwrite` to replace one."
         )
-    if out and out.exists() and not args.overwrite:
-        raise UserError(
-            f"--out {out}: the file is there already. Give another one, or "
-            "--overwrite to replace it."
-        )
-    from speechbrain_lmac.report.page.page import build_report
-
-    results = Path(args.results).expanduser()
-    replaced = (out or results / "report.html").exists()
-    settings = {
-        name: getattr(args, name)
-        for name in ("max_examples", "methods", "title")
-        if getattr(args, name) is not None
-    }
-    page = Path(build_report(results, out, **settings))
-    text = f"{page} ({page.stat().st_size / 2**20:.1f} MB)"
-    if replaced:
-        text += ", the earlier one is replaced"
-    tell(args, text, report=page, replaced=replaced)
+    settings = given(args, "out", "max_examples", "methods", "title")
+    page = build_report(args.results_folder, **settings)
+    answer(args, f"{page} ({page.stat().st_size / 2**20:.1f} MB)", report=page)
     if args.open:
         import webbrowser
 

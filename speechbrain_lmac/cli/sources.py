@@ -123,17 +123,14 @@ def load_parts(source):
     Returns
     -------
     speechbrain_lmac.interpreters.loading.Interpreter
-        A zero-shot one has no label file, and its prompts are to be set.
+        The prompts of a zero-shot one are to be set.
 
     Raises
     ------
     UserError
         If it is a repository on the hub.
     """
-    from speechbrain_lmac.interpreters.loading import (
-        load_interpreter,
-        read_info,
-    )
+    from speechbrain_lmac.interpreters.loading import Interpreter
     from speechbrain_lmac.utils.checks import UserError
 
     if source.kind == "hub":
@@ -144,11 +141,7 @@ def load_parts(source):
         )
     if source.kind == "package":
         return _load_package(source.place)
-    if "clap" not in read_info(source.place, "interpreter")["classifier"]:
-        return load_interpreter(source.place)
-    from speechbrain_lmac.interpreters.zs_loading import load_zs_interpreter
-
-    return load_zs_interpreter(source.place, ["a sound"])
+    return Interpreter.load(source.place)
 
 
 def _load_package(folder):

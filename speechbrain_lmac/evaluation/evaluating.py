@@ -16,7 +16,7 @@ from speechbrain_lmac.evaluation.methods import (
 )
 from speechbrain_lmac.evaluation.run import evaluate_interpreter, manifest_clips
 from speechbrain_lmac.evaluation.seeds import evaluate_seeds
-from speechbrain_lmac.interpreters.loading import load_interpreter, load_others
+from speechbrain_lmac.interpreters.loading import Interpreter, load_others
 from speechbrain_lmac.training.setup import data_options
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
@@ -101,9 +101,7 @@ def evaluate_labelled(hparams_file, run_opts, overrides):
         The rows of the table.
     """
     hparams = load_hparams(hparams_file, overrides)
-    interpreter = load_interpreter(
-        hparams["interpreter"], data_folder=hparams["data_folder"]
-    )
+    interpreter = Interpreter.load(hparams["interpreter"], zero_shot=False)
     if "dataset" not in read_overrides(overrides):
         trained = interpreter.hparams.get("layout") or "esc50"
         layout = hparams["layout"] or trained

@@ -6,6 +6,7 @@ Authors
 
 from pathlib import Path
 
+from speechbrain.dataio.dataio import load_data_json
 from speechbrain.utils.distributed import (
     ddp_barrier,
     if_main_process,
@@ -15,8 +16,6 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac import __version__
 from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.data.manifests import manifest_clips
-from speechbrain_lmac.data.pipelines import read_class_names
 from speechbrain_lmac.evaluation.conditions import (
     build_condition,
     check_conditions,
@@ -26,13 +25,32 @@ from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.evaluation.methods import check_methods, check_protocols
 from speechbrain_lmac.features.lengths import for_any_length
-from speechbrain_lmac.interpreters.loading import load_interpreter
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
 from speechbrain_lmac.report.results import row_of, write_results
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.experiment import on_every_rank
 
 logger = get_logger(__name__)
+
+
+def manifest_clips(manifest, data_folder):
+    """The clips of a manifest, as :func:`build_condition` wants them.
+
+    Arguments
+    ---------
+    manifest : str or pathlib.Path
+        JSON manifest of one split.
+    data_folder : str or pathlib.Path
+        What ``{data_root}`` stands for in it.
+
+    Returns
+    -------
+    list of dict
+        With id, wav, class_string, num_samples.
+    """
+    entries = load_data_json(manifest, {"data_root": str(data_folder)})
+    return [{"id": clip_id, **entry} for clip_id, entry in entries.items()]
 
 
 def evaluate_interpreter(
@@ -73,7 +91,7 @@ def evaluate_interpreter(
     Arguments
     ---------
     interpreter : Interpreter
-        From :func:`speechbrain_lmac.interpreters.loading.load_interpreter`.
+        A trained one.
     clips : list of dict
         From :func:`manifest_clips`.
     output_folder : str or pathlib.Path
@@ -105,7 +123,7 @@ def evaluate_interpreter(
         Show one.
     names : list of str or None
         Class names by index for a zero-shot classifier: those of its
-        prompts. None reads them from the interpreter's label file.
+        prompts. None: those of the interpreter.
 
     Returns
     -------
@@ -289,8 +307,7 @@ def write_evaluation(evaluated, facts, output_folder):
 
 def class_names(interpreter, clips, names=None):
     """Class names by index; the clips must know no others."""
-    if names is None:
-        names = read_class_names(interpreter.label_file)
+    names = names or interpreter.names
     unknown = sorted({c["class_string"] for c in clips} - set(names))
     if unknown:
         raise UserError(
@@ -305,9 +322,7 @@ def save_examples(hparams, manifests, n_examples, device=None):
     """Sounds and figures of a few clean test clips, after training."""
     if not n_examples:
         return
-    interpreter = load_interpreter(
-        hparams["output_folder"], data_folder=hparams["data_folder"]
-    )
+    interpreter = Interpreter.load(hparams["output_folder"])
     evaluate_interpreter(
         interpreter,
         manifest_clips(manifests.test, hparams["data_folder"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas
 
-from speechbrain_lmac.report.columns import METRICS
+from speechbrain_lmac.metrics.table import METRICS
 from speechbrain_lmac.utils.files import write_atomically
 
 #: What tells one row of a table from another.
@@ -50,7 +50,7 @@ def seed_rows(found, unit="seed"):
     for key, group in groups.items():
         row = dict(zip(ROW_KEYS, key, strict=True))
         row[f"n_{unit}s"] = len(group)
-        for name in ("accuracy", *(metric.name for metric in METRICS)):
+        for name in ("accuracy", *METRICS):
             values = [r[name] for r in group if r.get(name) is not None]
             if len(values) == len(group):
                 row[name] = statistics.fmean(values)
@@ -109,7 +109,8 @@ def _accuracy(row):
 
 def _table(group):
     """Markdown lines of the rows of one condition and protocol."""
-    metrics = [m for m in METRICS if any(m.name in row for row in group)]
+    found = set().union(*group)
+    metrics = [m for m in METRICS.values() if m.name in found]
     lines = [
         "| method | " + " | ".join(m.title for m in metrics) + " |",
         "|---" * (len(metrics) + 1) + "|",

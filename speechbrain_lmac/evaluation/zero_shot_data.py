@@ -15,10 +15,7 @@ from speechbrain_lmac.data.labelled import layout_name, prepare_labelled
 from speechbrain_lmac.evaluation.run import manifest_clips
 from speechbrain_lmac.evaluation.zero_shot import prompts_of
 from speechbrain_lmac.features.lengths import for_any_length
-from speechbrain_lmac.interpreters.zs_loading import load_zs_interpreter
-
-#: Stands in until the classes are known.
-ANY_PROMPT = ("a sound",)
+from speechbrain_lmac.interpreters.loading import Interpreter
 
 
 class LabelledClips(NamedTuple):
@@ -45,7 +42,7 @@ def load_unprompted(hparams):
     Arguments
     ---------
     hparams : dict
-        ``interpreter`` (its folder) and ``templates``.
+        ``interpreter`` (its folder).
 
     Returns
     -------
@@ -57,9 +54,7 @@ def load_unprompted(hparams):
     UserError
         If the folder is no interpreter's, or its parts do not fit together.
     """
-    interpreter = load_zs_interpreter(
-        hparams["interpreter"], ANY_PROMPT, hparams["templates"]
-    )
+    interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
     return interpreter._replace(frontend=for_any_length(interpreter.frontend))
 
 
@@ -104,7 +99,7 @@ def _prepare(hparams, trained, audio):
         folds = folds or trained["test_fold_nums"]
         classes = classes or trained["classes"]
     return prepare_labelled(
-        layout=layout,
+        layout,
         data_folder=hparams["data_folder"],
         save_folder=f"{hparams['output_folder']}/manifests",
         train_fold_nums=None,
@@ -113,6 +108,7 @@ def _prepare(hparams, trained, audio):
         classes=classes,
         audio=audio,
         skip_broken_audio=hparams["skip_broken_audio"],
+        dataset=hparams["dataset"],
         split=trained.get("split"),
         labels_file=hparams.get("labels_file"),
     )

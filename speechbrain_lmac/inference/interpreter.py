@@ -14,7 +14,6 @@ from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.audio import audio_info, read_audio
 from speechbrain_lmac.data.blocks import read_blockwise
-from speechbrain_lmac.data.pipelines import read_class_names
 from speechbrain_lmac.inference.asking import (
     check_kind,
     crop_clips,
@@ -30,12 +29,8 @@ from speechbrain_lmac.inference.windows import (
     WINDOW_SECONDS,
     explain_each,
 )
-from speechbrain_lmac.interpreters.loading import load_interpreter, read_info
-from speechbrain_lmac.interpreters.zs_loading import load_zs_interpreter
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.checks import UserError
-
-# A zero-shot interpreter is loaded with it; what it explains is given later.
-PLACEHOLDER = "a sound"
 
 
 class AudioInterpreter(Pretrained):
@@ -77,8 +72,8 @@ class AudioInterpreter(Pretrained):
     >>> from speechbrain_lmac.interpreters.loading import Interpreter
     >>> frontend, classifier = FrontEnd(), SlimCnn(n_classes=2).freeze()
     >>> interpreter = AudioInterpreter.from_parts(Interpreter(
-    ...     frontend, classifier, build_decoder(classifier, frontend), "stft",
-    ...     None, {}), names=["dog", "rain"], run_opts={"device": "cpu"})
+    ...     frontend, classifier, build_decoder(classifier, frontend)),
+    ...     names=["dog", "rain"], run_opts={"device": "cpu"})
     >>> found, = interpreter.interpret_batch(torch.randn(1, 9000))
     >>> found.label in ("dog", "rain"), found.waveform.shape, found.mask.shape
     (True, torch.Size([9000]), torch.Size([49, 513]))
@@ -198,10 +193,7 @@ class AudioInterpreter(Pretrained):
         UserError
             If the folder is no interpreter's.
         """
-        if "clap" in read_info(folder, "folder")["classifier"]:
-            interpreter = load_zs_interpreter(folder, [PLACEHOLDER])
-        else:
-            interpreter = load_interpreter(folder, "folder")
+        interpreter = Interpreter.load(folder, "folder")
         return cls.from_parts(interpreter, run_opts=run_opts, **kwargs)
 
     @classmethod
@@ -211,9 +203,9 @@ class AudioInterpreter(Pretrained):
         Arguments
         ---------
         interpreter : Interpreter
-            From ``loading`` or ``interpreters_zs``.
+            Loaded or made of parts.
         names : sequence of str or None
-            Classes by index; None: those of its label file.
+            Classes by index; None: its labels.
         run_opts : dict or None
             Such as ``{"device": "cuda:0"}``.
         **kwargs
@@ -223,8 +215,7 @@ class AudioInterpreter(Pretrained):
         -------
         AudioInterpreter
         """
-        if names is None and interpreter.label_file is not None:
-            names = read_class_names(interpreter.label_file)
+        names = interpreter.labels if names is None else names
         return cls(
             {name: getattr(interpreter, name) for name in cls.MODULES_NEEDED},
             {"interpreter": interpreter, "names": list(names or [])},

@@ -75,7 +75,7 @@ def explain_prompts(interpreter, sound, prompts, sample_rate=None):
     Arguments
     ---------
     interpreter : Interpreter
-        From ``load_zs_interpreter``; it
+        A zero-shot one; it
         is not changed, and its own prompts do not matter.
     sound : str, pathlib.Path, torch.Tensor or numpy.ndarray
         An audio file of any format, or a waveform (samples,) or (channels,

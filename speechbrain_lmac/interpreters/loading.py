@@ -1,18 +1,21 @@
-"""The folder of a trained interpreter: found, checked and loaded.
+"""A trained interpreter, and the folder that its training leaves.
 
-Training leaves in its output folder ``hyperparams.yaml`` (how to build the
-parts), ``classifier/`` (what is explained), ``save/`` (checkpoints of the
-decoder) and ``interpreter.json`` (which classifier the decoder belongs to).
-
-Authors
- * The speechbrain_lmac authors 2026
+The output folder of a training holds ``hyperparams.yaml`` (how to build the
+parts), ``classifier/`` or, of a small CLAP, ``clap/`` (what is explained),
+``save/`` (checkpoints of the decoder) and ``interpreter.json`` (which
+classifier the decoder belongs to).
 """
 
+from __future__ import annotations
+
 import json
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.logger import get_logger
 from torch import nn
 
@@ -22,18 +25,37 @@ from speechbrain_lmac.classifiers.loading import (
     load_classifier,
     load_weights,
 )
-from speechbrain_lmac.interpreters.info import ADVICE, INFO_FILE, read_info
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.classifiers.zero_shot.small import (
+    INFO_FILE as CLAP_INFO_FILE,
+)
+from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
+from speechbrain_lmac.data.datasets import read_class_names
 from speechbrain_lmac.interpreters.masking import explain
-from speechbrain_lmac.utils.checkpoints import AtomicCheckpointer
+from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.experiment import load_hparams
+from speechbrain_lmac.utils.hparams import load_hparams, read_tree, tag_of
 
 logger = get_logger(__name__)
 
 HPARAMS_FILE = "hyperparams.yaml"
+INFO_FILE = "interpreter.json"
+CLAP_FOLDER = "clap"
 
+#: What a zero-shot interpreter classifies between until it gets its prompts.
+PLACEHOLDERS = ("a sound",)
+#: What is built of a training's YAML; other objects serve the training alone.
+PARTS = ("frontend", "classifier", "encoder", "decoder")
+BUILDS = ("!new:", "!apply:", "!name:")
 #: Hyperparameters that fix the grid on which masks lie.
-FRONTEND_KEYS = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels")
+GRID_KEYS = (
+    *("mask_domain", "sample_rate", "n_fft", "win_length", "hop_length"),
+    "n_mels",
+)
+EXPECTED = (
+    "expected the output folder of train_lmac.py, train_l2i.py or "
+    "train_lmac_zs.py (not its package), such as results/lmac_small/1234"
+)
 
 
 class Interpreter(NamedTuple):
@@ -47,228 +69,316 @@ class Interpreter(NamedTuple):
         Frozen.
     decoder : torch.nn.Module
         In eval mode.
-    mask_domain : str
-        ``stft`` or ``mel``.
-    label_file : pathlib.Path
-        The label encoder's file.
-    hparams : dict
-        All that the interpreter was trained with.
+    labels : list of str or None
+        Classes by index; None for a zero-shot interpreter, whose classes are
+        prompts (:meth:`set_prompts`).
+    hparams : Mapping
+        What it was trained with.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.classifiers.slim import SlimCnn
+    >>> from speechbrain_lmac.features.stft import FrontEnd
+    >>> from speechbrain_lmac.interpreters.decoders import build_decoder
+    >>> frontend, classifier = FrontEnd(), SlimCnn(n_classes=2).freeze()
+    >>> decoder = build_decoder(classifier, frontend)
+    >>> found = Interpreter(frontend, classifier, decoder, ["dog", "rain"])
+    >>> found.zero_shot, found.mask_domain, found.names
+    (False, 'stft', ['dog', 'rain'])
     """
 
     frontend: nn.Module
     classifier: nn.Module
     decoder: nn.Module
-    mask_domain: str
-    label_file: Path
-    hparams: dict
+    labels: list[str] | None = None
+    hparams: Mapping[str, Any] = {}
 
+    @property
+    def mask_domain(self) -> str:
+        """Name of the domain that masks act on, for tables."""
+        own = getattr(self.frontend, "mask_domain", None)
+        return own or self.hparams.get("mask_domain", "stft")
 
-def write_info(folder, hparams):
-    """Note which classifier a run's decoder belongs to, and its best metric."""
-    info = {
-        "classifier": fingerprints(hparams["classifier"].parts()),
-        "mask_domain": hparams["mask_domain"],
-        "ckpt_metric": hparams["ckpt_metric"],
-        "ckpt_mode": hparams["ckpt_mode"],
-    }
-    with open(Path(folder) / INFO_FILE, "w", encoding="utf-8") as file:
-        json.dump(info, file, indent=2)
+    @property
+    def zero_shot(self) -> bool:
+        """Whether the classes are prompts."""
+        return hasattr(self.classifier, "set_prompts")
 
+    @property
+    def names(self) -> list[str]:
+        """Classes by index; of a zero-shot interpreter its prompts."""
+        return list(self.labels or getattr(self.classifier, "prompts", ()))
 
-def check_belongs(folder, parts, key):
-    """Refuse a decoder that was trained on another classifier.
+    def set_prompts(
+        self, prompts: Sequence[str], templates: Sequence[str] = ("{}",)
+    ) -> Interpreter:
+        """Classify between these prompts from now on; returns itself."""
+        if not self.zero_shot:
+            raise UserError(
+                f"`prompts`: the classifier knows the classes {self.labels} "
+                "and takes no prompts; use a zero-shot interpreter."
+            )
+        self.classifier.set_prompts(prompts, templates)
+        return self
 
-    Arguments
-    ---------
-    folder : str or pathlib.Path
-        An interpreter's folder.
-    parts : dict of str to torch.nn.Module
-        The classifier at hand.
-    key : str
-        Hyperparameter that named the folder.
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        key: str = "interpreter",
+        zero_shot: bool | None = None,
+        **overrides: Any,
+    ) -> Interpreter:
+        """Load what a training left in its output folder.
 
-    Raises
-    ------
-    UserError
-        If the classifiers differ.
-    """
-    expected = read_info(folder, key)["classifier"]
-    found = fingerprints(parts)
-    if expected != found:
-        source = f"--classifier_source to {folder}/classifier"
-        if "clap" in found:
-            source = "--clap_source to the CLAP that it was trained on"
-        raise UserError(
-            f"`{key}`: the interpreter in {folder} belongs to another "
-            f"classifier: it explains {expected}, and the classifier at hand "
-            f"is {found}. Point {source}, "
-            "or train an interpreter for this classifier."
+        Arguments
+        ---------
+        folder : str or pathlib.Path
+            Output folder of train_lmac.py, train_l2i.py or train_lmac_zs.py.
+        key : str
+            Hyperparameter that named the folder, for errors.
+        zero_shot : bool or None
+            The kind that is expected; None for either.
+        **overrides
+            Hyperparameters to replace, such as ``clap_source``.
+
+        Returns
+        -------
+        Interpreter
+            A zero-shot one has placeholder prompts.
+
+        Raises
+        ------
+        UserError
+            If the folder is no interpreter's, of another kind, or its parts
+            do not belong together.
+        """
+        folder = Path(folder)
+        info = read_info(folder, key, zero_shot)
+        hparams = _build_parts(folder, overrides)
+        if "clap" in info["classifier"]:
+            _load_decoder_of(folder, hparams, key)
+            return _zero_shot(hparams)
+        source = folder / "classifier"
+        classifier = hparams["classifier"]
+        load_classifier(str(source), classifier.parts())
+        _load_decoder_of(folder, hparams, key)
+        _check_fit(hparams, folder, key)
+        return cls(
+            hparams["frontend"],
+            classifier.freeze(),
+            hparams["decoder"].eval().requires_grad_(False),
+            read_class_names(source / LABELS_FILE),
+            hparams,
+        )
+
+    @classmethod
+    def from_brain(cls, brain: Any, label_encoder: Any = None) -> Interpreter:
+        """The interpreter that a Brain has trained; its modules are shared.
+
+        Arguments
+        ---------
+        brain : RecipeBrain
+            With ``frontend``, ``decoder`` and ``classifier`` or ``encoder``
+            among its hyperparameters. Evaluate it first: that loads the best
+            checkpoint.
+        label_encoder : CategoricalEncoder or None
+            Index of each class; None for a zero-shot interpreter.
+
+        Returns
+        -------
+        Interpreter
+        """
+        hparams = dict(vars(brain.hparams))
+        if "encoder" in hparams:
+            return _zero_shot(hparams)
+        classes = label_encoder.ind2lab
+        return cls(
+            hparams["frontend"],
+            hparams["classifier"].freeze(),
+            hparams["decoder"].eval().requires_grad_(False),
+            [classes[index] for index in sorted(classes)],
+            hparams,
         )
 
 
-def best_decoder_file(folder, key="interpreter", advice=ADVICE):
-    """The decoder of a run's best checkpoint.
-
-    Arguments
-    ---------
-    folder : str or pathlib.Path
-        A run's output folder.
-    key : str
-        Hyperparameter that named the folder.
-    advice : str
-        Which folder is expected, for errors.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    UserError
-        If there is no checkpoint.
-    """
-    info = read_info(folder, key, advice)
-    save = Path(folder) / "save"
-    best = None
-    if save.is_dir():
-        wanted = {f"{info['ckpt_mode']}_key": info["ckpt_metric"]}
-        best = AtomicCheckpointer(save).find_checkpoint(**wanted)
-    if best is None or "decoder" not in best.paramfiles:
-        raise UserError(
-            f"`{key}`: {folder} holds no trained interpreter (no checkpoint "
-            f"with a decoder under {save}). Expected {advice}."
-        )
-    return Path(best.paramfiles["decoder"])
-
-
-def load_decoder(decoder, source, parts):
-    """Fill a decoder from a run's folder or from a file of weights.
-
-    Arguments
-    ---------
-    decoder : torch.nn.Module
-        The decoder to fill.
-    source : str
-        A run's output folder, or a checkpoint such as ``psi_model.ckpt``.
-    parts : dict of str to torch.nn.Module
-        The classifier at hand; a run's folder must belong to it.
-    """
-    key = "pretrained_interpreter"
-    if Path(source).is_dir():
-        path = best_decoder_file(source, key)
-        check_belongs(source, parts, key)
-    else:
-        path = source
-    load_weights(decoder, path, key)
-    logger.info("Decoder from %s", path)
-
-
-def load_interpreter(folder, key="interpreter", **overrides):
-    """Load all that a trained interpreter consists of.
-
-    Arguments
-    ---------
-    folder : str or pathlib.Path
-        Output folder of train_lmac.py.
-    key : str
-        Hyperparameter that named the folder, for errors.
-    **overrides
-        Hyperparameters to replace, such as ``data_folder``.
-
-    Returns
-    -------
-    Interpreter
-
-    Raises
-    ------
-    UserError
-        If the folder is no interpreter's, or its parts do not fit together.
-    """
-    folder = Path(folder)
-    if "clap" in read_info(folder, key)["classifier"]:
-        raise UserError(
-            f"`{key}`: {folder} explains a zero-shot classifier (CLAP); "
-            f"expected {ADVICE}. recipes/CLAP_ZS has what evaluates and "
-            "explains it."
-        )
-    source = folder / "classifier"
-    hparams = load_hparams(
-        folder / HPARAMS_FILE,
-        {
-            "output_folder": str(folder),
-            "classifier_source": str(source),
-            # Only training needs them: explaining writes no folder and asks
-            # for no noise.
-            "checkpointer": None,
-            "contamination": None,
-            "audio": {"folder": None},
-            **overrides,
-        },
-    )
-    parts = hparams["classifier"].parts()
-    load_classifier(str(source), parts)
-    check_belongs(folder, parts, key)
-    path = best_decoder_file(folder, key)
-    load_weights(hparams["decoder"], path, key)
-    _check_fit(hparams, folder, key)
-    logger.info("Interpreter from %s", path)
+def _zero_shot(hparams):
+    """The interpreter of an encoder and a text decoder."""
+    encoder, decoder = hparams["encoder"], hparams["decoder"]
+    device = next(encoder.parameters()).device
+    classifier = ZeroShotClassifier(
+        encoder, PLACEHOLDERS, HELD_OUT_TEMPLATES[:1]
+    ).to(device)
+    prompted = PromptedDecoder(decoder, classifier)
     return Interpreter(
         hparams["frontend"],
-        hparams["classifier"].freeze(),
-        hparams["decoder"].eval().requires_grad_(False),
-        hparams["mask_domain"],
-        source / LABELS_FILE,
+        classifier,
+        prompted.eval().requires_grad_(False),
+        None,
         hparams,
     )
 
 
-def _check_fit(hparams, folder, key):
-    """Refuse parts that cannot work together, as after an edit of the file.
+def _build_parts(folder, overrides):
+    """Hyperparameters of a run's folder, :data:`PARTS` built, not filled."""
+    file = folder / HPARAMS_FILE
+    tree = read_tree(file)
+    changes = {
+        name: None
+        for name, node in tree.items()
+        if name not in PARTS and tag_of(node).startswith(BUILDS)
+    }
+    changes |= {"output_folder": str(folder)} | overrides
+    if (folder / CLAP_FOLDER).is_dir():
+        changes.setdefault("clap_source", str(folder / CLAP_FOLDER))
+    moved = changes.get("clap_source")
+    if moved is not None:
+        # References in it are resolved: the encoder names its source itself.
+        entry, source = tree["encoder"], tree["clap_source"]
+        named = [name for name, value in entry.items() if value == source]
+        changes["encoder"] = dict.fromkeys(named, str(moved))
+    return load_hparams(file, changes)
 
-    Arguments
-    ---------
-    hparams : dict
-        What a run's hyperparameter file builds, its weights loaded.
-    folder : str or pathlib.Path
-        The run's output folder.
-    key : str
-        Hyperparameter that named the folder.
+
+def explained_parts(hparams: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """Modules of the model whose decisions are explained, by name."""
+    if "encoder" in hparams:
+        return {"clap": hparams["encoder"]}
+    return hparams["classifier"].parts()
+
+
+def write_info(folder: str | Path, hparams: Mapping[str, Any]) -> None:
+    """Note which classifier a run's decoder belongs to; keep a small CLAP."""
+    info = {
+        "classifier": fingerprints(explained_parts(hparams)),
+        "mask_domain": hparams["mask_domain"],
+        "ckpt_metric": hparams["ckpt_metric"],
+        "ckpt_mode": hparams["ckpt_mode"],
+    }
+    text = json.dumps(info, indent=2)
+    (Path(folder) / INFO_FILE).write_text(text, encoding="utf-8")
+    source, copy = Path(hparams.get("clap_source", "")), Path(folder, "clap")
+    if not (source / CLAP_INFO_FILE).is_file():
+        return  # published models are loaded again from where they came
+    if not (copy.exists() and copy.samefile(source)):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(source, copy)
+
+
+def read_info(
+    folder: str | Path, key: str = "interpreter", zero_shot: bool | None = None
+) -> dict[str, Any]:
+    """What the training noted in ``interpreter.json``.
+
+    Raises a UserError that names ``key`` if there is none, it is damaged, or
+    the interpreter is not of the kind that ``zero_shot`` asks for.
     """
     try:
-        parts = [hparams[k] for k in ("frontend", "classifier", "decoder")]
-        for part in parts[1:]:
-            part.eval()
+        text = (Path(folder) / INFO_FILE).read_text(encoding="utf-8")
+        info = json.loads(text)
+        names = ("mask_domain", "ckpt_metric", "ckpt_mode")
+        if not all(isinstance(info[name], str) for name in names):
+            raise ValueError(f"expected texts for {names}")
+        dict(info["classifier"])
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        reason = getattr(err, "strerror", None) or repr(err)
+        raise UserError(
+            f"`{key}`: {folder} holds no trained interpreter ({INFO_FILE}: "
+            f"{reason}); {EXPECTED}."
+        ) from err
+    kinds = ["a closed set of classes", "a zero-shot classifier (CLAP)"]
+    found = "clap" in info["classifier"]
+    if zero_shot not in (None, found):
+        raise UserError(
+            f"`{key}`: the interpreter in {folder} explains {kinds[found]}, "
+            f"expected one that explains {kinds[not found]}."
+        )
+    return info
+
+
+def best_decoder_file(folder: str | Path, key: str = "interpreter") -> Path:
+    """The decoder's file in a run's best checkpoint."""
+    info, save = read_info(folder, key), Path(folder) / "save"
+    wanted = {f"{info['ckpt_mode']}_key": info["ckpt_metric"]}
+    best = save.is_dir() and Checkpointer(save).find_checkpoint(**wanted)
+    if not best or "decoder" not in best.paramfiles:
+        raise UserError(
+            f"`{key}`: no checkpoint with a decoder in {save}; {EXPECTED}."
+        )
+    return Path(best.paramfiles["decoder"])
+
+
+def check_belongs(
+    folder: str | Path, parts: Mapping[str, nn.Module], key: str
+) -> None:
+    """Refuse a decoder that was trained on another classifier."""
+    expected = read_info(folder, key, "clap" in parts)["classifier"]
+    found = fingerprints(parts)
+    if expected != found:
+        raise UserError(
+            f"`{key}`: the interpreter in {folder} belongs to another "
+            f"classifier, {expected}, not to {found}; give the classifier "
+            "that it was trained on (classifier_source or clap_source)."
+        )
+
+
+def load_decoder(
+    decoder: nn.Module,
+    source: str | Path,
+    parts: Mapping[str, nn.Module],
+    key: str = "pretrained_interpreter",
+) -> None:
+    """Fill a decoder from a run's folder or from a file of weights.
+
+    A run's folder must belong to the classifier whose modules ``parts`` are.
+    """
+    path = Path(source)
+    if path.is_dir() or "clap" in parts:
+        check_belongs(source, parts, key)
+        path = best_decoder_file(source, key)
+    load_weights(decoder, path, key)
+    logger.info("Decoder from %s", path)
+
+
+def _load_decoder_of(folder, hparams, key):
+    load_decoder(hparams["decoder"], folder, explained_parts(hparams), key)
+
+
+def _check_fit(hparams, folder, key):
+    """Refuse parts that cannot work together, as after an edit of the file."""
+    try:
+        frontend, classifier = hparams["frontend"], hparams["classifier"].eval()
+        silence = torch.zeros(1, frontend.sample_rate)
         with torch.no_grad():
-            silence = torch.zeros(1, parts[0].sample_rate)
-            mask = explain(silence, *parts).mask
-        if hparams["mask_domain"] != read_info(folder, key)["mask_domain"]:
-            raise ValueError(f"`mask_domain` is {hparams['mask_domain']}")
-        bins = {"stft": parts[0].n_bins, "mel": parts[0].n_mels}
-        if mask.shape[-1] != bins[hparams["mask_domain"]]:
-            raise ValueError(f"masks have {mask.shape[-1]} bins")
+            explain(silence, frontend, classifier, hparams["decoder"].eval())
     except Exception as err:  # parts that do not fit fail in any way
         raise UserError(
-            f"`{key}`: what {folder}/{HPARAMS_FILE} describes does not work "
-            f"({type(err).__name__}: {err}). Restore the file from a copy."
+            f"`{key}`: the parts that {folder}/{HPARAMS_FILE} describes do "
+            f"not fit ({type(err).__name__}: {err}); restore the file."
         ) from err
 
 
-def load_others(interpreter, folder, names, folders=None):
+def load_others(
+    interpreter: Interpreter,
+    folder: str | Path,
+    methods: Sequence[str],
+    folders: Mapping[str, str | None] | None = None,
+) -> dict[str, Interpreter]:
     """Load the methods that are trained interpreters of their own.
 
     Arguments
     ---------
     interpreter : Interpreter
-        The one that is evaluated; the others must explain its classifier, in
-        its mask domain and through its front end.
+        The one that is evaluated; the others must explain its classifier on
+        its grid of masks.
     folder : str or pathlib.Path
-        Its folder, beside which the others are looked for: for
+        Its folder, beside which others are looked for: for
         ``results/lmac_small/1234`` in ``results/lmac_small_ft/1234`` and
         ``results/l2i_small/1234``.
-    names : sequence of str
-        Methods to load.
-    folders : dict of str to (str or None) or None
-        Folders that stand elsewhere, by name.
+    methods : sequence of str
+        Of ``lmac_ft`` and ``l2i``.
+    folders : Mapping or None
+        Folders that stand elsewhere, by method.
 
     Returns
     -------
@@ -279,64 +389,31 @@ def load_others(interpreter, folder, names, folders=None):
     UserError
         If one is missing, or does not fit.
     """
-    loaded = {}
-    for name in names:
+    parts, loaded = interpreter.classifier.parts(), {}
+    for name in methods:
         key = f"{name}_folder"
         given = (folders or {}).get(name)
-        source = Path(given or sibling_folder(folder, name))
-        found = (source / INFO_FILE).is_file() and source != Path(folder)
-        if not given and not found:
+        source = Path(given or _sibling_folder(folder, name))
+        beside = (source / INFO_FILE).is_file() and source != Path(folder)
+        if not given and not beside:
             raise UserError(
-                f"`methods`: {name} needs a trained interpreter of its own. "
-                f"There is none in {source}; train one (see the README of the "
-                f"recipe), give its folder as --{key}, or leave {name} out."
+                f"`methods`: {name} needs a trained interpreter of its own, "
+                f"and there is none in {source}; train one, give its folder "
+                f"as --{key}, or leave {name} out."
             )
-        check_belongs(source, interpreter.classifier.parts(), key)
-        other = load_interpreter(source, key)
-        check_method(name, other, source)
-        check_same_views(interpreter, other, key)
-        loaded[name] = other
+        check_belongs(source, parts, key)
+        loaded[name] = other = Interpreter.load(source, key)
+        _check_method(name, other, source)
+        _check_same_grid(interpreter, other, key)
     return loaded
 
 
-def check_method(name, other, source):
-    """Refuse an interpreter that is not of the method that it stands for.
-
-    Arguments
-    ---------
-    name : str
-        ``lmac_ft`` or ``l2i``.
-    other : Interpreter
-        What was loaded.
-    source : str or pathlib.Path
-        Its folder.
-
-    Raises
-    ------
-    UserError
-        If it is none of fine-tuning, or none of L2I.
-    """
-    l2i = hasattr(other.decoder, "dictionary")
-    tuned = not l2i and bool(other.hparams.get("finetuning"))
-    if not {"lmac_ft": tuned, "l2i": l2i}[name]:
-        wanted = {
-            "lmac_ft": "a fine-tuned L-MAC (train_lmac.py, finetuning: True)",
-            "l2i": "an L2I (train_l2i.py)",
-        }[name]
-        raise UserError(
-            f"`{name}_folder`: expected the output folder of {wanted}; "
-            f"{source} holds another interpreter."
-        )
-
-
-def sibling_folder(folder, name):
+def _sibling_folder(folder, name):
     """Where a run of another method stands by custom.
 
-    Example
-    -------
-    >>> str(sibling_folder("results/lmac_small/1234", "lmac_ft"))
+    >>> str(_sibling_folder("results/lmac_small/1234", "lmac_ft"))
     'results/lmac_small_ft/1234'
-    >>> str(sibling_folder("results/lmac_small/1234", "l2i"))
+    >>> str(_sibling_folder("results/lmac_small/1234", "l2i"))
     'results/l2i_small/1234'
     """
     experiment, seed = Path(folder).parent, Path(folder).name
@@ -346,27 +423,24 @@ def sibling_folder(folder, name):
     return experiment.with_name(renamed) / seed
 
 
-def check_same_views(interpreter, other, key):
-    """Refuse an interpreter whose masks lie on another grid.
+def _check_method(name, other, source):
+    """Refuse an interpreter that is not of the method that it stands for."""
+    l2i = hasattr(other.decoder, "dictionary")
+    tuned = not l2i and bool(other.hparams.get("finetuning"))
+    if not {"lmac_ft": tuned, "l2i": l2i}[name]:
+        kinds = {"lmac_ft": "L-MAC with finetuning: True", "l2i": "L2I"}
+        raise UserError(
+            f"`{name}_folder`: expected the output folder of an "
+            f"{kinds[name]}; {source} holds another interpreter."
+        )
 
-    Arguments
-    ---------
-    interpreter, other : Interpreter
-        To be compared.
-    key : str
-        Hyperparameter that named the other's folder.
 
-    Raises
-    ------
-    UserError
-        If mask domain or front end differ.
-    """
-    for fact in ("mask_domain", *FRONTEND_KEYS):
-        ours = interpreter.hparams.get(fact)
-        theirs = other.hparams.get(fact)
+def _check_same_grid(interpreter, other, key):
+    """Refuse an interpreter whose masks lie on another grid."""
+    for name in GRID_KEYS:
+        ours, theirs = interpreter.hparams.get(name), other.hparams.get(name)
         if ours != theirs:
             raise UserError(
-                f"`{key}`: its `{fact}` is {theirs}, but that of the "
-                f"interpreter which is evaluated is {ours}; their masks "
-                "cannot be compared. Train both with the same value."
+                f"`{key}`: its `{name}` is {theirs}, that of the evaluated "
+                f"interpreter {ours}; train both with the same value."
             )

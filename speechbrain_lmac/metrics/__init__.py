@@ -18,16 +18,13 @@ from speechbrain_lmac.metrics.separation import (
     si_sdr,
     si_sdr_gain,
 )
-from speechbrain_lmac.metrics.stats import (
-    DIRECTIONS,
-    ClipStats,
-    Summary,
-    summarize,
-)
+from speechbrain_lmac.metrics.stats import ClipStats, Summary, summarize
+from speechbrain_lmac.metrics.table import METRICS, Metric
 
 __all__ = [
-    "DIRECTIONS",
+    "METRICS",
     "ClipStats",
+    "Metric",
     "Summary",
     "average_drop",
     "average_drop_speechbrain",

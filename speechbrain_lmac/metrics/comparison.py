@@ -12,10 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import wilcoxon
 
-from speechbrain_lmac.metrics.stats import DIRECTIONS, summarize
+from speechbrain_lmac.metrics.stats import summarize
+from speechbrain_lmac.metrics.table import METRICS
 
 #: Metrics on which L-MAC is compared with the other methods.
 COMPARED = ("AI", "AD", "AG", "FF", "Fid-In")
+#: Yardsticks, not methods: an all-ones mask is best on AD, FF and Fid-In
+#: without explaining anything, an ideal mask knows the sources.
+UNRANKED = ("all_ones", "ideal")
 
 
 class Comparison(NamedTuple):
@@ -48,7 +52,7 @@ def compare(first, second, metric, seed=0):
         Per-clip values in the same order, shape (clips,); NaN where the
         metric is undefined.
     metric : str
-        Key of ``DIRECTIONS``: decides which sign is better.
+        Name of one of ``METRICS``: decides which sign is better.
     seed : int
         Of the bootstrap.
 
@@ -68,8 +72,8 @@ def compare(first, second, metric, seed=0):
     >>> round(result.difference, 2), result.p < 0.001, result.n
     (0.1, True, 20)
     """
-    sign = {"higher": 1.0, "lower": -1.0}.get(DIRECTIONS.get(metric))
-    if sign is None:
+    sign = METRICS[metric].direction
+    if not sign:
         raise ValueError(
             f"Expected a metric with a better direction, but got {metric!r}"
         )
@@ -141,7 +145,7 @@ def compare_with_lmac(meta, stats):
     for key, other in stats.items():
         method, _, protocol = key.partition("@")
         ours = stats.get(f"{trained}@{protocol}" if protocol else trained)
-        if ours is None or method in (trained, "all_ones", "ideal"):
+        if ours is None or method in (trained, *UNRANKED):
             continue
         if ours.ids != other.ids:
             raise ValueError(

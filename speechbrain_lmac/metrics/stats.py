@@ -13,21 +13,6 @@ import numpy as np
 
 from speechbrain_lmac.utils.checks import UserError
 
-# "higher" or "lower" is better; "report" ranks nothing.
-DIRECTIONS = {
-    "AI": "higher",
-    "AD": "lower",
-    "AG": "higher",
-    "FF": "higher",
-    "Fid-In": "higher",
-    "SPS": "higher",
-    "COMP": "lower",
-    "MM": "report",
-    "mask_auc": "higher",
-    "insertion_auc": "higher",
-    "deletion_auc": "lower",
-}
-
 # Values drawn at a time: bounds the temporary memory to about 64 MB.
 CHUNK_VALUES = 2**22
 

@@ -25,99 +25,10 @@ sound instead of the masked spectrogram.
 """
 
 import math
-from typing import NamedTuple
 
+from speechbrain_lmac.metrics.comparison import UNRANKED
+from speechbrain_lmac.metrics.table import METRICS
 
-class Metric(NamedTuple):
-    """How one metric is named, ordered, rounded and explained.
-
-    Arguments
-    ---------
-    name : str
-        The column of the CSV.
-    short : str
-        The column of the terminal table.
-    direction : int
-        1 if higher is better, -1 if lower is better, 0 if neither.
-    digits : int
-        The number of decimals that the readable tables show.
-    meaning : str
-        One line for the legend.
-    """
-
-    name: str
-    short: str
-    direction: int
-    digits: int
-    meaning: str
-
-    @property
-    def title(self):
-        """The name with the arrow of its better direction, as str."""
-        return f"{self.name}{(' ↓', '', ' ↑')[self.direction + 1]}"
-
-
-SPECTRA = (
-    Metric("AI", "AI", 1, 1, "average increase: % of the clips where the "
-           "explanation alone makes the classifier surer of its decision"),
-    Metric("AD", "AD", -1, 1, "average drop: % of the decision's probability "
-           "that is lost on the explanation alone"),
-    Metric("AD_speechbrain", "AD-SB", -1, 1, "AD as SpeechBrain computes it, "
-           "with a second softmax"),
-    Metric("AG", "AG", 1, 1, "average gain: % of the missing probability that "
-           "is gained on the explanation alone"),
-    Metric("FF", "FF", 1, 2, "faithfulness: probability that the decision "
-           "loses when the explanation is removed from the input, -1 to 1"),
-    Metric("Fid-In", "Fid-In", 1, 2, "input fidelity: share of the clips that "
-           "keep their decision on the explanation alone, 0 to 1"),
-    Metric("SPS", "SPS", 1, 2, "sparseness: Gini index of the mask, 0 (flat) "
-           "to 1 (one bin); undefined for an empty mask"),
-    Metric("COMP", "COMP", -1, 2, "complexity: entropy in nats of the mask as "
-           "a distribution over bins; undefined for an empty mask"),
-    Metric("MM", "MM", 0, 2, "mask mean, 0 to 1: how much is kept; neither "
-           "high nor low is better"),
-)  # fmt: skip
-
-# The metrics of the mask itself (SPS, COMP, MM) have no heard version.
-HEARD = tuple(
-    Metric(f"{metric.name}_wav", metric.short, metric.direction,
-           metric.digits, f"{metric.name} on the resynthesised sound")
-    for metric in SPECTRA
-    if metric.name in ("AI", "AD", "AG", "FF", "Fid-In")
-) + (
-    Metric("agreement_wav", "agree", 1, 2, "share of the clips with the same "
-           "decision on the masked spectrogram and on the sound, 0 to 1"),
-)  # fmt: skip
-
-SOURCES = (
-    Metric("target_kept", "target", 1, 2, "share of the target's energy that "
-           "the mask keeps, 0 to 1"),
-    Metric("interferer_kept", "interf", -1, 2, "share of the interferer's "
-           "energy that the mask keeps, 0 to 1"),
-    Metric("SI-SDR_gain", "SI-SDR", 1, 2, "scale-invariant signal-to-"
-           "distortion ratio of the explanation against the target, less that "
-           "of the input, in dB"),
-    Metric("mask_auc", "AUC", 1, 2, "area under the ROC of the mask against "
-           "the ideal binary mask (bins where the target is the louder "
-           "source), 0 to 1; 0.5 is chance"),
-)  # fmt: skip
-
-CURVES = (
-    Metric("insertion_auc", "ins", 1, 2, "area under the decision's "
-           "probability while the mask's bins are put in, the largest first, "
-           "0 to 1"),
-    Metric("deletion_auc", "del", -1, 2, "area under the decision's "
-           "probability while the mask's bins are taken out, the largest "
-           "first, 0 to 1"),
-)  # fmt: skip
-
-METRICS = SPECTRA + HEARD + SOURCES + CURVES
-TABLES = (
-    ("On the masked spectrogram", SPECTRA),
-    ("On the sound that people hear", HEARD),
-    ("The sources of the mixture", SOURCES),
-    ("Insertion and deletion curves", CURVES),
-)
 META = (
     "dataset",
     "condition",
@@ -127,10 +38,6 @@ META = (
     "accuracy",
 )  # fmt: skip
 SUFFIXES = ("", "_low", "_high", "_undefined")
-
-# An all-ones mask and a mask made from the known sources are yardsticks, not
-# methods: the first is best on AD, FF and Fid-In without explaining anything.
-NOT_RANKED = frozenset({"all_ones", "ideal"})
 
 # What readable tables and figures call a method; in the order of L-MAC's
 # tables, which end with the methods that are new.
@@ -249,13 +156,13 @@ def best_rows(rows, metric):
     -------
     >>> rows = [{"method": "a", "AD": 5.01}, {"method": "b", "AD": 4.99},
     ...     {"method": "c", "AD": 9.0}, {"method": "all_ones", "AD": 0.0}]
-    >>> sorted(best_rows(rows, SPECTRA[1]))
+    >>> sorted(best_rows(rows, METRICS["AD"]))
     [0, 1]
     """
     values = {}
     for position, row in enumerate(rows):
         method = str(row.get("method", "")).strip().lower()
-        if method.replace("-", "_").replace(" ", "_") in NOT_RANKED:
+        if method.replace("-", "_").replace(" ", "_") in UNRANKED:
             continue
         value = _number(row.get(metric.name))
         if math.isfinite(value):
@@ -291,7 +198,7 @@ def cell(row, metric):
     -------
     >>> row = {"SPS": 0.468, "SPS_low": 0.4, "SPS_high": 0.52,
     ...     "SPS_undefined": 3}
-    >>> cell(row, SPECTRA[6])
+    >>> cell(row, METRICS["SPS"])
     ('0.47', '[0.40, 0.52]', '3 undefined')
     """
     mean, low, high, count = (
@@ -307,20 +214,21 @@ def cell(row, metric):
     return f"{mean:.{metric.digits}f}", interval, undefined
 
 
-def present_metrics(rows, metrics=METRICS):
+def present_metrics(rows, metrics=None):
     """List the metrics that have something to show in at least one row.
 
     Arguments
     ---------
     rows : list of dict
         Rows of :func:`row_from_summaries`.
-    metrics : tuple of Metric
-        The columns to choose from.
+    metrics : iterable of Metric or None
+        The columns to choose from; None for all.
 
     Returns
     -------
     present : list of Metric
     """
+    metrics = METRICS.values() if metrics is None else metrics
     return [m for m in metrics if any(cell(row, m)[0] for row in rows)]
 
 

@@ -7,11 +7,11 @@ snippet for ``\input`` in a document that loads booktabs and graphicx.
 
 import re
 
+from speechbrain_lmac.metrics.table import TABLES
 from speechbrain_lmac.report.columns import (
     METHOD_LABELS,
     OURS,
     PROTOCOL_LABELS,
-    TABLES,
     YARDSTICKS,
     best_rows,
     cell,
@@ -219,7 +219,7 @@ def _line(*texts):
 
 def _heading(metric):
     # The suffix of what is heard stands in the caption.
-    name = metric.name if metric.name in PUBLISHED else metric.short
+    name = metric.name if metric.name in PUBLISHED else metric.label
     return escape(name) + ARROWS[metric.direction]
 
 

@@ -35,7 +35,7 @@ def significance_marks(comparisons):
 
     Example
     -------
-    >>> from speechbrain_lmac.report.columns import SPECTRA
+    >>> from speechbrain_lmac.metrics.table import SPECTRA
     >>> row = {"condition": "clean", "method": "ig"}
     >>> tests = [row | {"metric": "AI", "difference": 3.0, "p_holm": 0.01},
     ...     row | {"metric": "AD", "difference": 3.0, "p_holm": 0.2}]

@@ -6,16 +6,18 @@ The rows and their columns are described in :mod:`speechbrain_lmac.report`.
 import csv
 import io
 
-from speechbrain_lmac.report.columns import (
-    BOLD_LEGEND,
+from speechbrain_lmac.metrics.table import (
     CURVES,
     HEARD,
-    META,
     METRICS,
     SOURCES,
     SPECTRA,
-    SUFFIXES,
     TABLES,
+)
+from speechbrain_lmac.report.columns import (
+    BOLD_LEGEND,
+    META,
+    SUFFIXES,
     best_rows,
     cell,
     group_facts,
@@ -76,7 +78,7 @@ def row_from_summaries(meta, summaries):
             f"for {', '.join(missing)}."
         )
     row = dict(meta)
-    known = [metric.name for metric in METRICS]
+    known = list(METRICS)
     for name in known + [name for name in summaries if name not in known]:
         summary = summaries.get(name)
         values = (None,) * 4
@@ -105,7 +107,7 @@ def write_csv(rows, path):
         cells; ``NAME_undefined`` tells them apart.
     """
     columns = list(META)
-    columns += [m.name + suffix for m in METRICS for suffix in SUFFIXES]
+    columns += [name + suffix for name in METRICS for suffix in SUFFIXES]
     extra = dict.fromkeys(key for row in rows for key in row)
     columns += [key for key in extra if key not in columns]
     buffer = io.StringIO()
@@ -154,7 +156,9 @@ def write_markdown(rows, path, title="Results", notes=(), comparisons=()):
                 lines += _markdown_table(group, columns, marks)
     lines += ["", "## Legend", "", f"- {BOLD_LEGEND}"]
     lines += _markdown_legend(rows, comparisons)
-    lines += [f"- {m.title}: {m.meaning}." for m in present_metrics(rows)]
+    lines += [
+        f"- {m.title}: {m.meaning}{_column(m)}." for m in present_metrics(rows)
+    ]
     write_atomically(path, "\n".join(lines) + "\n")
 
 
@@ -184,7 +188,7 @@ def format_screen(rows):
       on spectra    AI
       lmac        50.0
     <BLANKLINE>
-    higher is better, except AD, COMP, interf (lower) and MM (neither)
+    higher is better, except AD, COMP, interferer kept (lower) and MM (neither)
     """
     lines, marks = [], set()
     for group in group_rows(rows):
@@ -192,17 +196,18 @@ def format_screen(rows):
         lines += [_cut(group_facts(group), SCREEN_WIDTH)]
         blocks = (
             ("on spectra", SPECTRA),
-            ("as heard", HEARD + SOURCES[:3]),
-            ("by rank", SOURCES[3:] + CURVES),
+            ("as heard", HEARD),
+            ("sources", SOURCES),
+            ("curves", CURVES),
         )
         for caption, metrics in blocks:
             columns = present_metrics(group, metrics)
             if columns:
                 lines += _screen_block(group, columns, caption, marks)
         lines.append("")
-    deletion = "del, " if present_metrics(rows, CURVES[1:]) else ""
-    lines += [f"higher is better, except AD, COMP, {deletion}interf (lower) "
-              "and MM (neither)"]  # fmt: skip
+    deletion = "deletion, " if present_metrics(rows, CURVES[1:]) else ""
+    lines += [f"higher is better, except AD, COMP, {deletion}interferer kept "
+              "(lower) and MM (neither)"]  # fmt: skip
     if "*" in marks:
         lines += ["* best of its column (all_ones and ideal are not ranked)"]
     if "u" in marks:
@@ -235,6 +240,10 @@ def _markdown(text):
     for character in "\\|*<`[":
         text = text.replace(character, "\\" + character)
     return text
+
+
+def _column(metric):
+    return "" if metric.name == metric.label else f" ({metric.name} in the CSV)"
 
 
 def _markdown_legend(rows, comparisons):
@@ -275,7 +284,7 @@ def _markdown_table(group, columns, marks):
 
 def _screen_block(group, columns, caption, marks):
     """Align one block; the marks that it uses are added to ``marks``."""
-    table = [[metric.short for metric in columns]]
+    table = [[metric.label for metric in columns]]
     best = [best_rows(group, metric) for metric in columns]
     for position, row in enumerate(group):
         texts = []

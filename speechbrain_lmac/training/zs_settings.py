@@ -7,8 +7,11 @@ Authors
 import math
 from numbers import Integral, Real
 
+from speechbrain_lmac.data.captions.prompts import readable
 from speechbrain_lmac.utils.checks import UserError
 
+# Prompts of the validation where the data have no classes.
+MAX_VALID_PROMPTS = 16
 OBJECTIVES = ("published", "prompt_weighted")
 WEIGHTS = ("l_sim_w", "l_in_w", "l_out_w", "reg_w_l1", "l_div_w", "g_w")
 CHOICES = {
@@ -92,3 +95,41 @@ def _whole(hparams, key, least, what):
 
 def _refuse(key, expected, found):
     raise UserError(f"`{key}`: expected {expected}, found {found!r}.")
+
+
+def validation_prompts(hparams, class_names, dataset):
+    """Prompts and templates that a training is validated with.
+
+    Arguments
+    ---------
+    hparams : dict
+        ``valid_prompts`` (null for those of the data) and
+        ``valid_templates``.
+    class_names : sequence of str
+        Classes of the data; none if they are captioned.
+    dataset : DynamicItemDataset
+        Validation clips with captions.
+
+    Returns
+    -------
+    tuple of (list of str, tuple of str)
+        Without classes the first captions of some clips, which stand alone.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two prompts.
+    """
+    templates = tuple(hparams["valid_templates"])
+    prompts = list(hparams["valid_prompts"] or map(readable, class_names))
+    if not prompts:
+        templates = ("{}",)
+        clips = dataset.data_ids[:: -(-len(dataset) // MAX_VALID_PROMPTS)]
+        captions = (dataset.data[clip]["captions"][0] for clip in clips)
+        prompts = list(dict.fromkeys(captions))
+    if len(prompts) < 2:
+        raise UserError(
+            f"`valid_prompts`: expected at least two prompts, found {prompts}."
+            " Give some, or a validation split of more clips."
+        )
+    return prompts, templates

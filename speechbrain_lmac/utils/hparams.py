@@ -263,7 +263,7 @@ def _check_known(hparams_file, tree, key):
     )
 
 
-def _tag(node):
+def tag_of(node):
     """Return the HyperPyYAML tag of a node, such as ``!ref``; "" if none."""
     return getattr(getattr(node, "tag", None), "value", None) or ""
 
@@ -275,8 +275,8 @@ def _check_kind(hparams_file, name, default, value):
     value but a switch may become null.
     """
     if (
-        _tag(default)
-        or _tag(value)
+        tag_of(default)
+        or tag_of(value)
         or default is None
         or isinstance(default, str)
     ):
@@ -386,7 +386,7 @@ def _check_placeholders(hparams_file, tree, changes):
     left = [
         key
         for key, value in tree.items()
-        if _tag(changes.get(key, value)) == "!PLACEHOLDER"
+        if tag_of(changes.get(key, value)) == "!PLACEHOLDER"
     ]
     if left:
         flags = " ".join(f"--{key}=..." for key in left)

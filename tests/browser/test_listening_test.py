@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from listening_toys import make_examples
+from listening_toys import make_examples, presentation_order
 
 from speechbrain_lmac.evaluation.listening_test import analyse, build
-from speechbrain_lmac.evaluation.listening_test.blinding import (
-    presentation_order,
-)
 from speechbrain_lmac.evaluation.listening_test.study import (
     QUESTIONS,
     select_items,

@@ -14,7 +14,7 @@ from speechbrain_lmac.classifiers.loading import (
     save_classifier,
 )
 from speechbrain_lmac.data.pipelines import make_label_encoder
-from speechbrain_lmac.interpreters.loading import load_interpreter, write_info
+from speechbrain_lmac.interpreters.loading import Interpreter, write_info
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.utils.hparams import load_hparams
 
@@ -44,7 +44,7 @@ def setup(folder):
     for parameter in hparams["decoder"].parameters():
         parameter.data.add_(0.01)
     checkpointer.save_checkpoint(meta={"quality": 0.5}, name="b")
-    expected = states(load_interpreter(run))
+    expected = states(Interpreter.load(run))
     older = {f"decoder.{key}": value for key, value in older.items()}
     return run, expected, {**expected, **older}
 
@@ -145,7 +145,7 @@ def interpreter(rng, folder, fixtures):
     run, expected, older = fixtures
     shutil.copytree(run, folder / "run")
     way = spoil(rng, folder / "run", _files(run))
-    found = load_interpreter(folder / "run")
+    found = Interpreter.load(folder / "run")
     # Another checkpoint stands in for one that is not whole.
     allowed = [expected] + [older] * ("CKPT+b" in way)
     loaded = states(found)
@@ -181,7 +181,7 @@ def info(rng, folder, fixtures):
         if rng.random() < 0.3:
             del content[key]
     path.write_text(json.dumps(content))
-    found = load_interpreter(folder / "run")
+    found = Interpreter.load(folder / "run")
     for key, weights in states(found).items():
         require(equal(weights, expected[key]), f"{key} differs")
     return name

@@ -5,8 +5,17 @@ import json
 import torch
 
 from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.evaluation.listening_test.blinding import shuffled
 
 RATE = 16000
+
+
+def presentation_order(study, seed, participant, item, stimuli):
+    """Order of an item's stimuli for a participant, as the page computes it.
+
+    The item "" has the order of the items themselves.
+    """
+    return shuffled(sorted(stimuli), f"{study}/{seed}/{participant}/{item}")
 
 
 def make_examples(

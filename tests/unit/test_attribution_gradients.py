@@ -6,16 +6,16 @@ import torch
 from captum.attr import GradientShap, NoiseTunnel, Saliency
 
 from speechbrain_lmac.attribution.base import (
-    add_noise,
     clip_generators,
     input_gradient,
+    noisy_copy,
 )
 from speechbrain_lmac.attribution.gradients import (
+    gradient_shap,
     integrated_gradients,
     saliency,
     smoothgrad,
 )
-from speechbrain_lmac.attribution.shap import gradient_shap
 from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.classifiers.slim import SlimCnn
 
@@ -108,7 +108,7 @@ def test_smoothgrad_without_noise_is_saliency(quadratic, inputs, target):
 def test_smoothgrad_by_its_own_draws(quadratic, inputs, weights, target):
     # The gradient of w x^2 is 2 w x.
     generators = clip_generators([4, 9], 2)
-    noisy = [add_noise(inputs, 0.3, generators) for _ in range(6)]
+    noisy = [noisy_copy(inputs, 0.3, generators) for _ in range(6)]
     expected = torch.stack([(2 * weights[target] * x).abs() for x in noisy])
     found = smoothgrad(
         quadratic, inputs, target, [4, 9], n_samples=6, noise_scale=0.3

@@ -43,7 +43,9 @@ def parts(domain="stft", decoder=None):
     classifier.freeze()
     if decoder is None:
         decoder = build_decoder(classifier, frontend, domain, (8, 4)).eval()
-    return Interpreter(frontend, classifier, decoder, domain, None, {})
+    return Interpreter(
+        frontend, classifier, decoder, None, {"mask_domain": domain}
+    )
 
 
 def wrap(interpreter, names=NAMES, **options):

@@ -20,7 +20,11 @@ from speechbrain_lmac.classifiers.zero_shot.small import (
 )
 from speechbrain_lmac.features.clap import ClapFrontEnd
 from speechbrain_lmac.features.stft import FrontEnd
-from speechbrain_lmac.interpreters import zs_loading as interpreters_zs
+from speechbrain_lmac.interpreters.loading import (
+    Interpreter,
+    load_decoder,
+    write_info,
+)
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.interpreters.text_decoder import build_text_decoder
 from speechbrain_lmac.training import losses_zs
@@ -34,6 +38,7 @@ from speechbrain_lmac.training.zs_batches import (
     mix_pairs,
     rank_correlation,
 )
+from speechbrain_lmac.training.zs_settings import validation_prompts
 from speechbrain_lmac.utils.checks import UserError
 
 CAPTIONS = [["a dog barks"], ["rain falls"], ["a siren"], ["sea waves"]]
@@ -440,7 +445,7 @@ def test_quality_asks_for_following_the_prompt():
 
 def test_validation_prompts():
     hparams = {"valid_prompts": None, "valid_templates": ["a {}"]}
-    find = interpreters_zs.validation_prompts
+    find = validation_prompts
     assert find(hparams, ["sea_waves", "dog"], None) == (
         ["sea waves", "dog"],
         ("a {}",),
@@ -477,15 +482,15 @@ def test_info_and_copy(small, tmp_path):
         "ckpt_metric": "quality",
         "ckpt_mode": "max",
     }
-    interpreters_zs.write_zs_info(run, hparams)
+    write_info(run, hparams)
     names = {path.name for path in (run / "clap").iterdir()}
     assert names == {"clap.ckpt", "clap.json"}
     # Once more from the copy itself: it stays.
     hparams["clap_source"] = str(run / "clap")
-    interpreters_zs.write_zs_info(run, hparams)
+    write_info(run, hparams)
     assert (run / "clap" / "clap.ckpt").is_file()
     with pytest.raises(UserError, match="no checkpoint"):
-        interpreters_zs.load_text_decoder(None, run, small)
+        load_decoder(None, run, {"clap": small})
 
 
 def test_other_clap_is_refused(small, tmp_path):
@@ -499,13 +504,13 @@ def test_other_clap_is_refused(small, tmp_path):
         "ckpt_metric": "quality",
         "ckpt_mode": "max",
     }
-    interpreters_zs.write_zs_info(tmp_path / "run", hparams)
+    write_info(tmp_path / "run", hparams)
     decoder = build_text_decoder(small, small.build_frontend(), channels=(6, 4))
-    interpreters_zs.load_text_decoder(decoder, tmp_path / "run", small)
+    load_decoder(decoder, tmp_path / "run", {"clap": small})
     assert fingerprint(decoder) == fingerprint(brain.modules.decoder)
     other = SmallClap(embed_dim=16, channels=(4, 4, 8, 8, 16))
     with pytest.raises(UserError, match="another"):
-        interpreters_zs.load_text_decoder(decoder, tmp_path / "run", other)
+        load_decoder(decoder, tmp_path / "run", {"clap": other})
 
 
 HYPERPARAMS = """
@@ -533,7 +538,7 @@ def test_interpreter_of_a_run(small, tmp_path):
     brain = brain_of(small, small.build_frontend(), run)
     brain.checkpointer.save_checkpoint(meta={"quality": 0.5})
     info = {name: DEFAULTS[name] for name in ("ckpt_metric", "ckpt_mode")}
-    interpreters_zs.write_zs_info(
+    write_info(
         run,
         {
             **info,
@@ -546,13 +551,16 @@ def test_interpreter_of_a_run(small, tmp_path):
     (tmp_path / "source").rename(tmp_path / "gone")
     text = HYPERPARAMS.format(source=tmp_path / "source")
     (run / "hyperparams.yaml").write_text(text)
-    loaded = interpreters_zs.load_zs_interpreter(run, PROMPTS)
+    loaded = Interpreter.load(run)
     assert fingerprint(loaded.decoder.decoder) == fingerprint(
         brain.modules.decoder
     )
-    assert loaded.classifier.prompts == PROMPTS
-    assert loaded.classifier.templates == ("this is a sound of {}",)
-    assert loaded.label_file is None and loaded.mask_domain == "stft"
+    assert loaded.set_prompts(PROMPTS).names == PROMPTS
+    assert (
+        loaded.zero_shot
+        and loaded.labels is None
+        and loaded.mask_domain == "stft"
+    )
     explanation = explain(
         torch.rand(2, SAMPLES),
         loaded.frontend,
@@ -561,7 +569,7 @@ def test_interpreter_of_a_run(small, tmp_path):
     )
     assert explanation.mask.shape == explanation.spectrum.log_magnitude.shape
     with pytest.raises(UserError, match="interpreter"):
-        interpreters_zs.load_zs_interpreter(tmp_path, PROMPTS)
+        Interpreter.load(tmp_path)
 
 
 # --- CLAP's own architecture ---

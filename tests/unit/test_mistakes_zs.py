@@ -18,10 +18,10 @@ from speechbrain_lmac.inference.prompts import (
     explain_prompts,
     save_prompt_explanations,
 )
-from speechbrain_lmac.interpreters.loading import INFO_FILE, load_interpreter
-from speechbrain_lmac.interpreters.zs_loading import (
-    load_text_decoder,
-    load_zs_interpreter,
+from speechbrain_lmac.interpreters.loading import (
+    INFO_FILE,
+    Interpreter,
+    load_decoder,
 )
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.experiment import load_hparams, parse
@@ -121,32 +121,14 @@ def info_of(folder, part):
     return folder
 
 
-def test_a_closed_set_interpreter_is_named_as_such(tmp_path):
-    folder = info_of(tmp_path, "classifier")
-    message = "`interpreter`: .*closed set.*train_lmac_zs.py"
-    with pytest.raises(UserError, match=message):
-        load_zs_interpreter(folder, ["dog", "rain"])
-    with pytest.raises(UserError, match="`pretrained_interpreter`.*closed set"):
-        load_text_decoder(None, folder, small_clap())
-
-
-def test_a_zero_shot_interpreter_is_named_as_such(tmp_path):
-    with pytest.raises(UserError, match="zero-shot.*train_lmac.py"):
-        load_interpreter(info_of(tmp_path, "clap"))
-
-
-def test_advice_is_that_of_the_zero_shot_recipes(tmp_path):
-    with pytest.raises(UserError, match="Give .* train_lmac_zs.py"):
-        load_zs_interpreter(tmp_path, ["dog"])
-    with pytest.raises(UserError, match="no trained.*train_lmac_zs.py"):
-        load_text_decoder(None, info_of(tmp_path, "clap"), small_clap())
-
-
-def test_a_package_is_no_folder_of_a_training(tmp_path):
-    config = {"speechbrain_interface": "AudioInterpreter", "kind": "zero-shot"}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="package.*train_lmac_zs.py"):
-        load_zs_interpreter(tmp_path, ["dog"])
+@pytest.mark.parametrize("part", ["classifier", "clap"])
+def test_an_interpreter_of_the_other_kind_is_refused(part, tmp_path):
+    folder, wanted = info_of(tmp_path, part), part == "classifier"
+    with pytest.raises(UserError, match="`interpreter`.*closed set.*zero-shot|"
+                       "`interpreter`.*zero-shot.*closed set"):  # fmt: skip
+        Interpreter.load(folder, zero_shot=wanted)
+    with pytest.raises(UserError, match="`pretrained_interpreter`"):
+        load_decoder(None, folder, {"clap" if wanted else "c": small_clap()})
 
 
 @pytest.mark.parametrize(

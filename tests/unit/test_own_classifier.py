@@ -18,7 +18,7 @@ from speechbrain_lmac.classifiers.wrapper import TorchClassifier
 from speechbrain_lmac.evaluation.randomization import randomize_cascade
 from speechbrain_lmac.features.stft import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
-from speechbrain_lmac.interpreters.loading import load_interpreter
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.utils.checks import UserError
 
@@ -363,7 +363,7 @@ def test_a_recipe_explains_it(recipe, synthetic_folder, tmp_path, monkeypatch):
     assert done.returncode == 0, done.stderr[-3000:]
     # What is left behind needs the file no more.
     (tmp_path / "my_net.pt").unlink()
-    interpreter = load_interpreter(tmp_path / "out")
+    interpreter = Interpreter.load(tmp_path / "out")
     assert isinstance(interpreter.classifier, TorchClassifier)
     assert interpreter.classifier.hidden_strides == (8, 4)
     done = recipe(

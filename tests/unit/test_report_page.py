@@ -131,7 +131,7 @@ def test_columns_have_names_for_people(tmp_path):
     rows = [make_row("lmac", "clean", AI_wav=1.0, agreement_wav=1.0)]
     write_csv(rows, tmp_path / "results.csv")
     source = read_page(tmp_path).source
-    for name in ("AI, heard ↑", "Same decision, heard ↑"):
+    for name in ("AI ↑", "agreement ↑"):
         assert f">{name}</th>" in source and f"<dt>{name}</dt>" in source
     assert "(agreement_wav in results.csv)" in source
 

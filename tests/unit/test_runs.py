@@ -8,8 +8,8 @@ import pytest
 import soundfile as sf
 import torch
 
-from speechbrain_lmac.data import prepare_esc50
 from speechbrain_lmac.data.audio import AudioCache, write_wav
+from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.evaluation.evaluator import Evaluator
 from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.evaluation.run import (
@@ -18,7 +18,7 @@ from speechbrain_lmac.evaluation.run import (
     manifest_clips,
 )
 from speechbrain_lmac.evaluation.seeds import evaluate_seeds
-from speechbrain_lmac.interpreters.loading import load_interpreter
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.checks import UserError
 
 METHODS = ["lmac", "all_ones", "random", "ideal"]
@@ -27,7 +27,7 @@ CONDITIONS = ["clean", "mixtures"]
 
 @pytest.fixture(scope="module")
 def interpreter(trained_run):
-    return load_interpreter(trained_run.interpreter)
+    return Interpreter.load(trained_run.interpreter)
 
 
 @pytest.fixture(scope="module")

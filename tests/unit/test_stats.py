@@ -9,11 +9,11 @@ import torch
 from speechbrain_lmac.metrics import stats as stats_module
 from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.metrics.stats import (
-    DIRECTIONS,
     ClipStats,
     Summary,
     summarize,
 )
+from speechbrain_lmac.metrics.table import METRICS
 from speechbrain_lmac.utils.checks import UserError
 
 NAN, INF = float("nan"), float("inf")
@@ -213,17 +213,18 @@ def test_batching_changes_nothing():
     assert parts.summaries() == whole.summaries()
 
 
-def test_directions_know_every_metric():
-    """The table of directions and the metrics have the same names."""
+def test_the_table_knows_every_metric():
+    """What is computed has a line in the table of metrics."""
     p = torch.tensor([[0.5, 0.5]])
     values = explanation_metrics(
         p, p, p, torch.ones(1, 2, 2), torch.tensor([0])
     )
-    others = ["mask_auc", "insertion_auc", "deletion_auc"]
-    assert list(DIRECTIONS) == [*values, *others]
-    assert set(DIRECTIONS.values()) == {"higher", "lower", "report"}
-    lower = [name for name, side in DIRECTIONS.items() if side == "lower"]
-    assert lower == ["AD", "COMP", "deletion_auc"]
+    assert set(values) <= set(METRICS)
+    lower = [m.name for m in METRICS.values() if m.direction == -1]
+    assert lower == [
+        *("AD", "AD_speechbrain", "COMP", "AD_wav"),
+        *("interferer_kept", "deletion_auc"),
+    ]
     stats = ClipStats()
     stats.append(["a"], values)
     assert stats.names == list(values)

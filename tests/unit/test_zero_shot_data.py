@@ -78,12 +78,12 @@ def test_interpreters_take_clips_of_any_length(clap_folder, monkeypatch):
         pytest.skip("transformers is not installed")
     from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
 
-    def load(folder, prompts, templates):
-        assert (folder, templates) == ("run", ["{}"])
-        return zs_interpreter(HfClap(clap_folder), prompts=prompts)
+    def load(folder, zero_shot):
+        assert (folder, zero_shot) == ("run", True)
+        return zs_interpreter(HfClap(clap_folder))
 
-    monkeypatch.setattr(zero_shot_data, "load_zs_interpreter", load)
-    found = load_unprompted({"interpreter": "run", "templates": ["{}"]})
+    monkeypatch.setattr(zero_shot_data.Interpreter, "load", load)
+    found = load_unprompted({"interpreter": "run"})
     assert isinstance(found.frontend, AnyLengthFrontEnd)
     spectrum = found.frontend(torch.rand(1, 7000))
     assert found.frontend.mel(spectrum.log_magnitude).shape[1] == 201

@@ -29,7 +29,9 @@ def zs_interpreter(encoder=None, domain="stft", prompts=PROMPTS):
     torch.manual_seed(5)
     decoder = build_text_decoder(encoder, frontend, domain, channels=(8, 4))
     decoder = PromptedDecoder(decoder, classifier).eval()
-    return Interpreter(frontend, classifier, decoder, domain, None, {})
+    return Interpreter(
+        frontend, classifier, decoder, None, {"mask_domain": domain}
+    )
 
 
 class FixedDecoder(torch.nn.Module):

@@ -338,6 +338,10 @@ class ZeroShotClassifier(AudioClassifier):
         logits = self.encoder.logit_scale * embedding @ self.text_embeddings.T
         return ClassifierOutput(logits, embedding, hidden)
 
+    def parts(self):
+        """As :meth:`AudioClassifier.parts`: prompts hold no weights."""
+        return {"clap": self.encoder}
+
     def blocks(self):
         """As :meth:`AudioClassifier.blocks`: the encoder's audio side."""
         return self.encoder.blocks()

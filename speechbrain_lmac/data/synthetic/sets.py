@@ -332,7 +332,7 @@ def _is_complete(target, settings, overwrite):
     raise UserError(
         f"Expected {target} to be missing, empty, or a complete synthetic "
         f"data set of the same settings, but {problem}. Name another folder, "
-        "or pass overwrite=True (only a synthetic data set is overwritten)."
+        "or pass `overwrite` (only a synthetic data set is overwritten)."
     )
 
 

@@ -11,10 +11,13 @@ below and the ideal one above, tell who listened (ITU-R BS.1534-3, "MUSHRA").
  * :func:`export_webmushra` writes the same test for webMUSHRA.
 """
 
-from speechbrain_lmac.evaluation.listening_test.analysis import analyse
-from speechbrain_lmac.evaluation.listening_test.build import build
-from speechbrain_lmac.evaluation.listening_test.webmushra import (
-    export_webmushra,
-)
+from speechbrain_lmac.utils.lazy import attach
 
-__all__ = ["analyse", "build", "export_webmushra"]
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "analysis": ["analyse"],
+        "page": ["build"],
+        "webmushra": ["export_webmushra"],
+    },
+)

@@ -14,9 +14,12 @@ trials (a trial: an item and a question) fails. Every result is given with and
 without those listeners.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,7 +41,10 @@ N_BOOT = 2000
 #: `compare` takes the direction from a metric: of this one, higher is better,
 #: as of ratings.
 HIGHER_IS_BETTER = "FF"
-SCREENINGS = ("passed", "all")
+TEST_COLUMNS = (
+    *("screening", "question", "first", "second", "difference"),
+    *("low", "high", "p", "n", "p_holm"),
+)
 
 
 class Analysis(NamedTuple):
@@ -62,10 +68,12 @@ class Analysis(NamedTuple):
     scores: pd.DataFrame
     participants: pd.DataFrame
     tests: pd.DataFrame
-    problems: list
+    problems: list[str]
 
 
-def analyse(csv_files, out_folder, seed=0):
+def analyse(
+    csv_files: Sequence[str | Path], out_folder: str | Path, seed: int = 0
+) -> Analysis:
     """Analyse the ratings of a listening test.
 
     Arguments
@@ -82,7 +90,7 @@ def analyse(csv_files, out_folder, seed=0):
 
     Returns
     -------
-    analysis : Analysis
+    Analysis
 
     Raises
     ------
@@ -95,46 +103,36 @@ def analyse(csv_files, out_folder, seed=0):
     )
 
     ratings = read_ratings(csv_files)
-    participants = screen_participants(ratings.table, ratings.duplicates)
+    table = ratings.table
+    participants = screen_participants(table, ratings.duplicates)
     failed = participants.participant[participants.verdict == "failed"]
-    kept = {
-        "passed": ratings.table[~ratings.table.participant.isin(failed)],
-        "all": ratings.table,
-    }
-    scores = pd.DataFrame(
-        [row for s in SCREENINGS for row in _score_rows(kept[s], s, seed)]
+    kept = {"passed": table[~table.participant.isin(failed)], "all": table}
+    scores, tests = [], []
+    for screening, own in kept.items():
+        head = {"screening": screening}
+        scores += [head | row for row in _score_rows(own, seed)]
+        tests += [head | row for row in _test_rows(own, seed)]
+    analysis = Analysis(
+        pd.DataFrame(scores),
+        participants,
+        pd.DataFrame(tests, columns=TEST_COLUMNS),
+        ratings.problems,
     )
-    tests = pd.DataFrame(
-        [row for s in SCREENINGS for row in _test_rows(kept[s], s, seed)],
-        columns=[
-            *("screening", "question", "first", "second", "difference"),
-            *("low", "high", "p", "n", "p_holm"),
-        ],
-    )
-    analysis = Analysis(scores, participants, tests, ratings.problems)
-    write_analysis(analysis, ratings.table, Path(out_folder))
+    write_analysis(analysis, table, Path(out_folder))
     return analysis
 
 
-def screen_participants(table, duplicates=None):
+def screen_participants(
+    table: pd.DataFrame, duplicates: Mapping[str, tuple[int, int]]
+) -> pd.DataFrame:
     """Judge each participant by the anchors.
 
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        The answers, see :class:`Ratings`.
-    duplicates : dict, optional
-        Of :class:`Ratings`.
-
-    Returns
-    -------
-    participants : pandas.DataFrame
-        ``participant``, ``files``, ``items`` and ``ratings`` (how many),
-        ``trials`` (items times questions with both anchors rated),
-        ``failures`` (those where the low anchor is rated at least as high as
-        the high one), ``verdict`` ("passed", "failed" if more than a fifth
-        are failures, "unscreened" without trials), ``duplicates``,
-        ``conflicts`` and ``minutes`` (spent on the items).
+    A row has ``participant``, ``files``, ``items`` and ``ratings`` (how many),
+    ``trials`` (items times questions with both anchors rated), ``failures``
+    (those where the low anchor is rated at least as high as the high one),
+    ``verdict`` ("passed", "failed" if more than a fifth are failures,
+    "unscreened" without trials), ``duplicates``, ``conflicts`` and ``minutes``
+    (spent on the items).
     """
     anchors = table[table.method.isin(ANCHORS)].pivot_table(
         index=["participant", "item", "question"],
@@ -146,58 +144,37 @@ def screen_participants(table, duplicates=None):
     rows = []
     for name, group in table.groupby("participant"):
         own = wrong[wrong.index.get_level_values("participant") == name]
-        verdict = "unscreened"
-        if len(own):
-            bad = own.mean() > MAX_FAILED_SHARE
-            verdict = "failed" if bad else "passed"
-        repeated, conflicts = (duplicates or {}).get(name, (0, 0))
-        rows += [
+        verdict = "failed" if own.mean() > MAX_FAILED_SHARE else "passed"
+        repeated, conflicts = duplicates.get(str(name), (0, 0))
+        rows.append(
             {
                 "participant": name,
-                "files": group.file.nunique() if "file" in group else 1,
+                "files": group.file.nunique(),
                 "items": group.item.nunique(),
                 "ratings": len(group),
                 "trials": len(own),
                 "failures": int(own.sum()),
-                "verdict": verdict,
+                "verdict": verdict if len(own) else "unscreened",
                 "duplicates": repeated,
                 "conflicts": conflicts,
                 "minutes": group.groupby("item").seconds.max().sum() / 60,
             }
-        ]
+        )
     return pd.DataFrame(rows)
 
 
-def mean_opinion(table, seed=0, n_boot=N_BOOT, confidence=0.95):
-    """Mean rating with an interval over participants and items.
+def mean_opinion(table: pd.DataFrame, seed: int = 0) -> Summary:
+    """Mean rating with a 95 % interval over participants and items.
 
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        Answers on one method and question: ``participant``, ``item``,
-        ``rating``. Not everyone needs to have rated every item.
-    seed : int
-        Of the resampling.
-    n_boot : int
-        Number of resamples.
-    confidence : float
-        Coverage of the interval, in (0, 1).
+    The table has ``participant``, ``item`` and ``rating`` of one method and
+    question; not everyone needs to have rated every item. ``n`` counts ratings.
 
-    Returns
-    -------
-    summary : Summary
-        ``n`` counts the ratings.
-
-    Example
-    -------
     >>> table = pd.DataFrame({"participant": ["a", "a", "b", "b"],
     ...     "item": ["x", "y", "x", "y"], "rating": [10, 20, 30, 40]})
     >>> summary = mean_opinion(table)
     >>> summary.mean, summary.n, summary.low >= 10, summary.high <= 40
     (25.0, 4, True, True)
     """
-    if table.empty:
-        return Summary(np.nan, np.nan, np.nan, 0, 0)
     cells = table.pivot_table(
         index="participant", columns="item", values="rating", aggfunc="mean"
     ).to_numpy(float)
@@ -205,7 +182,7 @@ def mean_opinion(table, seed=0, n_boot=N_BOOT, confidence=0.95):
     cells = np.where(rated, cells, 0.0)
     generator = np.random.default_rng(seed)
     people, items = (
-        generator.multinomial(n, np.full(n, 1 / n), size=n_boot).astype(float)
+        generator.multinomial(n, np.full(n, 1 / n), size=N_BOOT).astype(float)
         for n in cells.shape
     )
     # How often each drawn participant met each drawn item: an outer product.
@@ -215,27 +192,24 @@ def mean_opinion(table, seed=0, n_boot=N_BOOT, confidence=0.95):
     )
     with np.errstate(invalid="ignore"):
         means = sums / counts  # NaN where a draw holds no rating
-    tail = (1 - confidence) / 2
-    low, high = np.nanquantile(means, [tail, 1 - tail])
+    low, high = np.nanquantile(means, [0.025, 0.975])
     mean = float(table.rating.mean())
     return Summary(mean, float(low), float(high), len(table), 0)
 
 
-def _score_rows(table, screening, seed):
+def _score_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     conditions = sorted(table.condition.unique())
-    groups = [("all", table)]
-    if len(conditions) > 1:
-        groups += [(c, table[table.condition == c]) for c in conditions]
+    parts = {c: table[table.condition == c] for c in conditions}
+    views = {"all": table, **(parts if len(parts) > 1 else {})}
     rows = []
-    for condition, group in groups:
+    for condition, view in views.items():
         for question in QUESTIONS:
-            asked = group[group.question == question]
+            asked = view[view.question == question]
             for method in ordered_methods(asked.method):
                 own = asked[asked.method == method]
                 summary = mean_opinion(own, seed)
-                rows += [
+                rows.append(
                     {
-                        "screening": screening,
                         "condition": condition,
                         "question": question,
                         "method": method,
@@ -246,13 +220,13 @@ def _score_rows(table, screening, seed):
                         "n_participants": own.participant.nunique(),
                         "n_items": own.item.nunique(),
                     }
-                ]
+                )
     return rows
 
 
-def _test_rows(table, screening, seed):
+def _test_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     """Paired tests of every two methods; a question is a Holm family."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for question in QUESTIONS if len(table) else ():
         # Listeners are independent of each other, their ratings are not.
         means = (
@@ -262,35 +236,25 @@ def _test_rows(table, screening, seed):
             .unstack("method")
         )
         family = []
-        methods = [m for m in ordered_methods(means) if m not in ANCHORS]
+        methods = [m for m in in_order(means) if m not in ANCHORS]
         for first, second in combinations(methods, 2):
             # Only items where both are rated: else items would be compared.
-            pairs = means[[first, second]].dropna().groupby("participant")
-            pairs = pairs.mean()
+            both = means[[first, second]].dropna()
+            pairs = both.groupby("participant").mean()
             result = compare(
                 pairs[first], pairs[second], HIGHER_IS_BETTER, seed
             )
-            family += [
-                {
-                    "screening": screening,
-                    "question": question,
-                    "first": first,
-                    "second": second,
-                    **result._asdict(),
-                }
-            ]
+            names = {"question": question, "first": first, "second": second}
+            family.append({**names, **result._asdict()})
         adjusted = holm([row["p"] for row in family])
         for row, p_holm in zip(family, adjusted, strict=True):
-            row["p_holm"] = float(p_holm)
-        rows += family
+            rows.append({**row, "p_holm": float(p_holm)})
     return rows
 
 
-def ordered_methods(methods):
+def ordered_methods(methods: Iterable[str]) -> list[str]:
     """Methods as tables list them; the anchors last.
 
-    Example
-    -------
     >>> ordered_methods(["high_anchor", "gradcam", "low_anchor", "lmac"])
     ['lmac', 'gradcam', 'low_anchor', 'high_anchor']
     """

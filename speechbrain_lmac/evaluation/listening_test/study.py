@@ -6,8 +6,11 @@ which holds ``original.wav``, ``target.wav`` where the sources of a mixture are
 known, and ``<method>/explanation.wav`` with ``<method>/explanation.json``.
 """
 
+from __future__ import annotations
+
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,18 +88,18 @@ class Item(NamedTuple):
     label: str
     true_label: str | None
     input: Stimulus
-    stimuli: tuple
+    stimuli: tuple[Stimulus, ...]
 
 
 def select_items(
-    results_folder,
-    methods,
-    n_items=10,
-    conditions=None,
-    seed=0,
-    high_anchor="auto",
-    correct_only=True,
-):
+    results_folder: str | Path,
+    methods: Sequence[str],
+    n_items: int | None = None,
+    conditions: Sequence[str] | None = None,
+    seed: int = 0,
+    high_anchor: str = "auto",
+    correct_only: bool = True,
+) -> list[Item]:
     """Choose the items of a test, spread over conditions and classes.
 
     Arguments
@@ -106,7 +109,7 @@ def select_items(
     methods : sequence of str
         Whose explanations are rated.
     n_items : int or None
-        How many clips; None for all.
+        How many clips at most; None for all.
     conditions : sequence of str, optional
         Folders of ``examples/``; default: all.
     seed : int
@@ -121,194 +124,154 @@ def select_items(
 
     Returns
     -------
-    items : list of Item
+    list of Item
+        At least one.
 
     Raises
     ------
     UserError
         If sounds, methods or conditions are missing.
     """
-    methods = _check_methods(methods)
+    _check_methods(methods)
     if high_anchor not in HIGH_ANCHORS:
         raise UserError(
-            f"`high_anchor` must be one of {', '.join(HIGH_ANCHORS)}, got "
+            f"`high_anchor`: expected one of {', '.join(HIGH_ANCHORS)}, found "
             f"{high_anchor!r}."
         )
-    folders = condition_folders(results_folder, conditions)
     by_condition = []
-    for folder in folders:
+    for folder in _condition_folders(Path(results_folder), conditions):
         items = _items_of(folder, methods, seed, high_anchor)
         if correct_only:
             items = [i for i in items if i.true_label in (None, i.label)]
-        by_condition += [shuffled(items, f"{seed}/{folder.name}")]
-    available = sum(map(len, by_condition))
-    n_items = max(1, available) if n_items is None else n_items
-    if not 1 <= n_items <= available:
-        right = " that the classifier gets right" if correct_only else ""
+        by_condition.append(shuffled(items, f"{seed}/{folder.name}"))
+    chosen = _in_turn(by_condition)[:n_items]
+    if not chosen:
         raise UserError(
-            f"{Path(results_folder) / 'examples'}: {available} clips{right} "
-            f"have sounds of {', '.join(methods)} and both anchors, and "
-            f"`n_items` is {n_items}. Ask for fewer (at least 1), or evaluate "
-            "with more examples"
-            + (", or set correct_only=False." if correct_only else ".")
+            f"{results_folder}: none of the clips is classified right; see "
+            "`correct_only`, or evaluate with more examples."
         )
-    return _in_turn(by_condition)[:n_items]
+    return chosen
 
 
-def condition_folders(results_folder, conditions=None):
-    """Folders of ``examples/``, one per condition, by name.
-
-    Raises
-    ------
-    UserError
-        If there is none, or one that is asked for is missing.
-    """
-    examples = Path(results_folder) / "examples"
-    found = {}
-    if examples.is_dir():
-        found = {p.name: p for p in sorted(examples.iterdir()) if p.is_dir()}
-    if not found:
-        raise UserError(
-            f"{examples}: expected the sounds of an evaluation, found none; "
-            "evaluate with examples saved (n_examples above 0)."
-        )
-    if conditions is None:
-        return list(found.values())
-    conditions = [conditions] if isinstance(conditions, str) else conditions
-    missing = [name for name in conditions if name not in found]
-    if missing or not conditions:
-        raise UserError(
-            f"{examples}: no sounds of the condition "
-            f"{', '.join(missing) or '(none given)'}; there are "
-            f"{', '.join(found)}."
-        )
-    return [found[name] for name in dict.fromkeys(conditions)]
-
-
-def _check_methods(methods):
-    methods = [methods] if isinstance(methods, str) else list(methods)
+def _check_methods(methods: Sequence[str]) -> None:
     anchors = {"random", "ideal", *ANCHORS}.intersection(methods)
     if anchors:
         raise UserError(
-            f"`methods` holds {', '.join(sorted(anchors))}; leave it out: the "
-            "random and the ideal mask are in every test as hidden anchors."
+            f"`methods`: leave out {', '.join(sorted(anchors))}; the random "
+            "and the ideal mask are in every test as hidden anchors."
         )
     if not methods or len(set(methods)) < len(methods):
         raise UserError(
-            "`methods` must name at least one method, each once; got "
+            "`methods`: expected at least one, each once; found "
             f"{', '.join(methods) or 'none'}."
         )
-    return methods
 
 
-def _items_of(folder, methods, seed, high_anchor):
-    """Every clip of a condition that has all sounds, as Item."""
-    clips = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    lacking, items = Counter(), []
-    for clip in clips:
-        paths = {m: clip / m / "explanation.wav" for m in methods}
-        paths[LOW_ANCHOR] = clip / "random" / "explanation.wav"
-        paths[HIGH_ANCHOR] = _high_anchor(clip, folder.name, high_anchor)
-        absent = [m for m, p in paths.items() if p is None or not p.is_file()]
-        if absent or not (clip / "original.wav").is_file():
-            lacking.update(absent or ["original.wav"])
-            continue
-        items += [_item(clip, folder.name, methods[0], paths, seed)]
+def _condition_folders(
+    results: Path, conditions: Sequence[str] | None
+) -> list[Path]:
+    """Folders of ``examples/``, one per condition, by name."""
+    examples = results / "examples"
+    folders = sorted(p for p in examples.glob("*") if p.is_dir())
+    if not folders:
+        raise UserError(
+            f"{examples}: expected the sounds of an evaluation, found none; "
+            "evaluate with examples saved."
+        )
+    there = {path.name: path for path in folders}
+    missing = [name for name in conditions or () if name not in there]
+    if missing:
+        raise UserError(
+            f"`conditions`: {examples} has no sounds of {', '.join(missing)}; "
+            f"there are {', '.join(there)}."
+        )
+    return [there[name] for name in dict.fromkeys(conditions or there)]
+
+
+def _items_of(
+    folder: Path, methods: Sequence[str], seed: int, high_anchor: str
+) -> list[Item]:
+    """Every clip of a condition that has all sounds."""
+    items, lacking = [], Counter[str]()
+    for clip in sorted(path for path in folder.iterdir() if path.is_dir()):
+        paths = {m: clip / m / "explanation.wav" for m in (*methods, "random")}
+        paths[LOW_ANCHOR] = paths.pop("random")
+        paths[HIGH_ANCHOR] = _high_anchor(clip, high_anchor)
+        absent = [name for name, path in paths.items() if not path.is_file()]
+        lacking.update(absent)
+        if not absent:
+            items.append(_item(clip, paths, seed))
     if not items:
-        raise UserError(_lacking_message(folder, clips, lacking))
+        needed = {LOW_ANCHOR: "random", HIGH_ANCHOR: "ideal (or target.wav)"}
+        missing = (f"{needed.get(m, m)} in {n}" for m, n in lacking.items())
+        raise UserError(
+            f"{folder}: no clip has all sounds; missing: {', '.join(missing)}."
+            " Evaluate these methods, too, with examples saved."
+        )
     return items
 
 
-def _lacking_message(folder, clips, lacking):
-    names = {
-        LOW_ANCHOR: "`random` (the hidden low anchor)",
-        HIGH_ANCHOR: "`ideal` or target.wav (the hidden high anchor)",
-    }
-    # What every clip lacks says more than what some lack.
-    every = [m for m, count in lacking.items() if count == len(clips)]
-    found = {p.parent.name for c in clips for p in c.glob("*/explanation.wav")}
-    what = ", ".join(names.get(name, f"`{name}`") for name in every or lacking)
-    return (
-        f"{folder}: none of the {len(clips)} clips has all sounds; missing: "
-        f"{what or 'every clip'}; there are {', '.join(sorted(found)) or '-'}."
-        " Evaluate the missing ones too, with examples saved."
-    )
-
-
-def _high_anchor(clip, condition, kind):
-    """Path of the sound of the high anchor; None if it is not known."""
+def _high_anchor(clip: Path, kind: str) -> Path:
+    """The sound of the high anchor, which may be missing."""
     ideal, target = clip / "ideal" / "explanation.wav", clip / "target.wav"
     if kind == "ideal" or (kind == "auto" and ideal.is_file()):
         return ideal
-    if target.is_file():
-        return target
     # A clean clip is its own source.
-    return clip / "original.wav" if condition == "clean" else None
+    own = clip.parent.name == "clean" and not target.is_file()
+    return clip / "original.wav" if own else target
 
 
-def _item(clip, condition, method, paths, seed):
-    facts = _read_facts(clip / method / "explanation.json")
-    key = (seed, condition, clip.name)
-    original = clip / "original.wav"
-    # A method's description tells the gains of its own sounds and of the
-    # clip's.
-    stimuli = [
-        Stimulus(opaque_name(*key, name), name, path, _gain(path, facts))
-        for name, path in paths.items()
-    ]
+def _item(clip: Path, paths: dict[str, Path], seed: int) -> Item:
+    # A method's description has the gains of its own sounds and the clip's.
+    facts = _read_description(next(iter(paths.values())))
+    key = (seed, clip.parent.name, clip.name)
+
+    def stimulus(name: str, path: Path, code: str) -> Stimulus:
+        own = path.name == "explanation.wav"
+        gains = (_read_description(path) if own else facts).get("gains") or {}
+        gain = float(gains.get(path.stem, 1.0))
+        return Stimulus(opaque_name(*key, code), name, path, gain)
+
     return Item(
         code=opaque_name(*key),
         clip=str(facts.get("clip_id", clip.name)),
-        condition=condition,
+        condition=clip.parent.name,
         label=str(facts["label"]),
         true_label=facts.get("true_label"),
-        input=Stimulus(
-            opaque_name(*key, ""), "input", original, _gain(original, facts)
-        ),
-        stimuli=tuple(sorted(stimuli)),
+        input=stimulus("input", clip / "original.wav", ""),
+        stimuli=tuple(sorted(stimulus(m, p, m) for m, p in paths.items())),
     )
 
 
-def _gain(path, facts):
-    """The factor at which a sound was written; 1 where none is noted."""
-    if path.name == "explanation.wav":
-        facts = _read_facts(path.with_suffix(".json"))
-    gain = (facts.get("gains") or {}).get(path.stem, 1.0)
-    if not isinstance(gain, int | float) or not 0 < gain < float("inf"):
-        raise UserError(
-            f"{path}: its description notes the gain {gain!r}, expected a "
-            "positive number; evaluate again."
-        )
-    return float(gain)
-
-
-def _read_facts(path):
+def _read_description(sound: Path) -> dict:
+    path = sound.with_suffix(".json")
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        facts["label"]
+        return {"label": facts["label"], **facts}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: expected a description with a `label` "
-            f"({type(error).__name__}: {error}); evaluate again."
+            f"{path}: expected a description with a `label` ({error!r}); "
+            "evaluate again."
         ) from error
-    return facts
 
 
-def _in_turn(groups):
+def _in_turn(groups: list[list[Item]]) -> list[Item]:
     """Take items from each condition in turn, rare labels and clips first."""
-    groups, chosen = [list(group) for group in groups], []
-    labels, clips = Counter(), Counter()
+    chosen: list[Item] = []
+    labels, clips = Counter[str](), Counter[str]()
     while any(groups):
         for group in filter(None, groups):
             item = min(group, key=lambda i: (labels[i.label], clips[i.clip]))
             group.remove(item)
-            chosen += [item]
+            chosen.append(item)
             labels[item.label] += 1
             clips[item.clip] += 1
     return chosen
 
 
-def read_sounds(item, equal_energy=False):
+def read_sounds(
+    item: Item, equal_energy: bool = False
+) -> tuple[dict[str, torch.Tensor], int]:
     """Read the sounds of an item, at one common gain.
 
     Arguments
@@ -322,37 +285,33 @@ def read_sounds(item, equal_energy=False):
 
     Returns
     -------
-    sounds : dict
-        Code of the stimulus -> torch.Tensor (samples,), peaks at most 1.
+    sounds : dict of str to torch.Tensor
+        Code of the stimulus -> (samples,), peaks at most 1.
     sample_rate : int
         In Hz.
 
     Raises
     ------
     UserError
-        If the sounds differ in length or rate, or one cannot be read.
+        If the sounds differ in length, or one cannot be read.
     """
-    heard = (item.input, *item.stimuli)
-    infos = {s: audio_info(s.path) for s in heard}
-    shapes = {s: (i.sample_rate, i.num_frames) for s, i in infos.items()}
-    rate = shapes[item.input][0]
-    for stimulus, shape in shapes.items():
-        if shape != shapes[item.input]:
-            raise UserError(
-                f"{stimulus.path}: expected the rate and length of "
-                f"{item.input.path}, {shapes[item.input]}, found {shape}; "
-                "evaluate again."
-            )
+    rate = audio_info(item.input.path).sample_rate
     sounds = {
         s.code: read_audio(s.path, rate, normalize=False) / s.gain
-        for s in heard
+        for s in (item.input, *item.stimuli)
     }
+    reference = sounds[item.input.code]
+    for stimulus in item.stimuli:
+        if len(sounds[stimulus.code]) != len(reference):
+            raise UserError(
+                f"{stimulus.path}: expected {len(reference)} samples, as "
+                f"{item.input.path} has, found {len(sounds[stimulus.code])}; "
+                "evaluate again."
+            )
     if equal_energy:
-        reference = sounds[item.input.code].norm()
         for code, sound in sounds.items():
-            energy = sound.norm()
-            if energy > 0 and reference > 0:
-                sounds[code] = sound * (reference / energy)
+            if sound.norm() > 0 and reference.norm() > 0:
+                sounds[code] = sound * (reference.norm() / sound.norm())
     peak = max(float(sound.abs().max()) for sound in sounds.values())
     gain = 1 / peak if peak > 1 else 1.0
     return {c: torch.clamp(w * gain, -1, 1) for c, w in sounds.items()}, rate

@@ -1,6 +1,12 @@
 """Tables and a figure of the results of a listening test."""
 
-import io
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from speechbrain_lmac.evaluation.listening_test.study import (
     ANCHORS,
@@ -19,8 +25,12 @@ from speechbrain_lmac.report.figures.style import (
     save_figure,
     style_of,
 )
-from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from speechbrain_lmac.evaluation.listening_test.analysis import Analysis
 
 # The anchors are the yardsticks of other figures.
 YARDSTICK = {LOW_ANCHOR: "random", HIGH_ANCHOR: "ideal"}
@@ -43,87 +53,54 @@ RULES = (
 )
 
 
-def label_of(method):
+def label_of(method: str) -> str:
     """What readers see of a method or an anchor.
 
-    Example
-    -------
     >>> label_of("lmac"), label_of("low_anchor")
     ('L-MAC', 'Low anchor')
     """
     return ANCHORS.get(method) or method_label(method)
 
 
-def write_analysis(analysis, table, out_folder):
-    """Write all files of an analysis.
-
-    Arguments
-    ---------
-    analysis : Analysis
-        The results.
-    table : pandas.DataFrame
-        The answers behind them.
-    out_folder : pathlib.Path
-        Made if missing.
-
-    Raises
-    ------
-    UserError
-        If the folder cannot be written.
-    """
+def write_analysis(
+    analysis: Analysis, table: pd.DataFrame, out_folder: Path
+) -> None:
+    """Write all files of an analysis; ``table`` has the answers behind it."""
     frames = {
         "scores": analysis.scores,
         "participants": analysis.participants,
         "tests": analysis.tests,
         "ratings": table,
     }
-    try:
-        for name, frame in frames.items():
-            buffer = io.StringIO()
-            frame.to_csv(buffer, index=False, lineterminator="\n")
-            write_atomically(out_folder / f"{name}.csv", buffer.getvalue())
-        write_atomically(
-            out_folder / "scores.md", scores_markdown(analysis, table)
-        )
-        save_figure(build_figure(analysis.scores), out_folder / "scores.png")
-    except OSError as error:
-        raise UserError(
-            f"{out_folder}: cannot be written ({error}); give another folder."
-        ) from error
+    for name, frame in frames.items():
+        text = frame.to_csv(index=False, lineterminator="\n")
+        write_atomically(out_folder / f"{name}.csv", text)
+    write_atomically(out_folder / "scores.md", scores_markdown(analysis, table))
+    save_figure(build_figure(analysis.scores), out_folder / "scores.png")
 
 
-def scores_markdown(analysis, table):
-    """Describe the results in Markdown.
-
-    Arguments
-    ---------
-    analysis : Analysis
-        The results.
-    table : pandas.DataFrame
-        The answers behind them.
-
-    Returns
-    -------
-    text : str
-    """
+def scores_markdown(analysis: Analysis, table: pd.DataFrame) -> str:
+    """The results in Markdown."""
     lines = ["# Listening test", ""]
     lines += [
         f"- {table.study.iloc[0]}: {table.participant.nunique()} listeners, "
         f"{table.item.nunique()} items, {len(table)} ratings."
     ]
     lines += [f"- {rule}" for rule in RULES]
+    scores, tests = analysis.scores, analysis.tests
     for screening, heading in SCREENED.items():
         lines += ["", f"## {heading}"]
-        lines += _score_tables(analysis.scores, screening)
-        lines += _test_table(analysis.tests, screening)
-    lines += _participant_lines(analysis.participants)
+        lines += _score_tables(scores[scores.screening == screening])
+        lines += _test_table(tests[tests.screening == screening])
+    lines += ["", "## Listeners"]
+    lines += _participant_table(analysis.participants)
     if analysis.problems:
         lines += ["", "## Files left out", ""]
         lines += [f"- {_plain(problem)}" for problem in analysis.problems]
     return "\n".join([*lines, ""])
 
 
-def _plain(text):
+def _plain(text: object) -> str:
     """Text that neither breaks a table nor is read as markup."""
     text = str(text).replace("\n", " ")
     for mark in ("\\", "|", "<", "*", "_", "`"):
@@ -131,49 +108,43 @@ def _plain(text):
     return text
 
 
-def _table(head, rows):
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     lines = ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
+    return lines + [f"| {' | '.join(map(str, row))} |" for row in rows]
 
 
-def _score_tables(scores, screening):
-    scores = scores[scores.screening == screening] if len(scores) else scores
-    if not len(scores):
+def _score_tables(scores: pd.DataFrame) -> list[str]:
+    if scores.empty:
         return ["", "No listener is left."]
+    cells = scores.assign(
+        text=[
+            f"{r.mean:.1f} [{r.low:.1f}, {r.high:.1f}], n = {r.n_ratings}"
+            for r in scores.itertuples()
+        ]
+    )
     lines = []
-    for condition in scores.condition.unique():
-        own = scores[scores.condition == condition]
-        if scores.condition.nunique() > 1:
+    for condition, own in cells.groupby("condition", sort=False):
+        if cells.condition.nunique() > 1:
             title = "All conditions"
             if condition != "all":
                 title = _plain(condition_label(condition))
             lines += ["", f"### {title}"]
-        rows = []
-        for method in own.method.unique():
-            cells = [_plain(label_of(method))]
-            for question in QUESTIONS:
-                cells += _score_cell(own, method, question)
-            rows += [cells]
+        shown = own.set_index(["method", "question"]).text.to_dict()
+        rows = [
+            [_plain(label_of(m)), *(shown.get((m, q), "") for q in QUESTIONS)]
+            for m in own.method.unique()
+        ]
         lines += _table(["method", *(SHORT[q] for q in QUESTIONS)], rows)
     return lines
 
 
-def _score_cell(own, method, question):
-    found = own[(own.method == method) & (own.question == question)]
-    return [
-        f"{r.mean:.1f} [{r.low:.1f}, {r.high:.1f}], n = {r.n_ratings}"
-        for r in found.itertuples()
-    ] or [""]
-
-
-def _test_table(tests, screening):
-    tests = tests[tests.screening == screening]
+def _test_table(tests: Any) -> list[str]:
     rows = [
         [
             SHORT[test.question],
             f"{_plain(label_of(test.first))} - {_plain(label_of(test.second))}",
             f"{test.difference:+.1f} [{test.low:+.1f}, {test.high:+.1f}]",
-            f"{test.n}",
+            test.n,
             f"{test.p:.2g}",
             f"{test.p_holm:.2g}",
         ]
@@ -183,13 +154,12 @@ def _test_table(tests, screening):
     return _table(head, rows) if rows else []
 
 
-def _participant_lines(participants):
-    lines = ["", "## Listeners"]
+def _participant_table(participants: Any) -> list[str]:
     rows = [
         [
             _plain(p.participant),
-            f"{p.items}",
-            f"{p.ratings}",
+            p.items,
+            p.ratings,
             f"{p.failures} of {p.trials}",
             p.verdict,
             f"{p.minutes:.0f}",
@@ -197,28 +167,14 @@ def _participant_lines(participants):
         ]
         for p in participants.itertuples()
     ]
-    return lines + _table(
-        [
-            *("listener", "items", "ratings", "anchors reversed", "verdict"),
-            *("minutes", "answers sent twice"),
-        ],
-        rows,
-    )
+    head = ["listener", "items", "ratings", "anchors reversed", "verdict"]
+    return _table([*head, "minutes", "answers sent twice"], rows)
 
 
-def build_figure(scores):
-    """Draw the scores of each method with their intervals.
+def build_figure(scores: pd.DataFrame) -> Figure:
+    """Scores of each method with their intervals, a panel per question.
 
-    Arguments
-    ---------
-    scores : pandas.DataFrame
-        Of :class:`Analysis`.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        A panel per question. Filled marks: without the listeners who fail;
-        hollow ones: all listeners.
+    Filled marks: without the listeners who fail; hollow ones: all listeners.
     """
     scores = scores[scores.condition == "all"]
     methods = list(dict.fromkeys(scores.method))
@@ -243,7 +199,7 @@ def build_figure(scores):
     return figure
 
 
-def _draw_score(axes, row, methods):
+def _draw_score(axes: Any, row: Any, methods: list[str]) -> None:
     method = row["method"]
     color, *_ = style_of(YARDSTICK.get(method, method), methods)
     passed = row["screening"] == "passed"

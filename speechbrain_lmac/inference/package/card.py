@@ -11,6 +11,7 @@ from pathlib import Path
 import ruamel.yaml
 
 from speechbrain_lmac import __version__
+from speechbrain_lmac.metrics.table import SPECTRA
 
 METHODS = {
     "lmac": (
@@ -33,17 +34,6 @@ METHODS = {
     ),
 }
 METHODS["lmac_ft"] = ("L-MAC, fine-tuned", METHODS["lmac"][1])
-#: Columns of the metrics table: better upwards, downwards, or neither.
-METRICS = {
-    "AI": "↑",
-    "AD": "↓",
-    "AG": "↑",
-    "FF": "↑",
-    "Fid-In": "↑",
-    "SPS": "↑",
-    "COMP": "↓",
-    "MM": "",
-}
 #: What the built-in data set is called.
 SYNTHETIC = "synthetic sounds, made by speechbrain_lmac"
 MAX_TABLE = 30_000  # characters of a results.md that is taken over
@@ -119,7 +109,7 @@ def _front_matter(facts, evaluated):
         "library_name": "speechbrain",
         "tags": [*tags, facts["method"].replace("_", "-"), facts["kind"]],
         "datasets": [str(dataset).lower()] if known else [],
-        "metrics": list(METRICS) if evaluated else [],
+        "metrics": [metric.name for metric in SPECTRA] if evaluated else [],
     }
     text = io.StringIO()
     writer = ruamel.yaml.YAML(typ="safe", pure=True)
@@ -219,8 +209,8 @@ def metrics_table(folder, method, dataset=None):
 
 
 def _table(rows, dataset):
-    metrics = [name for name in METRICS if rows[0].get(name)]
-    heads = [f"{name} {METRICS[name]}".strip() for name in metrics]
+    metrics = [m for m in SPECTRA if rows[0].get(m.name)]
+    heads = [metric.title for metric in metrics]
     lines = [
         " | ".join(["| condition | protocol | clips", *heads]) + " |",
         "|---|---|---:" + "|---:" * len(metrics) + "|",
@@ -238,9 +228,9 @@ def _cell(row, metric):
     """A mean and its interval."""
     try:
         mean, low, high = (
-            float(row[metric + end]) for end in ("", "_low", "_high")
+            float(row[metric.name + end]) for end in ("", "_low", "_high")
         )
     except (KeyError, TypeError, ValueError):
-        return row.get(metric) or "–"
-    digits = 1 if metric in ("AI", "AD", "AG") else 2
+        return row.get(metric.name) or "–"
+    digits = metric.digits
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -16,7 +16,7 @@ from speechbrain_lmac.classifiers.zero_shot.base import (
 )
 from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
 from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
-from speechbrain_lmac.data.pipelines import read_class_names
+from speechbrain_lmac.data.datasets import read_class_names
 from speechbrain_lmac.inference.package.files import (
     CLAP_FOLDER,
     CONFIG_FILE,
@@ -31,13 +31,15 @@ from speechbrain_lmac.inference.package.safe.weights import (
     check_finite,
     load_weights_safely,
 )
-from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.interpreters.loading import (
+    PLACEHOLDERS,
+    Interpreter,
+    explained_parts,
+)
 from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.hparams import load_hparams, read_overrides
 
-#: What a zero-shot interpreter classifies between until it is told.
-PLACEHOLDERS = ("a sound", "silence")
 # Building takes no more than the weights themselves and some room for what
 # is computed on the way (initial values, filters).
 BUILD_FACTOR = 4
@@ -61,8 +63,7 @@ def load_package(folder, trust_source=False, overrides=None):
     Returns
     -------
     Interpreter
-        Its label file is the package's. A zero-shot one has placeholder
-        prompts and no label file: tell its classifier others by
+        A zero-shot one has placeholder prompts: give it others by
         ``set_prompts``.
 
     Raises
@@ -159,7 +160,7 @@ def _assembled(folder, config, hparams):
             "package again, or write it again with `lmac package`."
         )
     decoder = hparams["decoder"].eval().requires_grad_(False)
-    label_file = None
+    labels = None
     if zero_shot:
         classifier = ZeroShotClassifier(
             hparams["encoder"], PLACEHOLDERS, HELD_OUT_TEMPLATES[:1]
@@ -167,19 +168,18 @@ def _assembled(folder, config, hparams):
         decoder = PromptedDecoder(decoder, classifier)
         decoder = decoder.eval().requires_grad_(False)
     else:
-        classifier, label_file = _labelled(folder, hparams["classifier"])
+        classifier, labels = _labelled(folder, hparams["classifier"])
     return Interpreter(
         hparams["frontend"],
         classifier,
         decoder,
-        config["mask_domain"],
-        label_file,
-        hparams,
+        labels,
+        {"mask_domain": config["mask_domain"], **hparams},
     )
 
 
 def _labelled(folder, classifier):
-    """A frozen classifier and its labels' file, which must fit."""
+    """A frozen classifier and its labels, which must fit."""
     path = folder / LABELS_FILE
     labels = read_class_names(path)
     expected = getattr(classifier, "n_classes", None)
@@ -188,21 +188,4 @@ def _labelled(folder, classifier):
             f"{path}: expected {expected} labels, one per class of the "
             f"classifier, found {len(labels)}."
         )
-    return classifier.freeze(), path
-
-
-def explained_parts(hparams):
-    """Parts of the model whose decisions are explained, by name.
-
-    Arguments
-    ---------
-    hparams : dict
-        With ``encoder`` (zero-shot) or ``classifier``.
-
-    Returns
-    -------
-    dict of str to torch.nn.Module
-    """
-    if "encoder" in hparams:
-        return {"clap": hparams["encoder"]}
-    return hparams["classifier"].parts()
+    return classifier.freeze(), labels

@@ -14,7 +14,7 @@ from hyperpyyaml import resolve_references
 from speechbrain_lmac import __version__
 from speechbrain_lmac.inference.package.files import CLAP_FOLDER
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.hparams import _tag
+from speechbrain_lmac.utils.hparams import tag_of
 
 #: Plain values that are kept, with their units.
 FACTS = {
@@ -65,7 +65,7 @@ def plain(value):
     >>> plain(ruamel.yaml.YAML().load("[a, 1]"))
     ['a', 1]
     """
-    if _tag(value):
+    if tag_of(value):
         return None
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
@@ -122,7 +122,7 @@ def inference_yaml(tree, parts, encoder=None):
             f"Expected {', '.join(parts)} among the hyperparameters of the "
             f"run; {', '.join(missing)} is missing."
         )
-    named = {id(value): key for key, value in tree.items() if _tag(value)}
+    named = {id(value): key for key, value in tree.items() if tag_of(value)}
     tree = {key: tree[key] for key in tree if key != "clap_source"}
     if encoder is not None:
         # Where others refer to it, its old node still stands.
@@ -206,7 +206,7 @@ def _converted(node, named, own=None):
         return node
     if key not in (None, own):
         return _Tagged(f"!ref <{key}>", None)
-    tag = _tag(node)
+    tag = tag_of(node)
     if isinstance(node, dict):
         value = {str(k): _converted(v, named) for k, v in node.items()}
     elif isinstance(node, (list, tuple)):

@@ -18,7 +18,6 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac.classifiers.loading import fingerprints
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
-from speechbrain_lmac.data.pipelines import read_class_names
 from speechbrain_lmac.data.synthetic.sets import is_synthetic
 from speechbrain_lmac.inference.package.card import SYNTHETIC, write_card
 from speechbrain_lmac.inference.package.files import (
@@ -31,11 +30,7 @@ from speechbrain_lmac.inference.package.files import (
     read_config,
     write_config,
 )
-from speechbrain_lmac.inference.package.loading import (
-    PLACEHOLDERS,
-    explained_parts,
-    load_package,
-)
+from speechbrain_lmac.inference.package.loading import load_package
 from speechbrain_lmac.inference.package.run_yaml import (
     hf_clap,
     inference_yaml,
@@ -45,8 +40,10 @@ from speechbrain_lmac.inference.package.run_yaml import (
 )
 from speechbrain_lmac.inference.package.safe import UnsafePackageError
 from speechbrain_lmac.inference.package.safe.weights import save_weights
-from speechbrain_lmac.interpreters.loading import load_interpreter, read_info
-from speechbrain_lmac.interpreters.zs_loading import load_zs_interpreter
+from speechbrain_lmac.interpreters.loading import (
+    Interpreter,
+    explained_parts,
+)
 from speechbrain_lmac.utils.checks import UserError
 
 logger = get_logger(__name__)
@@ -88,13 +85,7 @@ def write_package(run_folder, out_folder=None, overwrite=False):
     run_folder = Path(run_folder)
     out = Path(out_folder) if out_folder else run_folder / "package"
     _check_out(out, overwrite)
-    explained = read_info(run_folder, "run_folder")["classifier"]
-    if set(explained) == {"clap"}:
-        interpreter = load_zs_interpreter(
-            run_folder, PLACEHOLDERS, key="run_folder"
-        )
-    else:
-        interpreter = load_interpreter(run_folder, "run_folder")
+    interpreter = Interpreter.load(run_folder, "run_folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
@@ -118,7 +109,7 @@ def _check_out(out, overwrite):
     if not overwrite:
         raise UserError(
             f"`out_folder`: {out} exists. Give another folder, or "
-            "overwrite=True (--overwrite) to replace the package."
+            "`overwrite` to replace the package."
         )
     try:
         read_config(out)
@@ -147,7 +138,9 @@ def _fill(folder, run_folder, interpreter):
     text = inference_yaml(tree, parts, entry)
     (folder / HPARAMS_FILE).write_text(text, encoding="utf-8")
     if not zero_shot:
-        shutil.copyfile(interpreter.label_file, folder / LABELS_FILE)
+        shutil.copyfile(
+            run_folder / "classifier" / LABELS_FILE, folder / LABELS_FILE
+        )
     elif small:
         info = Path(encoder.source) / CLAP_INFO_FILE
         shutil.copyfile(info, folder / CLAP_INFO_FILE)
@@ -191,9 +184,7 @@ def _facts(interpreter, tree, zero_shot):
     # It stands in for the data set whose layout it has.
     if folder and is_synthetic(folder):
         data["dataset"] = SYNTHETIC
-    labels = None
-    if not zero_shot:
-        labels = read_class_names(interpreter.label_file)
+    labels = interpreter.labels
     return {
         "kind": "zero-shot" if zero_shot else "closed-set",
         "method": method,

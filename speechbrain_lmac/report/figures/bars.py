@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from speechbrain_lmac.metrics.table import METRICS
 from speechbrain_lmac.report.columns import (
     MAIN,
-    METRICS,
     PROTOCOL_LABELS,
     condition_label,
     group_rows,
@@ -128,14 +128,13 @@ def save_bars_figure(path, rows, metrics=("AI", "AD", "AG", "FF", "Fid-In")):
 
 
 def _check_metrics(names):
-    known = {metric.name: metric for metric in METRICS}
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in METRICS]
     if unknown or not len(names):
         raise ValueError(
-            f"Expected some of the metrics {', '.join(known)} but got "
+            f"Expected some of the metrics {', '.join(METRICS)} but got "
             f"{unknown or 'none'}."
         )
-    return [known[name] for name in names]
+    return [METRICS[name] for name in names]
 
 
 def _family(row):

@@ -2,10 +2,10 @@
 
 from html import escape
 
+from speechbrain_lmac.metrics.table import TABLES
 from speechbrain_lmac.report.columns import (
     BOLD_LEGEND,
     PROTOCOL_LABELS,
-    TABLES,
     best_rows,
     cell,
     group_facts,
@@ -20,18 +20,6 @@ from speechbrain_lmac.report.significance import (
     mark_of,
     significance_marks,
 )
-
-#: What the page calls columns whose names are made for files.
-SHOWN = {
-    "AD_speechbrain": "AD by SpeechBrain",
-    "agreement_wav": "Same decision, heard",
-    "target_kept": "Target kept",
-    "interferer_kept": "Interferer kept",
-    "SI-SDR_gain": "SI-SDR gain",
-    "mask_auc": "Mask AUC",
-    "insertion_auc": "Insertion AUC",
-    "deletion_auc": "Deletion AUC",
-}
 
 
 def metrics_html(rows, comparisons=()):
@@ -79,7 +67,7 @@ def _group_html(group, marks):
 
 def _table_html(group, columns, caption, title, marks):
     head = "".join(
-        f'<th scope="col" title="{escape(m.meaning)}">{shown_title(m)}</th>'
+        f'<th scope="col" title="{escape(m.meaning)}">{escape(m.title)}</th>'
         for m in columns
     )
     best = [best_rows(group, metric) for metric in columns]
@@ -100,27 +88,11 @@ def _table_html(group, columns, caption, title, marks):
     )
 
 
-def shown_title(metric):
-    """A metric's name for people, with the arrow of its better direction.
-
-    Example
-    -------
-    >>> from speechbrain_lmac.report.columns import HEARD
-    >>> shown_title(HEARD[0]), shown_title(HEARD[-1])
-    ('AI, heard ↑', 'Same decision, heard ↑')
-    """
-    name = metric.name
-    if name.endswith("_wav"):
-        name = f"{name.removesuffix('_wav')}, heard"
-    name = SHOWN.get(metric.name, name)
-    return escape(name + metric.title[len(metric.name) :])
-
-
-def _column(name):
+def _column(metric):
     """What the column is called in results.csv, where that is another name."""
-    if name not in SHOWN and not name.endswith("_wav"):
+    if metric.name == metric.label:
         return ""
-    return f' <span class="quiet">({escape(name)} in results.csv)</span>'
+    return f' <span class="quiet">({escape(metric.name)} in results.csv)</span>'
 
 
 def _cell_html(row, metric, is_best, marks):
@@ -134,8 +106,7 @@ def _cell_html(row, metric, is_best, marks):
 
 def _legend_html(rows, comparisons):
     items = "".join(
-        f"<dt>{shown_title(m)}</dt><dd>{escape(m.meaning)}"
-        f"{_column(m.name)}</dd>"
+        f"<dt>{escape(m.title)}</dt><dd>{escape(m.meaning)}{_column(m)}</dd>"
         for m in present_metrics(rows)
     )
     if comparisons:

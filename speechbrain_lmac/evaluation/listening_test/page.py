@@ -6,26 +6,34 @@ compressed without loss, so that no codec is rated, and played by every
 browser.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import io
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import soundfile as sf
+from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.evaluation.listening_test.blinding import conceal
 from speechbrain_lmac.evaluation.listening_test.study import (
     QUESTIONS,
     RATINGS,
+    Item,
     read_sounds,
     select_items,
 )
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
+
+logger = get_logger(__name__)
 
 STATIC = Path(__file__).with_name("static")
 SOUNDS = "sounds"
@@ -34,26 +42,24 @@ SECONDS_PER_RATING = 4
 
 
 def build(
-    results_folder,
-    out_folder,
-    methods,
-    n_items=10,
-    conditions=None,
-    seed=0,
-    high_anchor="auto",
-    overwrite=False,
+    results_folder: str | Path,
+    out_folder: str | Path,
+    methods: Sequence[str],
+    n_items: int = 10,
+    seed: int = 0,
     *,
-    correct_only=True,
-    equal_energy=False,
-    training=True,
-    title="Listening test",
-):
-    """Write the page of a listening test.
+    overwrite: bool = False,
+    equal_energy: bool = False,
+    title: str = "Listening test",
+    **selection: Any,
+) -> Path:
+    """Make a listening test from the sounds of an evaluation.
 
-    Each item plays the input and, in an order that depends on participant and
-    item alone, the methods' explanations, a random mask's and the ideal one's
-    (the hidden anchors). Both questions of the papers have a slider per
-    explanation.
+    A listener hears for each item the input and, in an order that depends on
+    participant and item alone, the methods' explanations, a random mask's and
+    the ideal one's (the hidden anchors). Both questions of the papers have a
+    slider per explanation. The test begins with one further clip, if there is
+    one, whose ratings do not count.
 
     Arguments
     ---------
@@ -64,30 +70,23 @@ def build(
         Gets ``index.html`` and ``sounds/``; hand out or serve all of it.
     methods : sequence of str
         Whose explanations are rated.
-    n_items : int or None
-        How many clips; None for all that there are.
-    conditions : sequence of str, optional
-        Folders of ``examples/``; default: all.
+    n_items : int
+        How many clips; fewer, with a warning, if there are no more.
     seed : int
         Chooses the clips; the orders depend on it as well.
-    high_anchor : str
-        "auto", "ideal" or "target", see
-        :func:`speechbrain_lmac.evaluation.listening_test.study.select_items`.
     overwrite : bool
         Replace a page and its sounds; other files are left alone.
-    correct_only : bool
-        Leave out clips that the classifier gets wrong.
     equal_energy : bool
         Bring every explanation to the energy of the input.
-    training : bool
-        Begin with one further clip, if there is one, whose ratings do not
-        count.
     title : str
         The heading.
+    **selection : dict
+        ``conditions``, ``high_anchor`` and ``correct_only`` of
+        :func:`speechbrain_lmac.evaluation.listening_test.study.select_items`.
 
     Returns
     -------
-    page : pathlib.Path
+    pathlib.Path
         ``index.html``.
 
     Raises
@@ -96,58 +95,50 @@ def build(
         If sounds are missing, or a page is there and `overwrite` is false.
     """
     out_folder = Path(out_folder)
-    page = out_folder / "index.html"
-    _check_free(out_folder, overwrite)
-    choice = (methods, conditions, seed, high_anchor, correct_only)
-    items = _select(results_folder, n_items, training, choice)
-    n_test = len(items) if n_items is None else n_items
+    page, sounds_folder = out_folder / "index.html", out_folder / SOUNDS
+    if not overwrite and (page.exists() or sounds_folder.exists()):
+        raise UserError(
+            f"{out_folder}: there is a listening test already. Give another "
+            "folder, or `overwrite` to replace it; tests that listeners have "
+            "begun on the old page cannot be continued."
+        )
+    items = choose(results_folder, methods, n_items, seed, 1, **selection)
     sounds, seconds = _encode(items, equal_energy)
-    if (out_folder / SOUNDS).is_dir():
-        shutil.rmtree(out_folder / SOUNDS)
-    (out_folder / SOUNDS).mkdir(parents=True)
+    if sounds_folder.is_dir():
+        shutil.rmtree(sounds_folder)
     for code, data in sounds.items():
-        write_atomically(out_folder / SOUNDS / f"{code}.flac", data)
-    study = describe_study(items[:n_test], items[n_test:], sounds, seed)
-    study.update(title=title, minutes=_minutes(seconds, items[:n_test]))
+        write_atomically(sounds_folder / f"{code}.flac", data)
+    test, training = items[:n_items], items[n_items:]
+    study = describe_study(test, training, sounds, seed)
+    study.update(title=title, minutes=_minutes(seconds, test))
     write_atomically(page, page_html(study))
     return page
 
 
-def _select(results_folder, n_items, training, choice):
-    """The items of the test and, behind them, at most one for training."""
-    methods, conditions, seed, high_anchor, correct_only = choice
-
-    def select(number):
-        return select_items(
-            results_folder,
-            methods,
-            number,
-            conditions,
-            seed,
-            high_anchor,
-            correct_only,
+def choose(
+    results_folder: str | Path,
+    methods: Sequence[str],
+    n_items: int,
+    seed: int,
+    more: int = 0,
+    **selection: Any,
+) -> list[Item]:
+    """Up to `n_items` items and `more`; too few of them are warned of."""
+    items = select_items(
+        results_folder, methods, n_items + more, seed=seed, **selection
+    )
+    if len(items) < n_items:
+        logger.warning(
+            "%s: %d clips have all sounds, so the test has %d in place of %d; "
+            "for more, evaluate with more examples, or see `correct_only`",
+            *(results_folder, len(items), len(items), n_items),
         )
-
-    if n_items is None or not training:
-        return select(n_items)
-    # Whoever asks for too many items must hear so: the second call tells.
-    every = select(None)
-    if len(every) <= n_items:
-        return select(n_items)
-    return every[: n_items + 1]
+    return items
 
 
-def _check_free(out_folder, overwrite):
-    taken = [n for n in ("index.html", SOUNDS) if (out_folder / n).exists()]
-    if taken and not overwrite:
-        raise UserError(
-            f"{out_folder}: holds {' and '.join(taken)} already; give another "
-            "folder, or overwrite=True to replace them. A new page does not "
-            "continue the tests that listeners have begun on the old one."
-        )
-
-
-def _encode(items, equal_energy):
+def _encode(
+    items: list[Item], equal_energy: bool
+) -> tuple[dict[str, bytes], dict[str, float]]:
     """FLAC files by the stimulus's code, and the seconds of each item."""
     encoded, seconds = {}, {}
     for item in items:
@@ -160,7 +151,7 @@ def _encode(items, equal_energy):
     return encoded, seconds
 
 
-def _minutes(seconds, items):
+def _minutes(seconds: dict[str, float], items: list[Item]) -> int:
     """About how long a test takes, in minutes."""
     total = sum(
         # The input and every explanation are heard twice, say.
@@ -171,25 +162,15 @@ def _minutes(seconds, items):
     return max(1, round(total / 60))
 
 
-def describe_study(items, training, sounds, seed):
-    """Everything that the page's script knows, with the methods concealed.
+def describe_study(
+    items: list[Item],
+    training: list[Item],
+    sounds: dict[str, bytes],
+    seed: int,
+) -> dict[str, Any]:
+    """All that the page's script knows, for JSON, with the methods concealed.
 
-    Arguments
-    ---------
-    items : list of Item
-        The clips of the test.
-    training : list of Item
-        None or one.
-    sounds : dict
-        Code of a stimulus -> bytes of its file.
-    seed : int
-        Of the orders.
-
-    Returns
-    -------
-    study : dict
-        To be written as JSON. Its ``study`` is a code that changes with the
-        seed, the methods and the sounds.
+    Its ``study`` is a code that changes with seed, methods and sounds.
     """
     digest = hashlib.sha256(str(seed).encode())
     for item in (*items, *training):
@@ -198,7 +179,7 @@ def describe_study(items, training, sounds, seed):
             digest.update(sounds[stimulus.code])
     study = f"study-{digest.hexdigest()[:8]}"
 
-    def described(item):
+    def described(item: Item) -> dict[str, Any]:
         return {
             "item": item.code,
             "clip": item.clip,
@@ -223,18 +204,8 @@ def describe_study(items, training, sounds, seed):
     }
 
 
-def page_html(study):
-    """Make the page.
-
-    Arguments
-    ---------
-    study : dict
-        Of :func:`describe_study`, with a title and the minutes that it takes.
-
-    Returns
-    -------
-    html : str
-    """
+def page_html(study: dict[str, Any]) -> str:
+    """The page of a study, which has a title and the minutes that it takes."""
     style, script = (
         (STATIC / name).read_text(encoding="utf-8")
         for name in ("study.css", "study.js")
@@ -254,9 +225,9 @@ def page_html(study):
     }
     html = (STATIC / "study.html").read_text(encoding="utf-8")
     # In one pass: nothing that is put in is searched again.
-    return re.sub("%([A-Z]+)%", lambda found: fields[found[1]], html)
+    return re.sub("%([A-Z]+)%", lambda match: fields[match[1]], html)
 
 
-def _hash(text):
+def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"

@@ -1,0 +1,244 @@
+"""Golden values: what seeded toys and short trainings give, to 6 digits.
+
+    python tests/golden.py             # compares, prints what differs
+    python tests/golden.py --write     # makes tests/data/golden.json anew
+
+The toys have random weights and take seconds; the trainings run a recipe of
+every family on built-in sounds, and take minutes. A change of the arithmetic
+that is meant is written in a commit of its own and named in CHANGELOG.md.
+"""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+FILE = ROOT / "tests" / "data" / "golden.json"
+SEED = 1234
+# The areas under the curves stand for their points.
+CURVE_POINT = re.compile(r"(insertion|deletion)_[\d.]+")
+# What results.csv holds beside the means of metrics.
+BESIDE = {
+    *("dataset", "condition", "mask_domain", "method", "protocol"),
+    *("n_clips", "n_rows"),
+}
+
+
+def digits(value):
+    """A number to 6 significant digits."""
+    return float(f"{float(value):.6g}")
+
+
+# --- toys: random weights, one forward of everything ---
+
+
+def toy_sounds():
+    """Targets and interferers, each (4, 16000), of the built-in sounds."""
+    from speechbrain_lmac.data.synthetic.sounds import make_clip
+
+    names = ("siren", "rain", "engine", "clock_tick")
+    sounds = [
+        make_clip(name, fold, 0, SEED, duration=1.0).waveform
+        for fold in (1, 2)
+        for name in (names if fold == 1 else names[::-1])
+    ]
+    wavs = torch.stack([torch.as_tensor(sound).float() for sound in sounds])
+    return wavs[:4], wavs[4:]
+
+
+def toy(mask_domain):
+    """A closed-set classifier and a decoder for it, with random weights."""
+    from speechbrain_lmac.classifiers.slim import SlimCnn
+    from speechbrain_lmac.features.stft import FrontEnd
+    from speechbrain_lmac.interpreters.decoders import build_decoder
+
+    torch.manual_seed(SEED)
+    frontend = FrontEnd()
+    classifier = SlimCnn(n_classes=4, channels=(4, 8, 8, 16)).freeze()
+    classifier.linear.weight.data.mul_(50)  # decisions differ, and are sure
+    decoder = build_decoder(classifier, frontend, mask_domain, (16, 8, 8, 4))
+    return frontend, classifier, decoder.eval(), mask_domain
+
+
+def toy_zero_shot(mask_domain):
+    """A small CLAP and a text decoder for it, with random weights."""
+    from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+    from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
+    from speechbrain_lmac.interpreters.text_decoder import (
+        PromptedDecoder,
+        build_text_decoder,
+    )
+
+    torch.manual_seed(SEED)
+    clap = SmallClap(embed_dim=16, channels=(4, 8, 8), dropout=0.0)
+    prompts = ("dog", "rain", "siren", "engine")
+    clap.learn_words(prompts)
+    classifier = ZeroShotClassifier(clap.freeze(), prompts, ("a {}",))
+    frontend = clap.build_frontend()
+    decoder = build_text_decoder(clap, frontend, mask_domain, channels=(8, 4))
+    decoder = PromptedDecoder(decoder, classifier).eval()
+    return frontend, classifier, decoder, mask_domain
+
+
+def toy_values(parts):
+    """Means of every metric of an evaluation of a toy on mixtures."""
+    from speechbrain_lmac.data.mixtures import Mixture
+    from speechbrain_lmac.evaluation.conditions import ConditionClip
+    from speechbrain_lmac.evaluation.evaluator import Evaluator
+
+    targets, interferers = toy_sounds()
+    names = ("siren", "rain", "engine", "clock_tick")
+    clips = [
+        ConditionClip(
+            *(name, name, name, "noise", 16000),
+            lambda k=k: Mixture(
+                targets[k] + interferers[k], targets[k], interferers[k]
+            ),
+        )
+        for k, name in enumerate(names)
+    ]
+    evaluator = Evaluator(
+        *parts,
+        methods=("lmac", "gradcam", "random", "ideal"),
+        protocols=("published", "equal_mean", "loudness"),
+        curve_steps=4,
+        batch_size=4,
+    )
+    stats = evaluator.evaluate(
+        clips, {name: k for k, name in enumerate(names)}, True, None, False
+    )
+    return {
+        f"{key}/{name}": digits(mean)
+        for key, scores in stats.items()
+        for name, mean in scores.means().items()
+        if not CURVE_POINT.fullmatch(name)
+    }
+
+
+def toys():
+    """All toys' values."""
+    return {
+        f"toy/{kind}/{domain}/{key}": value
+        for kind, make in (("closed", toy), ("zero_shot", toy_zero_shot))
+        for domain in ("stft", "mel")
+        for key, value in toy_values(make(domain)).items()
+    }
+
+
+# --- trainings, by recipe ---
+
+SHORT = ("--number_of_epochs=2", "--valid_interval=1", "--signal_length_s=1")
+LMAC = ("--classifier_source=results/classifier_small/1234/classifier",)
+TRAININGS = (
+    ("ESC50", "train_classifier.py", "classifier_small", "--crop_s=1"),
+    ("ESC50", "train_lmac.py", "lmac_small", *LMAC),
+    (
+        *("ESC50", "train_lmac.py", "lmac_small_ft", *LMAC),
+        "--pretrained_interpreter=results/lmac_small/1234",
+    ),
+    ("ESC50", "train_l2i.py", "l2i_small", *LMAC),
+    (
+        *("CLAP_ZS", "train_clap_small.py", "clap_small", "--crop_s=1"),
+        "--warmup_steps=20",
+    ),
+    ("CLAP_ZS", "train_lmac_zs.py", "lmac_zs_small", "--valid_length_s=1"),
+)
+EVALUATIONS = (
+    (
+        *("ESC50", "evaluate.py", "evaluate"),
+        "--interpreter=results/lmac_small/1234",
+        "--methods=[lmac, lmac_ft, l2i, gradcam, ig, random, ideal]",
+        "--protocols=[published, equal_mean, loudness]",
+        "--conditions=[clean, mixtures, white_noise]",
+    ),
+    (
+        *("CLAP_ZS", "evaluate_zs.py", "evaluate_zs"),
+        "--interpreter=results/lmac_zs_small/1234",
+        "--methods=[lmac_zs, gradcam, random, ideal]",
+        "--conditions=[clean, mixtures]",
+        "--prompt_sensitivity=False",
+    ),
+)
+
+
+def run_recipe(work, data, dataset, script, hparams, *options):
+    """Run a recipe on the CPU in a folder."""
+    folder = ROOT / "recipes" / dataset
+    subprocess.run(
+        [
+            *(sys.executable, folder / script),
+            *(folder / "hparams" / f"{hparams}.yaml",),
+            *(f"--data_folder={data}", "--device=cpu", "--noprogressbar"),
+            *options,
+        ],
+        cwd=work,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def trainings():
+    """Values of the evaluations of a short training of each family."""
+    from speechbrain_lmac.data.synthetic.sets import make_synthetic_dataset
+
+    found = {}
+    with tempfile.TemporaryDirectory() as work:
+        data = Path(work) / "sounds"
+        make_synthetic_dataset(
+            data, seed=SEED, clips_per_class_and_fold=2, duration=2.5
+        )
+        for recipe in TRAININGS:
+            run_recipe(work, data, *recipe, *SHORT)
+        for recipe in EVALUATIONS:
+            output = Path(work) / recipe[1]
+            run_recipe(
+                *(work, data, *recipe, "--n_examples=0"),
+                f"--output_folder={output}",
+            )
+            with open(output / "results.csv", encoding="utf-8") as file:
+                found |= dict(row_values(recipe[2], csv.DictReader(file)))
+    return found
+
+
+def row_values(recipe, rows):
+    """Means of metrics, without their intervals and counts."""
+    ends = ("_low", "_high", "_undefined")
+    for row in rows:
+        where = "/".join(row[k] for k in ("condition", "method", "protocol"))
+        for name, text in row.items():
+            if name not in BESIDE and not name.endswith(ends) and text:
+                yield f"{recipe}/{where}/{name}", digits(text)
+
+
+def differences(found, known, tolerance=0.0):
+    """Names whose values differ, or stand in one of the two alone."""
+    return [
+        f"{name}: {known.get(name)} -> {found.get(name)}"
+        for name in sorted(found.keys() | known.keys())
+        if name not in found
+        or name not in known
+        or not (found[name] != found[name] and known[name] != known[name])
+        and abs(found[name] - known[name])
+        > tolerance * max(1, abs(known[name]))
+    ]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    values = toys() | trainings()
+    if "--write" in sys.argv:
+        FILE.parent.mkdir(exist_ok=True)
+        FILE.write_text(json.dumps(values, indent=0, sort_keys=True) + "\n")
+    differing = differences(values, json.loads(FILE.read_text()))
+    print(
+        *differing, f"{len(values)} values, {len(differing)} differ", sep="\n"
+    )
+    sys.exit(bool(differing))
