@@ -8,14 +8,18 @@ same number of frames in clips of all lengths; ``resize=[224, 224]`` makes
 each clip one square image, as theirs does. The head is one linear layer, for
 cross-entropy. Like theirs, the spectrogram fills all three colour channels
 and is not normalised further.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import (
     AudioClassifier,
@@ -23,33 +27,30 @@ from speechbrain_lmac.classifiers.base import (
     MapTap,
     resample,
 )
-from speechbrain_lmac.classifiers.hf_weights import check_options, library
 from speechbrain_lmac.classifiers.zero_shot.htsat import tapped
+from speechbrain_lmac.utils.checks import UserError
 
 #: ViT's hidden maps: outputs of layers at these shares of its depth.
 DEPTHS = (0.25, 0.5, 0.75)
+HUB_TIMEOUT = 5  # seconds
 
 
 class HfImageClassifier(AudioClassifier):
-    """What FocalNet and ViT share; made by the classes below.
+    """What FocalNet and ViT share: a backbone, and a linear head of its own.
 
-    The two modules have checkpoints of their own, named as SpeechBrain's.
-
-    Arguments
-    ---------
-    embedding_model : transformers.PreTrainedModel
-        The backbone.
-    width : int
-        Channels of the deepest hidden map.
-    n_classes : int
-        Number of classes.
-    resize : sequence of int or None
-        Frames and bands that each clip is stretched to; None: its own.
+    ``width`` is the number of channels of the deepest hidden map; ``resize``
+    the frames and bands that each clip is stretched to, None for its own.
     """
 
     reentrant = False  # hooks catch the hidden maps
 
-    def __init__(self, embedding_model, width, n_classes, resize):
+    def __init__(
+        self,
+        embedding_model: Any,
+        width: int,
+        n_classes: int,
+        resize: Sequence[int] | None,
+    ) -> None:
         super().__init__()
         self.embedding_model = embedding_model
         self.classifier = nn.Linear(width, n_classes)
@@ -57,47 +58,39 @@ class HfImageClassifier(AudioClassifier):
         self.patch_size = embedding_model.config.patch_size
         self.resize = None if resize is None else tuple(map(int, resize))
 
-    def tap_points(self):
+    def tap_points(self) -> list[nn.Module]:
         """Layers that give the hidden maps, in the order of the forward."""
         raise NotImplementedError
 
-    def grids(self, rows, columns):
+    def grids(self, rows: int, columns: int) -> list[tuple[int, int]]:
         """Cells (rows, columns) of each of these layers, given patches."""
         raise NotImplementedError
 
-    def embed(self, image):
-        """Run the backbone; its embedding, if that is not the map's mean."""
+    def embed(self, image: Tensor) -> Tensor:
+        """The embedding (batch, width) of images."""
         raise NotImplementedError
 
-    def compute(self, features):
+    def compute(self, features: Tensor) -> ClassifierOutput:
         """As described by :class:`AudioClassifier`."""
         image = self.image(features)
-        patches = [n // self.patch_size for n in image.shape[2:]]
+        grids = self.grids(*(n // self.patch_size for n in image.shape[2:]))
         strides = reversed(self.hidden_strides)
+        frames, bands = features.shape[1:]
         # A clip that was stretched is covered evenly.
         widths = None if self.resize is None else (None, None)
         taps = [
-            MapTap(stride, *features.shape[1:], widths, *token_maps(grid))
-            for stride, grid in zip(strides, self.grids(*patches), strict=True)
+            MapTap(stride, frames, bands, widths, *token_maps(grid))
+            for stride, grid in zip(strides, grids, strict=True)
         ]
         with tapped(self.tap_points(), taps) as maps:
             embedding = self.embed(image)
         logits = self.classifier(embedding)
         return ClassifierOutput(logits, embedding, tuple(reversed(maps)))
 
-    def image(self, features):
-        """The image that the backbone sees.
+    def image(self, features: Tensor) -> Tensor:
+        """The image (batch, 3, rows, columns) of features; time runs downwards.
 
-        Arguments
-        ---------
-        features : torch.Tensor
-            log1p mel, shape (batch, frames, bands).
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (batch, 3, rows, columns): time runs downwards. Rows and
-            columns are filled up with silence to whole patches.
+        Rows and columns are filled up with silence to whole patches.
         """
         x = features.unsqueeze(1)
         if self.resize is not None:
@@ -105,21 +98,30 @@ class HfImageClassifier(AudioClassifier):
         rows, columns = (-n % self.patch_size for n in x.shape[2:])
         return F.pad(x, (0, columns, 0, rows)).expand(-1, 3, -1, -1)
 
-    def parts(self):
+    def parts(self) -> dict[str, nn.Module]:
         """SpeechBrain's two checkpoints."""
         return {
             "embedding_model": self.embedding_model,
             "classifier": self.classifier,
         }
 
-    def block(self, *modules):
-        """Layers as one block of :meth:`blocks`, drawn as these models do."""
+    def _blocks(
+        self, norm: dict, layers: Iterable[nn.Module], name: str, first: Any
+    ) -> dict[str, nn.Module]:
+        """Head, norm, layers from the last to the first, and patches."""
+        named = {f"{name}{k}": m for k, m in enumerate(layers, 1)}
+        blocks = {
+            "classifier": self.classifier,
+            **norm,
+            **dict(reversed(named.items())),
+            "embeddings": first,
+        }
         config = self.embedding_model.config
-        return DrawnBlock(
-            modules,
-            config.initializer_range,
-            getattr(config, "layerscale_value", 1.0),
-        )
+        scale = getattr(config, "layerscale_value", 1.0)
+        return {
+            name: _DrawnBlock(block, config.initializer_range, scale)
+            for name, block in blocks.items()
+        }
 
 
 class FocalNetClassifier(HfImageClassifier):
@@ -140,9 +142,7 @@ class FocalNetClassifier(HfImageClassifier):
     focal_levels, focal_windows : sequence of int
         Of each stage: steps of context, and the size of the first.
     resize : sequence of int or None
-        As for :class:`HfImageClassifier`.
-    **options
-        Of ``transformers.FocalNetConfig``; see ``hf_weights.OPTIONS``.
+        Frames and bands that each clip is stretched to; None: its own.
 
     Example
     -------
@@ -154,16 +154,14 @@ class FocalNetClassifier(HfImageClassifier):
 
     def __init__(
         self,
-        n_classes,
-        embed_dim=128,
-        depths=(2, 2, 18, 2),
-        focal_levels=(2, 2, 2, 2),
-        focal_windows=(3, 3, 3, 3),
-        resize=None,
-        **options,
-    ):
+        n_classes: int,
+        embed_dim: int = 128,
+        depths: Sequence[int] = (2, 2, 18, 2),
+        focal_levels: Sequence[int] = (2, 2, 2, 2),
+        focal_windows: Sequence[int] = (3, 3, 3, 3),
+        resize: Sequence[int] | None = None,
+    ) -> None:
         transformers = library()
-        check_options(options)
         widths = [embed_dim << k for k in range(len(depths))]
         config = transformers.FocalNetConfig(
             embed_dim=embed_dim,
@@ -172,7 +170,6 @@ class FocalNetClassifier(HfImageClassifier):
             depths=list(depths),
             focal_levels=list(focal_levels),
             focal_windows=list(focal_windows),
-            **options,
         )
         super().__init__(
             transformers.FocalNetBackbone(config), widths[-1], n_classes, resize
@@ -185,36 +182,26 @@ class FocalNetClassifier(HfImageClassifier):
         )
         self.min_frames = self.hidden_strides[0]
 
-    @property
-    def stages(self):
-        """Stages in the order of the forward."""
-        return self.embedding_model.focalnet.encoder.stages
-
-    def tap_points(self):
+    def tap_points(self) -> list[nn.Module]:
         """The last layer of each stage, before it is downsampled."""
-        return [stage.layers[-1] for stage in self.stages]
+        stages = self.embedding_model.focalnet.encoder.stages
+        return [stage.layers[-1] for stage in stages]
 
-    def grids(self, rows, columns):
+    def grids(self, rows: int, columns: int) -> list[tuple[int, int]]:
         """Each stage halves the patches; a half cell becomes a whole one."""
-        strides = [1 << k for k in range(len(self.stages))]
+        strides = [1 << k for k in range(len(self.hidden_strides))]
         return [(-(-rows // s), -(-columns // s)) for s in strides]
 
-    def embed(self, image):
+    def embed(self, image: Tensor) -> Tensor:
         """The mean of the last stage's map."""
         return self.embedding_model(image).feature_maps[-1].mean((2, 3))
 
-    def blocks(self):
+    def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`: head, stages, patches."""
-        stages = {
-            f"stage{k}": self.block(s) for k, s in enumerate(self.stages, 1)
-        }
-        return {
-            "classifier": self.block(self.classifier),
-            **dict(reversed(stages.items())),
-            "embeddings": self.block(self.embedding_model.focalnet.embeddings),
-        }
+        net = self.embedding_model.focalnet
+        return self._blocks({}, net.encoder.stages, "stage", net.embeddings)
 
-    def outside_blocks(self):
+    def outside_blocks(self) -> tuple[str, ...]:
         """As :meth:`AudioClassifier.outside_blocks`: the unused norm."""
         return ("embedding_model.focalnet.layernorm",)
 
@@ -241,9 +228,7 @@ class ViTClassifier(HfImageClassifier):
         Pixels of the square image that the position embeddings are for, and
         of a patch; the patch's, a power of two, is the stride of all maps.
     resize : sequence of int or None
-        As for :class:`HfImageClassifier`.
-    **options
-        Of ``transformers.ViTConfig``; see ``hf_weights.OPTIONS``.
+        Frames and bands that each clip is stretched to; None: its own.
 
     Example
     -------
@@ -255,18 +240,16 @@ class ViTClassifier(HfImageClassifier):
 
     def __init__(
         self,
-        n_classes,
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        image_size=224,
-        patch_size=16,
-        resize=None,
-        **options,
-    ):
+        n_classes: int,
+        hidden_size: int = 768,
+        intermediate_size: int = 3072,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 12,
+        image_size: int = 224,
+        patch_size: int = 16,
+        resize: Sequence[int] | None = None,
+    ) -> None:
         transformers = library()
-        check_options(options)
         config = transformers.ViTConfig(
             hidden_size=hidden_size,
             intermediate_size=intermediate_size,
@@ -274,7 +257,6 @@ class ViTClassifier(HfImageClassifier):
             num_attention_heads=num_attention_heads,
             image_size=image_size,
             patch_size=patch_size,
-            **options,
         )
         model = transformers.ViTModel(config, add_pooling_layer=False)
         super().__init__(model, hidden_size, n_classes, resize)
@@ -284,59 +266,47 @@ class ViTClassifier(HfImageClassifier):
         self.min_frames = patch_size
 
     @property
-    def layers(self):
+    def layers(self) -> nn.ModuleList:
         """Layers in the order of the forward, in each version's place."""
         model = self.embedding_model
         return model.layers if hasattr(model, "layers") else model.encoder.layer
 
-    def tap_points(self):
+    def tap_points(self) -> list[nn.Module]:
         """Some layers, and the norm behind the last."""
         n = len(self.layers)
         chosen = sorted({round(n * share) for share in DEPTHS} - {0, n})
         layers = [self.layers[k - 1] for k in chosen]
         return [*layers, self.embedding_model.layernorm]
 
-    def grids(self, rows, columns):
+    def grids(self, rows: int, columns: int) -> list[tuple[int, int]]:
         """All layers have the patches' cells."""
         return [(rows, columns)] * len(self.tap_points())
 
-    def embed(self, image):
+    def embed(self, image: Tensor) -> Tensor:
         """The mean of the tokens."""
         output = self.embedding_model(image, interpolate_pos_encoding=True)
         return output.last_hidden_state.mean(1)
 
-    def blocks(self):
+    def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`: head, norm, layers, patches."""
-        layers = {
-            f"layer{k}": self.block(m) for k, m in enumerate(self.layers, 1)
-        }
-        return {
-            "classifier": self.block(self.classifier),
-            "layernorm": self.block(self.embedding_model.layernorm),
-            **dict(reversed(layers.items())),
-            "embeddings": self.block(self.embedding_model.embeddings),
-        }
+        model = self.embedding_model
+        norm = {"layernorm": model.layernorm}
+        return self._blocks(norm, self.layers, "layer", model.embeddings)
 
 
-class DrawnBlock(nn.ModuleList):
+class _DrawnBlock(nn.ModuleList):
     """A block whose weights are drawn as these models draw theirs.
 
-    Arguments
-    ---------
-    modules : sequence of torch.nn.Module
-        What it holds.
-    std : float
-        Standard deviation of the weights.
-    scale : float
-        What the scales of residual paths begin with, where there are any.
+    ``std`` is the standard deviation of the weights, ``scale`` what the scales
+    of residual paths begin with.
     """
 
-    def __init__(self, modules, std, scale):
-        super().__init__(modules)
+    def __init__(self, module: nn.Module, std: float, scale: float) -> None:
+        super().__init__([module])
         self.std, self.scale = std, scale
 
     @torch.no_grad()
-    def reset_parameters(self):
+    def reset_parameters(self) -> None:
         """Draw all weights anew; norms go back to ones and zeros."""
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
@@ -351,23 +321,11 @@ class DrawnBlock(nn.ModuleList):
                     nn.init.normal_(weight, 0, self.std)
 
 
-def token_maps(grid):
-    """Ways from tokens to a map and back.
+def token_maps(grid: tuple[int, int]) -> tuple[Callable, Callable]:
+    """Ways from tokens (batch, tokens, channels) to a map of a grid, and back.
 
-    Arguments
-    ---------
-    grid : tuple of int
-        Rows and columns of cells. Tokens before the cells' (the class token)
-        are no part of the map.
+    Tokens before the cells' (the class token) are no part of the map.
 
-    Returns
-    -------
-    tuple of callable
-        ``to_map``: (batch, tokens, channels) to (batch, channels, *grid), and
-        ``from_map``, of the same tokens' map.
-
-    Example
-    -------
     >>> tokens = torch.arange(7.0).view(1, 7, 1)
     >>> to_map, from_map = token_maps((3, 2))
     >>> to_map(tokens)[0, 0]
@@ -378,14 +336,131 @@ def token_maps(grid):
     True
     """
     cells = grid[0] * grid[1]
-    first = []
+    first: list[Tensor] = []
 
-    def to_map(tokens):
-        first[:] = [tokens[:, : tokens.shape[1] - cells]]
-        tokens = tokens[:, tokens.shape[1] - cells :]
-        return tokens.transpose(1, 2).unflatten(2, grid)
+    def to_map(tokens: Tensor) -> Tensor:
+        first[:] = [tokens[:, :-cells]]
+        return tokens[:, -cells:].transpose(1, 2).unflatten(2, grid)
 
-    def from_map(maps):
+    def from_map(maps: Tensor) -> Tensor:
         return torch.cat([*first, maps.flatten(2).transpose(1, 2)], 1)
 
     return to_map, from_map
+
+
+@torch.no_grad()
+def load_pretrained(
+    classifier: HfImageClassifier, source: str | None = None
+) -> HfImageClassifier:
+    """Start from a published image model's weights.
+
+    Arguments
+    ---------
+    classifier : FocalNetClassifier or ViTClassifier
+        Its backbone is filled; its head is not.
+    source : str or None
+        Hub repository such as ``microsoft/focalnet-base``, or a folder of its
+        files (config.json, model.safetensors). None leaves the random
+        weights.
+
+    Returns
+    -------
+    HfImageClassifier
+        The classifier.
+
+    Raises
+    ------
+    UserError
+        If files are missing and cannot be fetched, or are another
+        architecture's.
+    """
+    if source is None:
+        return classifier
+    ours = classifier.embedding_model
+    options = {"add_pooling_layer": False} if hasattr(ours, "pooler") else {}
+    theirs, info = from_pretrained(
+        type(ours),
+        source,
+        "Give a folder with config.json and model.safetensors by `pretrained`, "
+        "or null for random weights.",
+        output_loading_info=True,
+        **options,
+    )
+    missing = sorted(map(str, info["missing_keys"]))
+    if missing:
+        raise UserError(
+            f"`pretrained`: {source} misses weights of {type(ours).__name__}: "
+            f"{', '.join(missing[:5])}."
+        )
+    # Published weights may be in half precision.
+    theirs = theirs.float().eval()
+    size, training = theirs.config.image_size, ours.training
+    image = torch.rand(1, 3, size, size)
+    try:
+        ours.load_state_dict(theirs.state_dict())
+        # Heads and windows change no weight's shape, but the answer.
+        answers = [
+            model(image, output_hidden_states=True).hidden_states[-1]
+            for model in (ours.eval(), theirs)
+        ]
+        same = torch.equal(*answers)
+    except RuntimeError:
+        same = False
+    if not same:
+        differing = [
+            f"{name} {getattr(theirs.config, name)}"
+            for name in inspect.signature(type(classifier)).parameters
+            if getattr(theirs.config, name, None)
+            != getattr(ours.config, name, None)
+        ]
+        raise UserError(
+            f"`pretrained`: {source} is another model than the hyperparameters "
+            f"describe; it has {', '.join(differing) or 'other options'}."
+        )
+    ours.train(training)
+    return classifier
+
+
+def library() -> Any:
+    """The library ``transformers``, or an error that says how to get it."""
+    try:
+        import transformers
+    except ImportError as err:
+        raise UserError(
+            "This classifier needs the library transformers: pip install "
+            '"speechbrain_lmac[clap]".'
+        ) from err
+    return transformers
+
+
+def from_pretrained(kind: Any, source: str, advice: str, **options: Any) -> Any:
+    """``kind.from_pretrained``, with an error that says what to do.
+
+    ``kind`` is a class of ``transformers``, ``source`` a hub repository or a
+    folder.
+    """
+    source = os.path.expanduser(str(source))
+    # The library would ask a hub that is out of reach for half a minute.
+    local = os.path.isdir(source) or hub_problem() is not None
+    try:
+        return kind.from_pretrained(source, local_files_only=local, **options)
+    except Exception as err:  # the library and its hub client raise all kinds
+        reason = str(err).strip().split("\n")[0][:200]
+        raise UserError(
+            f"Cannot load {kind.__name__} from {source} "
+            f"({type(err).__name__}: {reason}). {advice}"
+        ) from err
+
+
+def hub_problem() -> Exception | None:
+    """Why the model hub does not answer; None if it does, or is not asked."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+    except Exception as err:  # of whichever client the library uses
+        return err
+    return None

@@ -1,17 +1,20 @@
 """FocalNet and ViT as classifiers: geometry, gradients, weights, methods."""
 
 import copy
+import shutil
+import sys
 
 import pytest
 import torch
-from hf_toys import SMALL, small_classifier
+from recipe_models import SMALL, small_classifier
+from safetensors.torch import load_file, save_file
 
-from speechbrain_lmac.attribution import build_attribution
+from speechbrain_lmac.attribution import build_attribution, gradcam
 from speechbrain_lmac.classifiers.base import MapTap, fingerprint, resample
-from speechbrain_lmac.classifiers.hf_weights import load_pretrained
 from speechbrain_lmac.classifiers.huggingface import (
     FocalNetClassifier,
     ViTClassifier,
+    load_pretrained,
     token_maps,
 )
 from speechbrain_lmac.classifiers.loading import (
@@ -21,14 +24,11 @@ from speechbrain_lmac.classifiers.loading import (
 from speechbrain_lmac.data.pipelines import make_label_encoder
 from speechbrain_lmac.evaluation.randomization import blocks, randomize_cascade
 from speechbrain_lmac.features.stft import FrontEnd
-from speechbrain_lmac.interpreters.decoders import build_decoder, mel_to_linear
-from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.utils.checks import UserError
 
-NAMES = ("focalnet", "vit")
 
-
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=["focalnet", "vit"])
 def name(request):
     return request.param
 
@@ -88,9 +88,9 @@ def test_resize_is_that_of_torchvision_and_of_the_recipe(name):
     expected = torch.nn.functional.interpolate(
         features[:, None], (64, 64), mode="bilinear", antialias=True
     )
-    image = model.image(features)
-    assert image.shape == (2, 3, 64, 64)
-    torch.testing.assert_close(image, expected.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(
+        model.image(features), expected.expand(-1, 3, -1, -1)
+    )
 
 
 def test_a_sound_stands_where_it_is_in_the_maps(name):
@@ -110,12 +110,10 @@ def test_a_batch_is_its_clips(classifier):
     features = torch.rand(3, 70, 80)
     whole = classifier(features)
     single = [classifier(features[k : k + 1]) for k in range(3)]
-    torch.testing.assert_close(
-        whole.logits, torch.cat([s.logits for s in single])
-    )
-    torch.testing.assert_close(
-        whole.hidden[0], torch.cat([s.hidden[0] for s in single])
-    )
+    for part in (lambda o: o.logits, lambda o: o.hidden[0]):
+        torch.testing.assert_close(
+            part(whole), torch.cat(list(map(part, single)))
+        )
 
 
 # --- taps ---
@@ -130,7 +128,6 @@ def test_an_aligned_map_leaves_the_forward_and_its_gradient_alone():
     of_x, of_map = torch.autograd.grad((passed * weight).sum(), [x, hidden])
     torch.testing.assert_close(of_x, weight)
     # The map's gradient: what a change of it does to what follows.
-    assert of_map.shape == hidden.shape and of_map.abs().sum() > 0
     step = torch.rand_like(hidden)
     expected = (resample(step, (9, 5)) * weight).sum()
     torch.testing.assert_close((of_map * step).sum(), expected)
@@ -168,28 +165,9 @@ def test_gradients_reach_features_and_every_map(classifier):
         assert gradient.isfinite().all() and gradient.abs().sum() > 0
 
 
-@pytest.mark.parametrize("domain", ["stft", "mel"])
-@pytest.mark.parametrize("method", ["gradcam", "gradcampp", "saliency"])
-def test_attribution(method, domain, classifier):
-    frontend = FrontEnd()
-    x = frontend(torch.randn(2, 9000) * 0.1).log_magnitude
-    spread = None
-
-    def forward(inputs):
-        return classifier(frontend.mel(inputs))
-
-    if domain == "mel":
-        x, forward = frontend.mel(x), classifier
-    else:
-        spread = mel_to_linear(frontend.mel_matrix)
-    attribute = build_attribution(method, classifier.hidden_strides, spread)
-    found = attribute(forward, x, torch.tensor([0, 1]))
-    assert found.shape == x.shape and found.isfinite().all()
-
-
 def test_guided_backprop_needs_relus(name):
     """Both models have GELUs, for which it is not defined."""
-    attribute = build_attribution("guided_backprop", (1,), None)
+    attribute = build_attribution("guided_backprop")
     with pytest.raises(UserError, match="no ReLU"):
         attribute(
             small_classifier(name), torch.rand(1, 64, 80), torch.tensor([0])
@@ -198,8 +176,6 @@ def test_guided_backprop_needs_relus(name):
 
 def test_gradcam_of_the_focalnet_is_its_closed_form():
     """Linear behind the map: GradCAM is CAM, relu of the weighted map."""
-    from speechbrain_lmac.attribution.cam import gradcam
-
     model = small_classifier("focalnet").freeze()
     features = torch.rand(1, 64, 96)
     hidden = model(features).hidden[0]
@@ -215,16 +191,6 @@ def test_gradcam_of_the_focalnet_is_its_closed_form():
 
 
 # --- what the rest of the package asks for ---
-
-
-def test_an_explanation_of_any_length(classifier):
-    frontend = FrontEnd()
-    decoder = build_decoder(classifier, frontend)
-    for samples in (3000, 20000):
-        mask = explain(
-            torch.randn(1, samples), frontend, classifier, decoder
-        ).mask
-        assert mask.shape == (1, samples // frontend.hop_samples + 1, 513)
 
 
 @pytest.mark.parametrize("kind", [FocalNetClassifier, ViTClassifier])
@@ -243,9 +209,8 @@ def test_frozen_means_frozen(classifier):
     before = fingerprint(classifier)
     classifier.train()
     assert not any(module.training for module in classifier.modules())
-    classifier(
-        torch.rand(1, 40, 80, requires_grad=True)
-    ).logits.sum().backward()
+    features = torch.rand(1, 40, 80, requires_grad=True)
+    classifier(features).logits.sum().backward()
     assert all(p.grad is None for p in classifier.parameters())
     assert fingerprint(classifier) == before
 
@@ -254,12 +219,8 @@ def test_fine_tuning_reaches_every_weight(name):
     model = small_classifier(name).train()
     output = model(torch.rand(2, 64, 80))
     output.logits.square().sum().backward()
-    idle = [
-        n
-        for n, p in model.named_parameters()
-        if p.requires_grad and p.grad is None
-    ]
-    assert idle == []
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trained)
 
 
 def test_every_block_is_randomised(name):
@@ -299,16 +260,14 @@ def test_pretrained_weights_come_from_a_folder(name, image_models):
         "focalnet": transformers.FocalNetForImageClassification,
         "vit": transformers.ViTForImageClassification,
     }[name]
-    published = kind.from_pretrained(image_models[name]).eval()
+    expected = kind.from_pretrained(image_models[name]).state_dict()
     model = small_classifier(name)
     assert load_pretrained(model, str(image_models[name])) is model
-    model.freeze()
     found = model.embedding_model.state_dict()
     prefix = "" if name == "focalnet" else "vit."
-    expected = published.state_dict()
-    assert found.keys() <= {k.removeprefix(prefix) for k in expected}
     for key, tensor in found.items():
         assert torch.equal(tensor, expected[prefix + key]), key
+    assert model.embedding_model.training
 
 
 def test_none_leaves_the_weights(name):
@@ -317,46 +276,43 @@ def test_none_leaves_the_weights(name):
     assert fingerprint(load_pretrained(model, None)) == before
 
 
-def test_another_architecture_is_named(image_models):
-    model = small_classifier("vit", num_attention_heads=4)
-    with pytest.raises(UserError, match=r"num_attention_heads 2 \(here 4\)"):
-        load_pretrained(model, str(image_models["vit"]))
-    with pytest.raises(UserError, match=r"model_type vit \(here focalnet\)"):
-        load_pretrained(small_classifier("focalnet"), str(image_models["vit"]))
-    model = small_classifier("vit", image_size=32)
-    with pytest.raises(UserError, match="`pretrained`"):
-        load_pretrained(model, str(image_models["vit"]))
-
-
-def test_options_that_load_code_are_refused(name):
-    with pytest.raises(UserError, match="attn_implementation.*expected"):
-        small_classifier(name, attn_implementation="owner/kernel")
+@pytest.mark.parametrize(
+    "ours, options, theirs, differing",
+    [
+        # Heads change no shape: found by what the models answer.
+        ("vit", {"num_attention_heads": 4}, "vit", "num_attention_heads 2"),
+        ("vit", {"image_size": 32}, "vit", "image_size 64"),
+        ("focalnet", {"focal_windows": [5] * 4}, "focalnet", "focal_windows"),
+        ("focalnet", {}, "vit", "FocalNetBackbone"),
+    ],
+)
+def test_another_architecture_is_named(
+    image_models, ours, options, theirs, differing
+):
+    with pytest.raises(UserError, match=differing):
+        load_pretrained(
+            small_classifier(ours, **options), str(image_models[theirs])
+        )
 
 
 def test_missing_weights_are_refused(image_models, tmp_path):
-    import shutil
-
-    from safetensors.torch import load_file, save_file
-
     folder = tmp_path / "vit"
     shutil.copytree(image_models["vit"], folder)
     weights = load_file(folder / "model.safetensors")
     lost = next(key for key in weights if key.endswith("layernorm.weight"))
     del weights[lost]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match="misses weights.*layernorm.weight"):
+    with pytest.raises(UserError, match="layernorm.weight"):
         load_pretrained(small_classifier("vit"), str(folder))
 
 
-def test_a_hub_out_of_reach_says_what_to_do(tmp_path):
+def test_a_source_out_of_reach_says_what_to_do(tmp_path):
     model = small_classifier("focalnet")
     with pytest.raises(UserError, match="model.safetensors.*null"):
         load_pretrained(model, str(tmp_path / "absent"))
 
 
 def test_without_the_library(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"pip install.*\[clap\]"):
         FocalNetClassifier(3, **SMALL["focalnet"])

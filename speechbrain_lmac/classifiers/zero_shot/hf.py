@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from speechbrain_lmac.classifiers.hf_weights import from_pretrained, library
+from speechbrain_lmac.classifiers.huggingface import from_pretrained, library
 from speechbrain_lmac.classifiers.zero_shot.base import ClapEncoder
 from speechbrain_lmac.classifiers.zero_shot.htsat import (
     htsat_blocks,
