@@ -1,9 +1,13 @@
 """What all tests share: seeds, threads and audio to test on."""
 
+import contextlib
+import io
+import logging
 import os
 import random
-import subprocess
+import runpy
 import sys
+import traceback
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +18,9 @@ from speechbrain.utils.importutils import LazyModule
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 1234
+
+# Nothing is asked of a model hub, by whatever is imported first.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Two processes share two cores: more threads only get in each other's way.
 torch.set_num_threads(1)
@@ -79,34 +86,61 @@ def urban_folder(tmp_path_factory):
     return folder
 
 
+class Done(NamedTuple):
+    """How a script ended: as ``subprocess.CompletedProcess``."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_script(path, *arguments, cwd):
+    """Run a script in this process, in a folder, as a user would.
+
+    A process of its own spends seconds on imports alone: one row of the
+    recipes' table (tests/test_recipes.py) takes that way.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    argv, hook, level = sys.argv, sys.excepthook, logging.getLogger().level
+    before = Path.cwd()
+    sys.argv = [str(path), *map(str, arguments)]
+    code = 0
+    try:
+        os.chdir(cwd)
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            try:
+                runpy.run_path(str(path), run_name="__main__")
+            except SystemExit as end:
+                code = end.code or 0
+            except BaseException:
+                code = 1
+                traceback.print_exc()
+    finally:
+        os.chdir(before)
+        sys.argv, sys.excepthook = argv, hook
+        logging.getLogger().setLevel(level)
+        for handler in logging.getLogger().handlers[:]:
+            if isinstance(handler, logging.FileHandler):
+                logging.getLogger().removeHandler(handler)
+                handler.close()
+    return Done(code, out.getvalue(), err.getvalue())
+
+
 @pytest.fixture(scope="session")
-def recipe(tmp_path_factory):
+def recipe():
     """Starts a script of a recipe as a user does, in a folder."""
-    temporary = tmp_path_factory.mktemp("tmp")
 
     def run(script, hparams, *options, cwd, dataset="ESC50"):
         scripts = ROOT / "recipes" / dataset
-        quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        return subprocess.run(
-            [
-                sys.executable,
-                str(scripts / script),
-                str(scripts / "hparams" / hparams),
-                "--device=cpu",
-                "--noprogressbar",
-                *map(str, options),
-            ],
+        return run_script(
+            scripts / script,
+            scripts / "hparams" / hparams,
+            *("--device=cpu", "--noprogressbar"),
+            *options,
             cwd=cwd,
-            env={
-                **os.environ,
-                **quiet,
-                "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-                "TMPDIR": str(temporary),
-            },
-            capture_output=True,
-            text=True,
-            timeout=900,
         )
 
     return run
