@@ -18,21 +18,20 @@ from speechbrain.utils.distributed import (
     infer_device,
 )
 
-from speechbrain_lmac.evaluation.conditions import check_conditions
-from speechbrain_lmac.evaluation.methods import check_methods, check_protocols
+from speechbrain_lmac.data.labelled import layout_name
+from speechbrain_lmac.evaluation import (
+    evaluate,
+    test_clips,
+)
+from speechbrain_lmac.evaluation.clips import options_of
 from speechbrain_lmac.evaluation.prompt_sensitivity import (
     run_prompt_sensitivity,
 )
-from speechbrain_lmac.evaluation.run import evaluate_interpreter
 from speechbrain_lmac.evaluation.seeds import evaluate_seeds
-from speechbrain_lmac.evaluation.zero_shot import find_dataset, tell_setting
-from speechbrain_lmac.evaluation.zero_shot_data import (
-    load_unprompted,
-    prompt_with_classes,
-)
+from speechbrain_lmac.evaluation.zero_shot import tell_setting
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
-    on_every_rank,
     parse,
     run,
     start_run,
@@ -44,68 +43,54 @@ def main(argv):
     hparams_file, run_opts, overrides = parse(argv)
     ddp_init_group(run_opts)
     hparams = load_hparams(hparams_file, overrides)
-    find_dataset(hparams["dataset"])
-    check_methods(hparams["methods"], "lmac_zs")
-    check_protocols(hparams["protocols"])
-    check_conditions(
-        hparams["conditions"],
-        hparams["speech_folder"],
-        hparams["wham_folder"],
-    )
+    layout_name(hparams["dataset"], "dataset")
+    hparams["evaluation"].methods_of("lmac_zs")
     evaluate_seeds(
-        lambda changes: evaluate(hparams_file, run_opts, changes),
+        lambda changes: evaluate_one(hparams_file, run_opts, changes),
         hparams,
         overrides,
     )
 
 
-def evaluate(hparams_file, run_opts, overrides):
+def evaluate_one(hparams_file, run_opts, overrides):
     """Check everything, then explain and score the test clips."""
     hparams = load_hparams(hparams_file, overrides)
-    interpreter = load_unprompted(hparams)
+    settings = hparams["evaluation"]
+    interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
+    output_folder = hparams["output_folder"]
     start_run(hparams, hparams_file, overrides)
-    clips, names, audio = on_every_rank(
-        prompt_with_classes, interpreter=interpreter, hparams=hparams
+    data = test_clips(
+        interpreter,
+        f"{output_folder}/manifests",
+        layout=hparams["dataset"],
+        **options_of(hparams),
     )
     if if_main_process():
-        tell_setting(hparams["output_folder"], interpreter, names)
-    common = {
-        "attribution": hparams["attribution"],
-        "seed": hparams["seed"],
-        "n_mixtures": hparams["n_mixtures"],
-        "device": run_opts.device or infer_device(),
-        "progressbar": not run_opts.noprogressbar,
-    }
-    rows = evaluate_interpreter(
+        tell_setting(output_folder, interpreter, data.names)
+    device = run_opts.device or infer_device()
+    progressbar = not run_opts.noprogressbar
+    rows = evaluate(
         interpreter,
-        clips,
-        hparams["output_folder"],
-        audio=audio,
-        conditions=hparams["conditions"],
-        methods=hparams["methods"],
-        protocols=hparams["protocols"],
-        ad_variant=hparams["ad_variant"],
-        curve_steps=hparams["curve_steps"],
-        dataset=hparams["dataset"],
-        n_examples=hparams["n_examples"],
-        batch_size=hparams["batch_size"],
-        speech_folder=hparams["speech_folder"],
-        wham_folder=hparams["wham_folder"],
-        names=names,
-        **common,
+        data,
+        settings,
+        output_folder,
+        device=device,
+        progressbar=progressbar,
     )
-    if not if_main_process():
-        return rows
-    if hparams["prompt_sensitivity"]:
+    if hparams["prompt_sensitivity"] and if_main_process():
         run_prompt_sensitivity(
             interpreter,
-            clips,
-            names,
-            hparams["output_folder"],
-            load=audio,
+            data.clips,
+            data.names,
+            output_folder,
+            load=data.audio,
             max_clips=hparams["sensitivity_clips"],
             batch_size=hparams["sensitivity_batch_size"],
-            **common,
+            attribution=settings.attribution,
+            seed=settings.seed,
+            n_mixtures=settings.n_mixtures,
+            device=device,
+            progressbar=progressbar,
         )
     return rows
 

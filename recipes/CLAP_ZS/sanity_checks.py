@@ -18,21 +18,17 @@ from pathlib import Path
 
 from speechbrain.utils.distributed import infer_device
 
+from speechbrain_lmac.data.labelled import layout_name
+from speechbrain_lmac.evaluation import test_clips
+from speechbrain_lmac.evaluation.clips import options_of
 from speechbrain_lmac.evaluation.conditions import build_condition
 from speechbrain_lmac.evaluation.randomization import (
     CHECKED_ZS_METHODS,
     check_names,
 )
 from speechbrain_lmac.evaluation.randomization_report import run_randomization
-from speechbrain_lmac.evaluation.zero_shot import (
-    find_dataset,
-    spread,
-    tell_setting,
-)
-from speechbrain_lmac.evaluation.zero_shot_data import (
-    load_unprompted,
-    prompt_with_classes,
-)
+from speechbrain_lmac.evaluation.zero_shot import spread, tell_setting
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
     parse,
@@ -45,16 +41,21 @@ def main(argv):
     """Check everything, then randomise the model under the test clips."""
     hparams_file, run_opts, overrides = parse(argv)
     hparams = load_hparams(hparams_file, overrides)
-    find_dataset(hparams["dataset"])
+    layout_name(hparams["dataset"], "dataset")
     check_names(hparams["sanity_methods"], CHECKED_ZS_METHODS, "sanity_methods")
-    interpreter = load_unprompted(hparams)
+    interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
     hparams["output_folder"] = str(Path(hparams["output_folder"]) / "sanity")
     start_run(hparams, hparams_file, overrides)
-    clips, names, audio = prompt_with_classes(interpreter, hparams)
-    clips = spread(clips, hparams["sanity_clips"], "sanity_clips")
+    data = test_clips(
+        interpreter,
+        f"{hparams['output_folder']}/manifests",
+        layout=hparams["dataset"],
+        **options_of(hparams),
+    )
+    clips = spread(data.clips, hparams["sanity_clips"], "sanity_clips")
     run_randomization(
         interpreter,
-        build_condition("clean", clips, audio, hparams["seed"]),
+        build_condition("clean", clips, data.audio, hparams["seed"]),
         hparams["output_folder"],
         hparams["sanity_methods"],
         seed=hparams["seed"],
@@ -63,7 +64,7 @@ def main(argv):
         device=run_opts.device or infer_device(),
         progressbar=not run_opts.noprogressbar,
     )
-    tell_setting(hparams["output_folder"], interpreter, names)
+    tell_setting(hparams["output_folder"], interpreter, data.names)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ Authors
 import sys
 from pathlib import Path
 
+from speechbrain_lmac.evaluation import test_clips
+from speechbrain_lmac.evaluation.clips import options_of
 from speechbrain_lmac.evaluation.conditions import build_condition
-from speechbrain_lmac.evaluation.evaluating import trained_manifests
 from speechbrain_lmac.evaluation.randomization import (
     CHECKED_METHODS,
     check_names,
@@ -31,7 +32,6 @@ from speechbrain_lmac.evaluation.roar import (
     check_shares,
     save_roar,
 )
-from speechbrain_lmac.evaluation.run import class_names, manifest_clips
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
@@ -53,21 +53,21 @@ def main(argv):
     hparams["output_folder"] = str(Path(hparams["output_folder"]) / "sanity")
     start_run(hparams, hparams_file, overrides)
 
-    trained = interpreter.hparams
-    manifests, audio = trained_manifests(
-        hparams, trained, trained["train_fold_nums"]
+    data = test_clips(
+        interpreter,
+        f"{hparams['output_folder']}/manifests",
+        **options_of(hparams),
+        with_train=True,
     )
-    rows = [
-        manifest_clips(manifest, hparams["data_folder"])
-        for manifest in (manifests.train, manifests.test)
-    ]
-    names = class_names(interpreter, rows[0] + rows[1])
     train, test = (
-        build_condition("clean", part, audio, hparams["seed"]) for part in rows
+        build_condition("clean", part, data.audio, hparams["seed"])
+        for part in (data.train, data.clips)
     )
     for check in CHECKS:
         if check in hparams["sanity_checks"]:
-            CHECKS[check](hparams, run_opts, interpreter, train, test, names)
+            CHECKS[check](
+                hparams, run_opts, interpreter, train, test, data.names
+            )
 
 
 def randomization(hparams, run_opts, interpreter, train, test, names):

@@ -18,7 +18,6 @@ from speechbrain_lmac.cli.console import (
     warn,
     whole_number,
 )
-from speechbrain_lmac.cli.labelled import labelled_clips
 from speechbrain_lmac.cli.sources import (
     check_device,
     find_source,
@@ -49,6 +48,8 @@ METHODS = (
 )
 CONDITIONS = "clean, mixtures, white_noise, speech, wham"
 PROTOCOLS = "published, equal_mean, loudness"
+#: What an evaluation that was refused may leave in its folder.
+MANIFESTS = "manifests"
 #: Layouts, and what tables call the data; None: as their folder or file.
 DATASETS = {
     "esc50": "ESC-50",
@@ -102,6 +103,7 @@ def add_parser(commands):
     )
     parser.add_argument(
         "--examples",
+        dest="n_examples",
         type=int,
         default=8,
         metavar="N",
@@ -157,10 +159,11 @@ def add_lists(parser):
     )
     parser.add_argument(
         "--test-folds",
-        type=comma_list,
+        dest="test_fold_nums",
+        type=fold_numbers,
         metavar="1,2",
-        help="for esc50 and urbansound8k (default: those held out in the "
-        "training)",
+        help="folds to test on (default: of the data of the training what "
+        "it held out, of others all)",
     )
     parser.add_argument(
         "--templates",
@@ -173,59 +176,91 @@ def add_lists(parser):
 
 def run(args):
     """Check everything, then measure."""
-    from speechbrain_lmac.evaluation.conditions import check_conditions
-    from speechbrain_lmac.evaluation.methods import (
-        check_protocols,
-        trained_methods,
-    )
-    from speechbrain_lmac.evaluation.run import evaluate_interpreter
+    from speechbrain_lmac.evaluation import EvaluationSettings, evaluate
+    from speechbrain_lmac.evaluation.methods import trained_methods
     from speechbrain_lmac.interpreters.loading import load_others
     from speechbrain_lmac.utils.checks import UserError
 
-    check_protocols(args.protocols)
-    check_conditions(args.conditions, args.speech_folder, args.wham_folder)
     check_device(args.device)
     data = args.data_folder
     if not data.exists():
         raise UserError(f"--data-folder {data}: it does not exist.")
+    settings = EvaluationSettings(
+        methods=args.methods,
+        conditions=args.conditions,
+        protocols=args.protocols,
+        dataset=DATASETS[args.dataset] or data.resolve().stem,
+        n_examples=args.n_examples,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        speech_folder=args.speech_folder,
+        wham_folder=args.wham_folder,
+    )
     source = find_source(args.interpreter, prefer="run")
     if args.out is None and source.kind != "run":
         args.parser.error("a package needs --out: where the results go")
     interpreter = load_parts(source)
-    methods = chosen_methods(args, interpreter)
     others = load_others(
         interpreter,
         source.place,
-        trained_methods(methods),
+        trained_methods(settings.methods or ()),
         {"lmac_ft": args.lmac_ft_folder, "l2i": args.l2i_folder},
     )
     out = output_folder(args, source)
-    clips, names, audio = labelled_clips(interpreter, data, out, args)
+    clips = labelled_clips(interpreter, data, out, args)
     # The table on the screen is for people.
     screen = sys.stderr if args.json else sys.stdout
     with contextlib.redirect_stdout(screen):
-        rows = evaluate_interpreter(
+        rows = evaluate(
             interpreter,
             clips,
+            settings,
             out,
-            audio=audio,
-            conditions=args.conditions,
-            methods=methods,
-            protocols=args.protocols,
             others=others,
-            dataset=DATASETS[args.dataset] or data.resolve().stem,
-            n_examples=args.examples,
-            batch_size=args.batch_size,
-            seed=args.seed,
-            speech_folder=args.speech_folder,
-            wham_folder=args.wham_folder,
             device=args.device,
             progressbar=sys.stderr.isatty(),
-            names=names,
         )
     text = f"results in {out}\n{card_advice(source, out)}"
     answer(args, text, results=out, rows=rows)
     return EXIT_DONE
+
+
+def labelled_clips(interpreter, data, out, args):
+    """The labelled clips to evaluate on; warns where they may be known."""
+    from speechbrain_lmac.evaluation import test_clips
+
+    table = data if args.dataset == "csv" else None
+    clips = test_clips(
+        interpreter,
+        out / MANIFESTS,
+        data_folder=data.parent if table else data,
+        layout=args.dataset,
+        labels_file=table,
+        test_fold_nums=args.test_fold_nums,
+        classes=args.classes,
+        templates=args.templates,
+        cache_folder=args.cache_folder,
+    )
+    if clips.n_trained is None:
+        warn(
+            "a package does not tell which sounds it was trained on; give "
+            "the folder of the training to have them left out"
+        )
+    elif clips.n_trained:
+        warn(
+            f"the interpreter was trained or validated on {clips.n_trained} "
+            f"of the {len(clips.clips)} clips"
+        )
+    return clips
+
+
+def fold_numbers(text):
+    """Folds with commas between them, as numbers.
+
+    >>> fold_numbers("1,4")
+    [1, 4]
+    """
+    return [whole_number(fold) for fold in comma_list(text)]
 
 
 def card_advice(source, out):
@@ -258,7 +293,7 @@ def output_folder(args, source):
     from speechbrain_lmac.utils.experiment import check_writable
 
     out = args.out or Path(source.place) / "evaluation"
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and {item.name for item in out.iterdir()} - {MANIFESTS}:
         if not (out / SETTINGS_FILE).is_file():
             raise UserError(
                 f"{out}: the folder is not empty, and holds no evaluation "
@@ -270,13 +305,3 @@ def output_folder(args, source):
         )
     check_writable(out, "out")
     return out
-
-
-def chosen_methods(args, interpreter):
-    """The methods, with the name that the trained decoder has."""
-    from speechbrain_lmac.evaluation.methods import check_methods
-
-    trained = interpreter.classifier.trained_name
-    methods = args.methods or [trained, "all_ones", "random", "ideal"]
-    check_methods(methods, trained)
-    return methods

@@ -1,1 +1,12 @@
 """Methods under conditions, sanity checks and the listening test."""
+
+from speechbrain_lmac.utils.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "clips": ["LabelledClips", "test_clips"],
+        "run": ["evaluate"],
+        "settings": ["EvaluationSettings"],
+    },
+)

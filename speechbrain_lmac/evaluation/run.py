@@ -1,12 +1,12 @@
-"""Whole jobs on a trained interpreter: evaluate it, save what it says.
+"""Methods under conditions, measured and written down: :func:`evaluate`."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from speechbrain.dataio.dataio import load_data_json
+from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.distributed import (
     ddp_barrier,
     if_main_process,
@@ -16,69 +16,36 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac import __version__
 from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.evaluation.conditions import (
-    build_condition,
-    check_conditions,
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.evaluation.clips import (
+    LabelledClips,
+    check_classes,
+    manifest_clips,
 )
+from speechbrain_lmac.evaluation.conditions import build_condition
 from speechbrain_lmac.evaluation.evaluator import Evaluator, split_key
 from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.evaluation.journal import Journal
-from speechbrain_lmac.evaluation.methods import check_methods, check_protocols
+from speechbrain_lmac.evaluation.settings import EvaluationSettings
 from speechbrain_lmac.features.lengths import for_any_length
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
 from speechbrain_lmac.report.results import row_of, write_results
-from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.experiment import on_every_rank
 
 logger = get_logger(__name__)
 
 
-def manifest_clips(manifest, data_folder):
-    """The clips of a manifest, as :func:`build_condition` wants them.
-
-    Arguments
-    ---------
-    manifest : str or pathlib.Path
-        JSON manifest of one split.
-    data_folder : str or pathlib.Path
-        What ``{data_root}`` stands for in it.
-
-    Returns
-    -------
-    list of dict
-        With id, wav, class_string, num_samples.
-    """
-    entries = load_data_json(manifest, {"data_root": str(data_folder)})
-    return [{"id": clip_id, **entry} for clip_id, entry in entries.items()]
-
-
-def evaluate_interpreter(
-    interpreter,
-    clips,
-    output_folder,
+def evaluate(
+    interpreter: Interpreter,
+    clips: LabelledClips | DynamicItemDataset,
+    settings: EvaluationSettings,
+    output_folder: str | Path,
     *,
-    audio,
-    load=None,
-    conditions=("clean",),
-    methods=("lmac",),
-    protocols=("published",),
-    others=None,
-    attribution=None,
-    ad_variant="definition",
-    heard=True,
-    curve_steps=0,
-    dataset="ESC-50",
-    n_examples=0,
-    batch_size=16,
-    seed=1234,
-    n_mixtures=2,
-    speech_folder=None,
-    wham_folder=None,
-    device=None,
-    progressbar=True,
-    names=None,
-):
+    others: Mapping[str, Interpreter] | None = None,
+    device: str | None = None,
+    progressbar: bool = True,
+) -> list[dict[str, Any]]:
     """Evaluate methods under conditions; write tables, values and sounds.
 
     Writes ``per_clip_<condition>_<method>.csv`` and, from those alone,
@@ -91,69 +58,55 @@ def evaluate_interpreter(
     Arguments
     ---------
     interpreter : Interpreter
-        A trained one.
-    clips : list of dict
-        From :func:`manifest_clips`.
+        Closed-set or zero-shot, the latter with its prompts.
+    clips : LabelledClips or DynamicItemDataset
+        From :func:`speechbrain_lmac.evaluation.test_clips`, or a data set
+        with wav, class_string and num_samples.
+    settings : EvaluationSettings
+        What is evaluated.
     output_folder : str or pathlib.Path
         Created if need be.
-    audio : callable
-        Path -> waveform, an ``AudioCache``.
-    load : callable or None
-        How a clip's path is loaded, if not by ``audio``.
-    conditions, methods, protocols : sequence of str
-        What to evaluate.
     others : dict of str to Interpreter or None
         Those of the methods that are trained interpreters of their own, from
         :func:`speechbrain_lmac.interpreters.loading.load_others`.
-    attribution : dict of str to dict or None
-        Options of attribution methods by name.
-    ad_variant, heard, curve_steps : object
-        As for :class:`Evaluator`.
-    dataset : str
-        Name for the table.
-    n_examples : int
-        Clips per condition with every method's sounds; -1 for all.
-    batch_size, seed : int
-        As for :class:`Evaluator`.
-    n_mixtures, speech_folder, wham_folder : object
-        As in ``evaluate.yaml``.
     device : str or None
-        Where to compute.
+        Where to compute; None for a GPU if there is one.
     progressbar : bool
         Show one.
-    names : list of str or None
-        Class names by index for a zero-shot classifier: those of its
-        prompts. None: those of the interpreter.
 
     Returns
     -------
     list of dict
         The rows of the table.
+
+    Raises
+    ------
+    UserError
+        If a method is unknown for this interpreter, or the clips have
+        classes that it does not know.
     """
     interpreter = interpreter._replace(
         frontend=for_any_length(interpreter.frontend)
     )
     trained = interpreter.classifier.trained_name
-    check_methods(methods, trained)
-    check_protocols(protocols)
-    check_conditions(conditions, speech_folder, wham_folder)
-    names = class_names(interpreter, clips, names)
-    others = others or {}
+    methods = settings.methods_of(trained)
+    data = _labelled(interpreter, clips)
+    others = dict(others or {})
     evaluator = Evaluator(
         interpreter.frontend,
         interpreter.classifier,
         interpreter.decoder,
-        interpreter.mask_domain,
-        methods,
-        protocols,
-        curve_steps,
-        batch_size,
-        seed,
-        device or infer_device(),
-        ad_variant,
-        {name: other.decoder for name, other in others.items()},
-        attribution,
-        heard,
+        mask_domain=interpreter.mask_domain,
+        methods=methods,
+        protocols=settings.protocols,
+        curve_steps=settings.curve_steps,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        device=device or infer_device(),
+        ad_variant=settings.ad_variant,
+        decoders={name: other.decoder for name, other in others.items()},
+        attribution=settings.attribution,
+        heard=settings.heard,
     )
     journal = on_every_rank(
         Journal,
@@ -164,20 +117,13 @@ def evaluate_interpreter(
             "classifier": fingerprint(interpreter.classifier),
             "decoder": fingerprint(interpreter.decoder),
             "mask_domain": interpreter.mask_domain,
-            "clips": [[clip["id"], clip["num_samples"]] for clip in clips],
-            "curve_steps": curve_steps,
-            "batch_size": batch_size,
-            "seed": seed,
-            "n_mixtures": n_mixtures,
-            "ad_variant": ad_variant,
-            "heard": heard,
-            "speech_folder": speech_folder and str(speech_folder),
-            "wham_folder": wham_folder and str(wham_folder),
+            "clips": [[clip["id"], clip["num_samples"]] for clip in data.clips],
+            **settings.fingerprint(),
         },
         methods={
             name: fingerprint(others[name].decoder)
             if name in others
-            else (attribution or {}).get(name)
+            else settings.attribution.get(name)
             for name in methods
         },
     )
@@ -185,33 +131,54 @@ def evaluate_interpreter(
         ExampleWriter,
         folder=Path(output_folder) / "examples",
         interpreter=interpreter,
-        labels=names,
-        n_examples=n_examples,
+        labels=data.names,
+        n_examples=settings.n_examples,
         method=trained,
         settings=journal.settings,
     )
     evaluated = {}
-    for condition in conditions:
+    for condition in settings.conditions:
         items = build_condition(
             condition,
-            clips,
-            load or audio,
-            seed,
-            speech_folder=speech_folder,
-            wham_folder=wham_folder,
-            n_mixtures=n_mixtures,
+            data.clips,
+            data.audio,
+            settings.seed,
+            speech_folder=settings.speech_folder,
+            wham_folder=settings.wham_folder,
+            n_mixtures=settings.n_mixtures,
             sample_rate=interpreter.frontend.sample_rate,
-            audio=audio,
+            audio=data.audio,
         )
         logger.info("Condition %s: %d clips", condition, len(items))
         on_every_rank(
             writer.start, condition=condition, clips=items, methods=methods
         )
         evaluated[condition] = evaluate_condition(
-            evaluator, items, names, condition, journal, writer, progressbar
+            evaluator,
+            items,
+            data.names,
+            condition,
+            journal,
+            writer,
+            progressbar,
         )
-    facts = {"dataset": dataset, "mask_domain": interpreter.mask_domain}
+    facts = {
+        "dataset": settings.dataset or data.dataset,
+        "mask_domain": interpreter.mask_domain,
+        "n_trained": data.n_trained,
+    }
     return write_evaluation(evaluated, facts, output_folder)
+
+
+def _labelled(interpreter, clips):
+    """Clips of a data set with what an evaluation must know of them."""
+    if isinstance(clips, LabelledClips):
+        return clips
+    listed = [{"id": name, **entry} for name, entry in clips.data.items()]
+    names = interpreter.names
+    check_classes(names, listed)
+    audio = AudioCache(sample_rate=interpreter.frontend.sample_rate)
+    return LabelledClips(listed, names, audio)
 
 
 def evaluate_condition(
@@ -305,32 +272,27 @@ def write_evaluation(evaluated, facts, output_folder):
     return rows
 
 
-def class_names(interpreter, clips, names=None):
-    """Class names by index; the clips must know no others."""
-    names = names or interpreter.names
-    unknown = sorted({c["class_string"] for c in clips} - set(names))
-    if unknown:
-        raise UserError(
-            "The test clips have classes that the classifier does not know: "
-            f"{', '.join(unknown[:10])}. It knows {', '.join(names)}. Choose "
-            "the data set that the interpreter was trained on, or `classes`."
-        )
-    return names
-
-
 def save_examples(hparams, manifests, n_examples, device=None):
     """Sounds and figures of a few clean test clips, after training."""
     if not n_examples:
         return
     interpreter = Interpreter.load(hparams["output_folder"])
-    evaluate_interpreter(
+    evaluate(
         interpreter,
-        manifest_clips(manifests.test, hparams["data_folder"]),
+        LabelledClips(
+            manifest_clips(manifests.test, hparams["data_folder"]),
+            interpreter.names,
+            hparams["audio"],
+            n_trained=0,
+        ),
+        EvaluationSettings(
+            methods=["lmac"],
+            conditions=["clean"],
+            dataset=hparams["dataset"],
+            n_examples=n_examples,
+            batch_size=hparams["batch_size"],
+            seed=hparams["seed"],
+        ),
         Path(hparams["output_folder"]) / "interpretations",
-        audio=hparams["audio"],
-        dataset=hparams["dataset"],
-        n_examples=n_examples,
-        batch_size=hparams["batch_size"],
-        seed=hparams["seed"],
         device=device,
     )

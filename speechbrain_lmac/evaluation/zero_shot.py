@@ -12,18 +12,10 @@ import numpy as np
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.captions.prompts import fill, readable
-from speechbrain_lmac.data.labelled import find_dataset
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
-
-__all__ = [
-    "find_dataset",
-    "prompts_of",
-    "spread",
-    "tell_setting",
-]
 
 FACTS_FILE = "zero_shot.json"
 

@@ -267,7 +267,9 @@ def group_facts(group):
     """
     clips = _shared(group, "n_clips", lambda value: str(value))
     accuracy = _shared(group, "accuracy", lambda v: f"{_number(v):.3f}")
-    facts = f"{clips} clips; classifier accuracy {accuracy}"
+    known = max((row.get("n_trained") or 0 for row in group), default=0)
+    clips += f" clips, {known} of them trained on" if known else " clips"
+    facts = f"{clips}; classifier accuracy {accuracy}"
     for row in group:
         for name, what in (("n_empty_masks", "zeros"), ("n_nan_masks", "NaN")):
             if row.get(name):

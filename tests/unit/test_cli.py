@@ -1005,6 +1005,17 @@ def test_evaluate_refuses_before_any_work(packaged, own_sounds, lmac):
         assert not out.exists()
 
 
+def test_a_refused_evaluation_is_mended(packaged, own_sounds, lmac, tmp_path):
+    (own_sounds / "rain" / "broken.wav").write_bytes(b"no sound")
+    argv = evaluate_args(packaged, own_sounds, tmp_path / "o")
+    argv += ["--dataset", "folders"]
+    code, _, err = lmac(*argv)
+    assert code == 1 and "broken.wav" in err
+    (own_sounds / "rain" / "broken.wav").unlink()
+    code, told, _ = lmac(*argv)
+    assert code == 0 and rows_of(told)["lmac"]["n_clips"] == 4
+
+
 def test_evaluate_bad_data(packaged, own_sounds, lmac, tmp_path):
     argv = evaluate_args(packaged, own_sounds / "rain", tmp_path / "o")
     code, _, err = lmac(*argv, "--dataset", "folders")

@@ -11,9 +11,9 @@ from zs_toys import PROMPTS, tones, zs_interpreter
 
 from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
-from speechbrain_lmac.evaluation.run import evaluate_interpreter
+from speechbrain_lmac.evaluation import EvaluationSettings, LabelledClips
+from speechbrain_lmac.evaluation import evaluate as evaluate_clips
 from speechbrain_lmac.evaluation.zero_shot import (
-    find_dataset,
     prompts_of,
     tell_setting,
 )
@@ -41,13 +41,15 @@ def evaluate(interpreter, folder, clips=None, **changes):
         "conditions": ["clean", "mixtures"],
         "methods": ["lmac_zs", "gradcam", "all_ones", "ideal"],
         "n_mixtures": 1,
-        "names": list(PROMPTS),
-        "device": "cpu",
-        "progressbar": False,
         **changes,
     }
-    return evaluate_interpreter(
-        interpreter, clips, folder, audio=load, **options
+    return evaluate_clips(
+        interpreter,
+        LabelledClips(clips, list(PROMPTS), load),
+        EvaluationSettings(**options),
+        folder,
+        device="cpu",
+        progressbar=False,
     )
 
 
@@ -142,11 +144,6 @@ def test_methods_of_the_other_kind_are_refused(tmp_path):
         evaluate(zs_interpreter(), tmp_path, methods=["lmac"])
 
 
-def test_classes_without_a_prompt_are_refused(tmp_path):
-    with pytest.raises(UserError, match="does not know: siren"):
-        evaluate(zs_interpreter(), tmp_path, names=["dog", "rain", "horn"])
-
-
 def test_facts_of_a_zero_shot_classifier():
     classifier = zs_interpreter().classifier
     facts = classifier.facts()
@@ -171,12 +168,6 @@ def test_prompts_of_classes():
     assert prompts_of(["sea_waves"]) == ["sea waves"]
     with pytest.raises(UserError, match="`prompts`: cat is no class"):
         prompts_of(["dog"], {"cat": "a cat"})
-
-
-def test_data_sets_by_name():
-    assert find_dataset("UrbanSound8k") == find_dataset("urban-sound-8K")
-    with pytest.raises(UserError, match="`dataset`.*'AudioSet'"):
-        find_dataset("AudioSet")
 
 
 def test_front_ends_are_made_for_any_length_once():

@@ -217,7 +217,10 @@ def _table(rows, dataset):
     ]
     for row in rows:
         cells = [row.get(key) or "" for key in ("condition", "protocol")]
-        cells += [row.get("n_clips") or "", *(_cell(row, m) for m in metrics)]
+        clips = row.get("n_clips") or ""
+        if row.get("n_trained") not in (None, "", "0"):
+            clips += f" ({row['n_trained']} of them trained on)"
+        cells += [clips, *(_cell(row, m) for m in metrics)]
         lines.append("| " + " | ".join(cells).replace("\n", " ") + " |")
     named = rows[0].get("dataset") or "Test data"
     what = f"{dataset if dataset == SYNTHETIC else named}; [95 % intervals]."

@@ -1,0 +1,302 @@
+"""Which clips an interpreter is evaluated on, and what their classes are.
+
+A training knows its split: what it held out is tested. Clips that it was
+trained on are told from others by the manifests in its ``save`` folder.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from speechbrain.dataio.dataio import load_data_json
+from speechbrain.utils.logger import get_logger
+
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
+from speechbrain_lmac.data.labelled import (
+    LAYOUTS,
+    layout_name,
+    own_name,
+    prepare_labelled,
+)
+from speechbrain_lmac.evaluation.zero_shot import prompts_of
+from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.experiment import on_every_rank
+
+logger = get_logger(__name__)
+
+#: Names in tables of the published data sets.
+DATASETS = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K"}
+#: Arguments of :func:`test_clips` that recipes have as hyperparameters.
+_OPTIONS = (
+    *("data_folder", "layout", "labels_file", "test_fold_nums", "classes"),
+    *("dataset", "prompts", "templates", "cache_folder", "skip_broken_audio"),
+)
+
+
+class LabelledClips(NamedTuple):
+    """Clips of a labelled data set, and what an evaluation must know of them.
+
+    Attributes
+    ----------
+    clips : list of dict
+        With id, wav (path), class_string and num_samples.
+    names : list of str
+        Class names by the classifier's index.
+    audio : AudioCache
+        Loads a path at the classifier's sample rate.
+    n_trained : int or None
+        How many of the clips the interpreter was trained or validated on;
+        None if it does not know.
+    train : list of dict
+        Training clips, if they were asked for.
+    dataset : str
+        What tables call the data.
+    """
+
+    clips: list[dict]
+    names: list[str]
+    audio: AudioCache
+    n_trained: int | None = None
+    train: list[dict] = []  # noqa: RUF012  # never changed
+    dataset: str = "test clips"
+
+
+def options_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of :func:`test_clips` from a recipe's hyperparameters."""
+    return {name: hparams[name] for name in _OPTIONS if name in hparams}
+
+
+def test_clips(
+    interpreter: Interpreter,
+    save_folder: str | Path,
+    *,
+    data_folder: str | Path,
+    layout: str | None = None,
+    labels_file: str | Path | None = None,
+    test_fold_nums: Sequence[int] | None = None,
+    classes: Sequence[str] | None = None,
+    dataset: str | None = None,
+    prompts: Mapping[str, str] | None = None,
+    templates: Sequence[str] | None = None,
+    cache_folder: str | Path | None = None,
+    skip_broken_audio: bool = False,
+    with_train: bool = False,
+) -> LabelledClips:
+    """The labelled clips that an interpreter is to be evaluated on.
+
+    Of the data set of the training these are the clips that it held out: its
+    test folds, or, if the same sounds come in another layout, those that it
+    was neither trained nor validated on. Of other data they are all clips.
+
+    Arguments
+    ---------
+    interpreter : Interpreter
+        Closed-set or zero-shot; the latter gets the classes as prompts.
+    save_folder : str or pathlib.Path
+        Receives the manifests.
+    data_folder : str or pathlib.Path
+        The data set.
+    layout : str or None
+        As for :func:`speechbrain_lmac.data.labelled.prepare_labelled`; None
+        for that of the training.
+    labels_file : str, pathlib.Path or None
+        The table of layout csv.
+    test_fold_nums : sequence of int or None
+        Folds to test on, whatever the training held out.
+    classes : sequence of str or None
+        Some of the data's classes.
+    dataset : str or None
+        What tables call the data; None for its own name.
+    prompts : dict of str to str or None
+        Zero-shot: class -> prompt, where it is not the class's name.
+    templates : sequence of str or None
+        Zero-shot: what the prompts are put into.
+    cache_folder : str, pathlib.Path or None
+        Decoded clips.
+    skip_broken_audio : bool
+        Whether to go on without clips that cannot be read.
+    with_train : bool
+        Whether to list the clips of the training folds, too.
+
+    Returns
+    -------
+    LabelledClips
+
+    Raises
+    ------
+    UserError
+        If the data cannot be used, their classes are not the classifier's,
+        or nothing is left to test on.
+    """
+    trained = interpreter.hparams
+    known = trained.get("layout")
+    layout = layout_name(layout or known or "esc50")
+    audio = AudioCache(cache_folder, interpreter.frontend.sample_rate)
+    given = {"data_folder": data_folder, "labels_file": labels_file}
+    same = layout == known and _same_data(interpreter, layout, given)
+    if same and labels_file is None:
+        given["labels_file"] = trained.get("labels_file")
+    folds = test_fold_nums or _folds(interpreter, layout, same)
+    if test_fold_nums:
+        _check_folds_known(trained, layout, given)
+    manifests = on_every_rank(
+        prepare_labelled,
+        layout=layout,
+        **given,
+        save_folder=save_folder,
+        train_fold_nums=trained["train_fold_nums"] if with_train else None,
+        valid_fold_nums=None,
+        test_fold_nums=folds,
+        classes=classes or (trained.get("classes") if same else None),
+        audio=audio,
+        skip_broken_audio=skip_broken_audio,
+        dataset=dataset or layout,
+        split=trained.get("split"),
+    )
+    clips = manifest_clips(manifests.test, data_folder)
+    seen = _seen(interpreter, clips, data_folder)
+    if seen and not test_fold_nums and not same:
+        clips, seen = _held_out(clips, seen), []
+    if interpreter.zero_shot:
+        names = list(manifests.class_names)
+        templates = list(templates or HELD_OUT_TEMPLATES[:1])
+        interpreter.set_prompts(prompts_of(names, prompts), templates)
+    else:
+        names = interpreter.names
+    train = manifest_clips(manifests.train, data_folder) if with_train else []
+    name = dataset or DATASETS.get(layout) or own_name(layout, data_folder)
+    check_classes(names, clips + train)
+    return LabelledClips(
+        clips, names, audio, None if seen is None else len(seen), train, name
+    )
+
+
+test_clips.__test__ = False  # type: ignore[attr-defined]  # not pytest's
+
+
+def manifest_clips(
+    manifest: str | Path, data_folder: str | Path
+) -> list[dict[str, Any]]:
+    """The clips of a manifest, each with its id, in the manifest's order."""
+    entries = load_data_json(str(manifest), {"data_root": str(data_folder)})
+    return [{"id": clip_id, **entry} for clip_id, entry in entries.items()]
+
+
+def check_classes(names: Sequence[str], clips: Sequence[dict]) -> None:
+    """Refuse clips of classes that the classifier does not know."""
+    unknown = sorted({c["class_string"] for c in clips} - set(names))
+    if unknown:
+        raise UserError(
+            "The test clips have classes that the classifier does not know: "
+            f"{', '.join(unknown[:10])}. It knows {', '.join(names)}. Choose "
+            "the data set that the interpreter was trained on, or `classes`."
+        )
+
+
+def _same_data(interpreter, layout, given):
+    """Whether data of the training's layout are those of the training."""
+    if layout in DATASETS:
+        return True
+    if interpreter.zero_shot and layout == "csv":  # there of captions
+        return False
+    trained = interpreter.hparams
+    if given["labels_file"] is not None:
+        return _table(trained) == _table(given)
+    return _resolved(trained, "data_folder") == _resolved(given, "data_folder")
+
+
+def _resolved(facts, key):
+    return facts.get(key) and Path(facts[key]).expanduser().resolve()
+
+
+def _table(facts):
+    folder = _resolved(facts, "data_folder")
+    return _resolved(facts, "labels_file") or (folder and folder / "labels.csv")
+
+
+def _folds(interpreter, layout, same):
+    """The folds that are tested if none are given."""
+    trained = interpreter.hparams
+    if same and trained.get("test_fold_nums"):
+        return trained["test_fold_nums"]
+    unknown = trained.get("layout") in (None, layout)
+    if layout in DATASETS and unknown and not interpreter.zero_shot:
+        raise UserError(
+            "`test_fold_nums`: the interpreter does not tell which folds it "
+            "was not trained on; give them, such as 5."
+        )
+    return "all"
+
+
+def _check_folds_known(trained, layout, given):
+    """Refuse folds of data that have none, and whose split nobody knows."""
+    read = LAYOUTS[layout].read
+    if read is None or trained.get("split"):
+        return
+    if "fold" not in read(given["data_folder"], given["labels_file"]).columns:
+        raise UserError(
+            "`test_fold_nums`: these data have no folds, and the interpreter "
+            "does not tell how it made some. Leave the folds out to test on "
+            "all clips."
+        )
+
+
+def _seen(interpreter, clips, data_folder):
+    """Ids of the clips that the interpreter was trained or validated on.
+
+    None if the interpreter has no manifests: a package does not.
+    """
+    trained = interpreter.hparams
+    if not trained.get("output_folder") or not trained.get("data_folder"):
+        return None
+    root = Path(trained["data_folder"])
+    paths = {}
+    for split in ("train", "valid"):
+        manifest = Path(trained["output_folder"], "save", f"{split}.json")
+        try:
+            entries = json.loads(manifest.read_text(encoding="utf-8"))
+        except OSError:
+            continue
+        for entry in entries.values():
+            wav = entry["wav"].removeprefix("{data_root}/").format()
+            paths[wav] = entry.get("num_samples")
+    if not paths:
+        return None
+    files = {(root / wav).resolve() for wav in paths}
+    seen = []
+    for clip in clips:
+        path = Path(clip["wav"])
+        wav = path.relative_to(data_folder).as_posix()
+        if path.resolve() in files or (
+            paths.get(wav) == clip["num_samples"]
+            and _same_file(path, root / wav)
+        ):
+            seen.append(clip["id"])
+    return seen
+
+
+def _same_file(path, other):
+    """Whether two files agree; one that is gone is taken to."""
+    return not other.is_file() or filecmp.cmp(path, other, shallow=False)
+
+
+def _held_out(clips, seen):
+    """The clips that were not trained on."""
+    left = [clip for clip in clips if clip["id"] not in set(seen)]
+    if not left:
+        raise UserError(
+            f"All {len(clips)} clips were trained or validated on. Give "
+            "others, or say which folds to test on all the same."
+        )
+    logger.info(
+        "%d of %d clips were trained or validated on: left out",
+        len(seen),
+        len(clips),
+    )
+    return left
