@@ -20,7 +20,6 @@ from speechbrain_lmac.classifiers.labels import check_several
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.labelled import prepare_labelled
 from speechbrain_lmac.data.splits import FOLD_KEYS, MIN_FOLDS
-from speechbrain_lmac.evaluation.evaluating import check_choices
 from speechbrain_lmac.evaluation.run_options import (
     OF_EVALUATION,
     OUTSIDE_RESULTS,
@@ -283,8 +282,8 @@ def check_steps(commands):
                 raise UserError(f"there is no script {script}.")
             hparams_file, _, overrides = parse(argv)
             check_overrides(hparams_file, overrides)
-            if step == "evaluation":
-                check_choices(load_hparams(hparams_file, overrides))
+            if step == "evaluation":  # its settings check themselves
+                load_hparams(hparams_file, overrides)
         except UserError as err:
             raise UserError(
                 f"Step {step} (`{keys[0]}`, `{keys[1]}`): {err}"
