@@ -16,17 +16,17 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.classifiers.zero_shot.small import save_small_clap
-from speechbrain_lmac.data.captions.datasets import (
-    caption_data,
-    captioned_manifests,
-    check_captions,
-)
+from speechbrain_lmac.data.captions.datasets import check_captions
 from speechbrain_lmac.training.clap import (
     ClapBrain,
     TextGroups,
     held_out_prompts,
 )
-from speechbrain_lmac.training.setup import fit_and_test, start_training
+from speechbrain_lmac.training.setup import (
+    caption_data,
+    fit_and_test,
+    start_training,
+)
 from speechbrain_lmac.utils.experiment import run
 
 logger = get_logger(__name__)
@@ -35,9 +35,9 @@ logger = get_logger(__name__)
 def main(argv):
     """Prepare the data, train, test the best checkpoint, write the folder."""
     hparams, run_opts = start_training(argv)
-    manifests, names = captioned_manifests(hparams)
-    data = caption_data(hparams, manifests, "signal_length_s")
-    check_captions(data, hparams["average"])
+    data = caption_data(hparams)
+    names = data.names
+    check_captions(data.datasets, hparams["average"])
     groups = TextGroups.of(data.train)
     held_out = held_out_prompts(names) if names else {}
     _, metrics = fit_and_test(

@@ -13,15 +13,12 @@ import sys
 
 from speechbrain.utils.distributed import if_main_process
 
-from speechbrain_lmac.data.captions.datasets import (
-    caption_data,
-    captioned_manifests,
-    check_captions,
-)
+from speechbrain_lmac.data.captions.datasets import check_captions
 from speechbrain_lmac.interpreters.loading import load_decoder, write_info
 from speechbrain_lmac.training.clap import TextGroups
 from speechbrain_lmac.training.lmac_zs import LMACZSBrain
 from speechbrain_lmac.training.setup import (
+    caption_data,
     fit_and_test,
     save_package,
     start_training,
@@ -40,16 +37,13 @@ def main(argv):
             {"clap": hparams["encoder"]},
         )
 
-    manifests, names = captioned_manifests(hparams)
-    train = caption_data(hparams, manifests, "signal_length_s", "energy")
-    heard = caption_data(hparams, manifests, "valid_length_s")
-    data = heard._replace(train=train.train, train_loader=train.train_loader)
-    check_captions(data, hparams["encoder"])
-    prompts, templates = validation_prompts(hparams, names, heard.valid)
+    data = caption_data(hparams, "energy")
+    check_captions(data.datasets, hparams["encoder"])
+    prompts, templates = validation_prompts(hparams, data.names, data.valid)
     if if_main_process():
         write_info(hparams["output_folder"], hparams)
 
-    groups = TextGroups.of(train.train)
+    groups = TextGroups.of(data.train)
     brain, _ = fit_and_test(
         LMACZSBrain, hparams, run_opts, data, groups, prompts, templates
     )

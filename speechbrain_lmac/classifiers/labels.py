@@ -7,77 +7,11 @@ Authors
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.classifiers.loading import LABELS_FILE, find_labels
-from speechbrain_lmac.data.datasets import read_class_names
-from speechbrain_lmac.data.labelled import own_classes, own_name
+from speechbrain_lmac.data.labelled import listed
+from speechbrain_lmac.data.pipelines import read_class_names
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.hparams import read_overrides, read_tree
 
 logger = get_logger(__name__)
-
-MANY = 10  # names that a message lists
-
-
-def follow_own_data(hparams_file, overrides):
-    """Take number of classes and name from data of one's own.
-
-    Arguments
-    ---------
-    hparams_file : str or pathlib.Path
-        With ``layout`` and ``labels_file``; else nothing is changed.
-    overrides : str or dict
-        Of the command line; what it says itself stands.
-
-    Returns
-    -------
-    str or dict
-        The overrides, for layouts folders and csv with ``out_n_neurons`` and
-        ``dataset`` (the data folder's name), if the file has them.
-
-    Raises
-    ------
-    UserError
-        If there are no such data, or they have one class.
-    """
-    given = read_overrides(overrides)
-    tree = {**read_tree(hparams_file), **given}
-    folder = tree.get("data_folder")
-    # Captioned data sets have a layout csv of their own, without labels.
-    known = isinstance(tree.get("layout"), str) and isinstance(folder, str)
-    known = known and "labels_file" in tree
-    name = own_name(tree["layout"], folder) if known else None
-    if name is None:
-        return overrides
-    names = own_classes(
-        tree["layout"], folder, tree.get("labels_file"), tree.get("classes")
-    )
-    check_several(names)
-    found = {"out_n_neurons": len(names), "dataset": name}
-    return {**{k: v for k, v in found.items() if k in tree}, **given}
-
-
-def check_several(names):
-    """Refuse data of a single class: there is nothing to tell apart.
-
-    Arguments
-    ---------
-    names : sequence of str
-        The classes.
-
-    Raises
-    ------
-    UserError
-        If there are fewer than two.
-
-    Example
-    -------
-    >>> check_several(["dog", "rain"])
-    """
-    if len(names) < 2:
-        raise UserError(
-            "`data_folder`: expected sounds of 2 or more classes, found "
-            f"{listed(names)} alone. Add sounds of another class, such as a "
-            "folder of other sounds, or choose more of them by `classes`."
-        )
 
 
 def check_number(source, n_classes):
@@ -136,7 +70,7 @@ def check_names(source, labels, names):
             "`classifier_source`: %s has no %s, so its outputs are taken for "
             "the data's classes in this order: %s. If that is not the order "
             "it was trained with, write the file beside its weights: "
-            "speechbrain_lmac.data.pipelines.make_label_encoder(names, path).",
+            "speechbrain_lmac.data.make_label_encoder(names, path).",
             *(source, LABELS_FILE, listed(names)),
         )
         return
@@ -177,25 +111,5 @@ def ordered_names(labels):
             f"`classifier_source`: {labels} cannot be read ({err!r}); expected "
             "a label encoder as SpeechBrain saves it. Restore it from a copy, "
             "or write it by "
-            "speechbrain_lmac.data.pipelines.make_label_encoder(names, path)."
+            "speechbrain_lmac.data.make_label_encoder(names, path)."
         ) from err
-
-
-def listed(names):
-    """Names for a message, the first of many.
-
-    Arguments
-    ---------
-    names : sequence of str
-        Class names.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
-    >>> listed(["dog", "rain"])
-    'dog, rain'
-    """
-    return ", ".join(names[:MANY]) + ", ..." * (len(names) > MANY)

@@ -1,4 +1,4 @@
-"""Manifests of data of one's own: a folder per class, or a table of files.
+"""Clips of data of one's own: a folder per class, or a table of files.
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -10,15 +10,7 @@ import pandas as pd
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.captions.layouts import check_relative
-from speechbrain_lmac.data.splits import (
-    check_filled,
-    check_split,
-    make_folds,
-    named_folds,
-    prepare_rows,
-    settings_of,
-)
-from speechbrain_lmac.data.tables import parse_folds, read_metadata
+from speechbrain_lmac.data.tables import read_metadata
 from speechbrain_lmac.utils.checks import UserError
 
 logger = get_logger(__name__)
@@ -31,60 +23,6 @@ NOT_AUDIO = ("RAW", "MAT4", "MAT5", "XI")
 OTHER_SUFFIXES = (".aif", ".aifc", ".oga", ".opus", ".snd", ".wave")
 # Of sounds that libsndfile does not read.
 UNREAD_SUFFIXES = (".m4a", ".aac", ".wma", ".amr", ".mp4", ".webm", ".mka")
-
-
-def prepare_folders(
-    data_folder,
-    save_folder,
-    train_fold_nums=(1, 2, 3),
-    valid_fold_nums=4,
-    test_fold_nums=5,
-    classes=None,
-    audio=None,
-    skip_broken_audio=False,
-    dataset="folders",
-    split=None,
-):
-    """Manifests of a folder that holds a folder of audio files per class.
-
-    Arguments
-    ---------
-    data_folder : str | pathlib.Path
-        Its folders, hidden ones excepted, are the classes, in the order of
-        their names; audio files lie in them at any depth.
-    save_folder : str | pathlib.Path
-        Where the manifests go. It is not inside the data folder.
-    train_fold_nums, valid_fold_nums, test_fold_nums : object
-        As for :func:`speechbrain_lmac.data.esc50.prepare_esc50`.
-    classes, audio, skip_broken_audio, dataset : object
-        As there; there is no "esc10".
-    split : dict, optional
-        How folds are made; see :func:`speechbrain_lmac.data.splits.make_folds`.
-
-    Returns
-    -------
-    Manifests
-
-    Raises
-    ------
-    UserError
-        If there are no such folders, a choice of folds or classes is wrong,
-        or clips cannot be used.
-    """
-    rows = read_folders(data_folder)
-    chosen = named_folds(train_fold_nums, valid_fold_nums, test_fold_nums)
-    folds = make_folds(rows.wav, rows.class_string, split)
-    check_filled(folds, split, chosen)
-    return prepare_rows(
-        rows.assign(fold=folds),
-        data_folder,
-        save_folder,
-        chosen,
-        classes,
-        audio,
-        skip_broken_audio,
-        {"dataset": dataset, "split": check_split(split)},
-    )
 
 
 def read_folders(data_folder, labels_file=None):
@@ -159,71 +97,6 @@ def _check_unread(root, listed, unread):
         )
 
 
-def prepare_csv(
-    data_folder,
-    save_folder,
-    train_fold_nums=(1, 2, 3),
-    valid_fold_nums=4,
-    test_fold_nums=5,
-    classes=None,
-    audio=None,
-    skip_broken_audio=False,
-    dataset="csv",
-    split=None,
-    labels_file=None,
-):
-    """Manifests of the audio files in a table.
-
-    Arguments
-    ---------
-    data_folder : str | pathlib.Path
-        What the file names of the table are relative to.
-    save_folder : str | pathlib.Path
-        Where the manifests go. It is not inside the data folder.
-    train_fold_nums, valid_fold_nums, test_fold_nums : object
-        As for :func:`speechbrain_lmac.data.esc50.prepare_esc50`.
-    classes, audio, skip_broken_audio, dataset : object
-        As for :func:`prepare_folders`.
-    split : dict, optional
-        How folds are made, if the table has none.
-    labels_file : str | pathlib.Path, optional
-        The table: CSV with the columns file and label and, if the data have
-        folds, fold (whole numbers); others are ignored. By default
-        labels.csv in the data folder.
-
-    Returns
-    -------
-    Manifests
-
-    Raises
-    ------
-    UserError
-        If the table cannot be used, a choice of folds or classes is wrong,
-        or clips cannot be used.
-    """
-    table = labels_table(data_folder, labels_file)
-    rows = read_csv(data_folder, labels_file)
-    chosen = named_folds(train_fold_nums, valid_fold_nums, test_fold_nums)
-    settings = settings_of(table, dataset)
-    if "fold" in rows.columns:
-        rows = rows.assign(fold=parse_folds(rows.fold, table))
-    else:
-        folds = make_folds(rows.wav, rows.class_string, split)
-        check_filled(folds, split, chosen)
-        rows = rows.assign(fold=folds)
-        settings["split"] = check_split(split)
-    return prepare_rows(
-        rows,
-        data_folder,
-        save_folder,
-        chosen,
-        classes,
-        audio,
-        skip_broken_audio,
-        settings,
-    )
-
-
 def labels_table(data_folder, labels_file=None):
     """Where the table of layout csv is."""
     return Path(labels_file or Path(data_folder) / LABELS_FILE)
@@ -234,8 +107,10 @@ def read_csv(data_folder, labels_file=None):
 
     Arguments
     ---------
-    data_folder, labels_file : object
-        As for :func:`prepare_csv`.
+    data_folder : str or pathlib.Path
+        What the file names are relative to.
+    labels_file : str or pathlib.Path or None
+        The table; by default labels.csv in the data folder.
 
     Returns
     -------

@@ -1,208 +1,432 @@
-"""The layouts of labelled data sets, by name.
+"""Labelled data sets, from a folder to what a training takes.
 
-Whatever the layout, what comes out are the same manifests: recipes,
-evaluations and the shell tool know data sets by :func:`prepare_labelled`
-alone.
-
-Authors
- * The speechbrain_lmac authors 2026
+``prepare_labelled`` checks the data and writes the manifests of train, valid
+and test; ``dataio_prep`` makes SpeechBrain's data sets of them. The layouts on
+disk differ in the function that lists the clips, and in nothing else.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
+from __future__ import annotations
 
-from speechbrain_lmac.data.esc50 import prepare_esc50
-from speechbrain_lmac.data.folders import (
-    prepare_csv,
-    prepare_folders,
-    read_csv,
-    read_folders,
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.dataio.encoder import CategoricalEncoder
+from speechbrain.utils.distributed import run_on_main
+from speechbrain.utils.logger import get_logger
+
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.esc50 import read_esc50
+from speechbrain_lmac.data.folders import read_csv, read_folders
+from speechbrain_lmac.data.folds import (
+    FOLD_KEYS,
+    check_filled,
+    check_folds,
+    make_folds,
+    parse_folds,
 )
+from speechbrain_lmac.data.manifests import (
+    Manifests,
+    read_manifests,
+    write_manifests,
+)
+from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
 from speechbrain_lmac.data.tables import select_classes
-from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
+from speechbrain_lmac.data.urbansound8k import read_urbansound8k
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.hparams import read_overrides, read_tree
+
+logger = get_logger(__name__)
 
 # A choice of classes that ESC-50 alone knows, and its recipe's default.
 ESC10 = "esc10"
+MANY = 10  # names that a message lists
 
 
 class Layout(NamedTuple):
-    """How a kind of labelled data set is read.
+    """How a kind of labelled data set lies on disk."""
 
-    Attributes
-    ----------
-    prepare : callable
-        Writes its manifests.
-    folds : tuple of int or str
-        All folds; "all" where they are the data's own affair.
-    options : tuple of str
-        What ``prepare`` takes besides what all take.
-    read : callable or None
-        Lists the clips of data of one's own.
-    """
-
-    prepare: Callable
-    folds: tuple | str
-    options: tuple = ()
-    read: Callable | None = None
+    read: Callable  # (data_folder, labels_file) -> table of clips
+    folds: tuple | str  # "all" where they are the data's own affair
+    own: bool = False  # whether the user decides on classes and folds
 
 
 LAYOUTS = {
-    "esc50": Layout(prepare_esc50, (1, 2, 3, 4, 5)),
-    "urbansound8k": Layout(prepare_urbansound8k, tuple(range(1, 11))),
-    "folders": Layout(prepare_folders, "all", ("split",), read_folders),
-    "csv": Layout(prepare_csv, "all", ("split", "labels_file"), read_csv),
+    "esc50": Layout(read_esc50, (1, 2, 3, 4, 5)),
+    "urbansound8k": Layout(read_urbansound8k, tuple(range(1, 11))),
+    "folders": Layout(read_folders, "all", own=True),
+    "csv": Layout(read_csv, "all", own=True),
 }
 
 
-def layout_name(name, key="layout"):
-    """The name of a layout, from that of it or of its data set.
+def layout_name(name: str, key: str = "layout") -> str:
+    """Key of ``LAYOUTS`` for the name of a layout or of its data set.
 
-    Arguments
-    ---------
-    name : str
-        Such as ``esc50`` or ESC-50: case and hyphens do not matter.
-    key : str
-        Hyperparameter that gave the name.
-
-    Returns
-    -------
-    str
-        A key of ``LAYOUTS``.
-
-    Raises
-    ------
-    UserError
-        If there is no such layout.
-
-    Example
-    -------
     >>> layout_name("UrbanSound8K"), layout_name("folders")
     ('urbansound8k', 'folders')
     """
     plain = "".join(c for c in str(name).lower() if c.isalnum())
     if plain not in LAYOUTS:
         raise UserError(
-            f"`{key}`: expected ESC-50 or UrbanSound8K, whose layouts are "
-            "esc50 and urbansound8k, or folders (one of audio files per "
-            f"class) or csv (file, label, fold), found {name!r}. Data in one "
-            "of these layouts take its name."
+            f"`{key}`: expected one of {', '.join(LAYOUTS)}, or ESC-50 or "
+            f"UrbanSound8K, found {name!r}."
         )
     return plain
 
 
-def find_dataset(name):
-    """How a labelled data set is prepared, and its folds.
+def find_dataset(name: str) -> tuple | str:
+    """All folds of a data set: a tuple of int, or "all" if it decides."""
+    return LAYOUTS[layout_name(name, "dataset")].folds
+
+
+def prepare_labelled(
+    data_folder: str | Path,
+    save_folder: str | Path,
+    layout: str = "esc50",
+    train_fold_nums: Any = (1, 2, 3),
+    valid_fold_nums: Any = 4,
+    test_fold_nums: Any = 5,
+    classes: str | Sequence[str] | None = None,
+    audio: AudioCache | None = None,
+    skip_broken_audio: bool = False,
+    split: Mapping | None = None,
+    labels_file: str | Path | None = None,
+) -> Manifests:
+    """Check a labelled data set and write its train, valid and test manifests.
+
+    Every chosen clip is decoded once before anything is trained; nothing is
+    written into the data folder. If the save folder holds manifests of the
+    same choices and of unchanged files, they are kept.
 
     Arguments
     ---------
-    name : str
-        As for :func:`layout_name`.
-
-    Returns
-    -------
-    tuple of (callable, tuple of int or "all")
-
-    Raises
-    ------
-    UserError
-        If it is another one.
-
-    Example
-    -------
-    >>> find_dataset("ESC-50")[1]
-    (1, 2, 3, 4, 5)
-    """
-    layout = LAYOUTS[layout_name(name, "dataset")]
-    return layout.prepare, layout.folds
-
-
-def prepare_labelled(layout, *, split=None, labels_file=None, **common):
-    """Check a labelled data set and write its manifests.
-
-    Arguments
-    ---------
+    data_folder : str or pathlib.Path
+        The data set. ESC-50 is downloaded there if it is missing or empty.
+    save_folder : str or pathlib.Path
+        Where train.json, valid.json, test.json and manifest_info.json go.
     layout : str
-        See :func:`layout_name`.
-    split : dict, optional
-        For data without folds; see
-        :func:`speechbrain_lmac.data.splits.make_folds`.
-    labels_file : str | pathlib.Path, optional
-        The table of layout csv.
-    **common
-        What :func:`prepare_folders` takes: ``data_folder``, ``save_folder``,
-        ``train_fold_nums``, ... A choice of classes that is esc10, the
-        default of the recipe of ESC-50, means all in the other layouts.
+        esc50, urbansound8k, folders (one of audio files per class) or csv
+        (a table of file, label and fold).
+    train_fold_nums, valid_fold_nums, test_fold_nums : int, sequence or None
+        Folds of each split; None leaves it out, "all" takes every fold.
+    classes : str or sequence of str or None
+        The chosen classes; None for all, "esc10" for the ten of ESC-10
+        (in other layouts, for all).
+    audio : AudioCache or None
+        Decodes the clips; by default at 16 kHz, without a cache on disk.
+    skip_broken_audio : bool
+        Whether to go on without the clips that cannot be used.
+    split : dict or None
+        How data without folds are dealt to some: ``n_folds``, ``seed`` and
+        ``group_separator`` (files whose names agree up to it stay together).
+    labels_file : str or pathlib.Path or None
+        Layout csv: the table; by default labels.csv in the data folder.
 
     Returns
     -------
     Manifests
+        The files, the classes in the order of their indices, and the clips
+        that were left out.
 
     Raises
     ------
     UserError
-        If the layout is unknown, or the data cannot be used.
+        If data, folds or classes cannot be used; broken clips are listed.
     """
+    folds = dict(
+        zip(
+            FOLD_KEYS,
+            (train_fold_nums, valid_fold_nums, test_fold_nums),
+            strict=True,
+        )
+    )
+    rows, class_names = labelled_rows(
+        data_folder, layout, folds, classes, split, labels_file
+    )
+    return write_manifests(
+        rows[["clip_id", "wav", "split", "class_string", "fold"]],
+        data_folder,
+        save_folder,
+        AudioCache() if audio is None else audio,
+        [key.split("_")[0] for key in folds if folds[key] is not None],
+        class_names,
+        skip_broken_audio,
+    )
+
+
+def labelled_rows(
+    data_folder: str | Path,
+    layout: str,
+    folds: Mapping[str, Any],
+    classes: Any = None,
+    split: Mapping | None = None,
+    labels_file: str | Path | None = None,
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The chosen clips with the split of each, and all classes by index."""
     name = layout_name(layout)
     if labels_file is not None and name != "csv":
         raise UserError(
-            f"`labels_file`: layout {name} has no table of its own. Add "
-            "--layout=csv, or leave the table out."
+            f"`labels_file`: layout {name} reads no table; add --layout=csv, "
+            "or leave it out."
         )
-    if name != "esc50" and common.get("classes") == ESC10:
-        common["classes"] = None
-    extra = {"split": split, "labels_file": labels_file}
-    chosen = LAYOUTS[name]
-    return chosen.prepare(**common, **{k: extra[k] for k in chosen.options})
+    rows = LAYOUTS[name].read(data_folder, labels_file)
+    # Names of files may meet from folder to folder, paths do not.
+    shared = rows.clip_id.duplicated(keep=False)
+    rows = rows.assign(clip_id=rows.clip_id.mask(shared, rows.wav))
+    if "fold" in rows:
+        rows = rows.assign(fold=parse_folds(rows.fold, data_folder))
+    else:
+        made = make_folds(rows.wav, rows.class_string, split)
+        check_filled(made, split, folds)
+        rows = rows.assign(fold=made)
+    rows, names = select_classes(rows, _chosen_classes(name, rows, classes))
+    chosen = check_folds(rows.fold, **folds)
+    split_of = {
+        fold: key.split("_")[0] for key in chosen for fold in chosen[key]
+    }
+    rows = rows.assign(split=rows.fold.map(split_of))
+    rows = rows[rows.split.notna()]
+    twice = rows.wav[rows.wav.duplicated()]
+    if len(twice):
+        raise UserError(
+            f"{labels_file or data_folder}: the table names {twice.iloc[0]} "
+            "more than once; expected one row a clip. Remove the others."
+        )
+    return rows, names
 
 
-def own_classes(layout, data_folder, labels_file=None, classes=None):
-    """The classes of data of one's own, for a model of so many outputs.
+def prepare_esc50(
+    data_folder: str | Path, save_folder: str | Path, **options: Any
+) -> Manifests:
+    """Write the manifests of ESC-50, or of data in its layout.
 
     Arguments
     ---------
-    layout : str
-        See :func:`layout_name`.
-    data_folder, labels_file, classes : object
+    data_folder, save_folder, **options
         As for :func:`prepare_labelled`.
 
     Returns
     -------
-    tuple of str or None
-        None for a published data set: its classes are known.
+    Manifests
+    """
+    return prepare_labelled(data_folder, save_folder, "esc50", **options)
+
+
+def prepare_urbansound8k(
+    data_folder: str | Path,
+    save_folder: str | Path,
+    train_fold_nums: Any = (1, 2, 3, 4, 5, 6, 7, 8),
+    valid_fold_nums: Any = 9,
+    test_fold_nums: Any = 10,
+    **options: Any,
+) -> Manifests:
+    """Write the manifests of UrbanSound8K, or of data in its layout.
+
+    Arguments
+    ---------
+    data_folder, save_folder, **options
+        As for :func:`prepare_labelled`.
+    train_fold_nums, valid_fold_nums, test_fold_nums : int, sequence or None
+        Folds of each split, of ten.
+
+    Returns
+    -------
+    Manifests
+    """
+    return prepare_labelled(
+        data_folder,
+        save_folder,
+        "urbansound8k",
+        train_fold_nums,
+        valid_fold_nums,
+        test_fold_nums,
+        **options,
+    )
+
+
+def prepare_folders(
+    data_folder: str | Path, save_folder: str | Path, **options: Any
+) -> Manifests:
+    """Write the manifests of a folder that holds a folder per class.
+
+    Arguments
+    ---------
+    data_folder, save_folder, **options
+        As for :func:`prepare_labelled`.
+
+    Returns
+    -------
+    Manifests
+    """
+    return prepare_labelled(data_folder, save_folder, "folders", **options)
+
+
+def prepare_csv(
+    data_folder: str | Path, save_folder: str | Path, **options: Any
+) -> Manifests:
+    """Write the manifests of the audio files in a table.
+
+    Arguments
+    ---------
+    data_folder, save_folder, **options
+        As for :func:`prepare_labelled`.
+
+    Returns
+    -------
+    Manifests
+    """
+    return prepare_labelled(data_folder, save_folder, "csv", **options)
+
+
+def _chosen_classes(layout: str, rows: pd.DataFrame, classes: Any) -> Any:
+    """The choice of classes, with "esc10" put as names."""
+    if classes != ESC10:
+        return classes
+    if layout != "esc50":
+        return None
+    if "esc10" not in rows:
+        raise UserError(
+            "`classes`: esc10 needs a column esc10 in meta/esc50.csv; list "
+            "the names of the classes instead."
+        )
+    marked = rows.esc10.str.strip().str.lower().isin(["true", "1"])
+    return list(rows.class_string[marked].unique())
+
+
+# ------------------------------------------------------- data of one's own
+
+
+def own_name(layout: str, data_folder: str | Path) -> str | None:
+    """What tables call data of one's own; None for a published data set.
+
+    >>> own_name("folders", "sounds/birds/"), own_name("esc50", "sounds")
+    ('birds', None)
+    """
+    own = LAYOUTS[layout_name(layout)].own
+    return Path(data_folder).resolve().name or None if own else None
+
+
+def follow_data(hparams_file: str | Path, overrides: str | dict) -> str | dict:
+    """Let hyperparameters that nobody gave follow the data.
+
+    Data of one's own (layouts folders and csv) have a number of classes and a
+    name; the hyperparameter file has those of a published data set.
+
+    Arguments
+    ---------
+    hparams_file : str or pathlib.Path
+        With ``layout``, ``data_folder``, ``labels_file``; without them nothing
+        changes.
+    overrides : str or dict
+        Of the command line; what it gives stands.
+
+    Returns
+    -------
+    str or dict
+        The overrides with ``out_n_neurons`` and ``dataset``, for those of
+        them that the file has.
 
     Raises
     ------
     UserError
-        If the data cannot be read, or a class is unknown.
+        If there are no such data, or they have one class.
     """
-    read = LAYOUTS[layout_name(layout)].read
-    if read is None:
-        return None
-    classes = None if classes == ESC10 else classes
-    return select_classes(read(data_folder, labels_file), classes)[1]
+    given = read_overrides(overrides)
+    tree = {**read_tree(hparams_file), **given}
+    folder = tree.get("data_folder")
+    # Captioned data sets have a layout csv of their own, without labels.
+    known = isinstance(tree.get("layout"), str) and isinstance(folder, str)
+    if not known or "labels_file" not in tree:
+        return overrides
+    name = own_name(tree["layout"], folder)
+    if name is None:
+        return overrides
+    rows = LAYOUTS[layout_name(tree["layout"])].read(
+        folder, tree["labels_file"]
+    )
+    classes = tree.get("classes")
+    names = select_classes(rows, None if classes == ESC10 else classes)[1]
+    check_several(names)
+    follows = {"out_n_neurons": len(names), "dataset": name}
+    return {**{k: v for k, v in follows.items() if k in tree}, **given}
 
 
-def own_name(layout, data_folder):
-    """What tables call data of one's own, if nothing else is said.
+def check_several(names: Sequence[str]) -> None:
+    """Refuse data of a single class: there is nothing to tell apart."""
+    if len(names) < 2:
+        raise UserError(
+            "`data_folder`: expected sounds of 2 or more classes, found "
+            f"{listed(names)} alone; add a class, or choose more by `classes`."
+        )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, the first of many."""
+    return ", ".join(names[:MANY]) + ", ..." * (len(names) > MANY)
+
+
+# ------------------------------------------------------------- data sets
+
+
+def dataio_prep(
+    hparams: Mapping[str, Any], crop: str = "random"
+) -> tuple[dict[str, DynamicItemDataset], CategoricalEncoder]:
+    """Make the data sets of a training from the manifests of its save folder.
 
     Arguments
     ---------
-    layout : str
-        See :func:`layout_name`.
-    data_folder : str | pathlib.Path
-        The data set.
+    hparams : dict
+        ``save_folder`` (manifests; receives label_encoder.txt),
+        ``data_folder``, ``audio``, ``out_n_neurons``, ``signal_length_s``,
+        ``sample_rate`` (Hz) and ``seed``.
+    crop : str
+        How training clips are cropped: ``random``, or ``energy`` (near loud
+        frames). Those of the other splits keep their length.
 
     Returns
     -------
-    str or None
-        The folder's name; None for a published data set.
+    datasets : dict of str to DynamicItemDataset
+        ``train``, ``valid`` and ``test``; a clip gives ``id``, ``sig``
+        (samples,) float32 and ``label`` (1,) int64.
+    label_encoder : CategoricalEncoder
+        Class name <-> index.
 
-    Example
-    -------
-    >>> own_name("folders", "sounds/birds/"), own_name("esc50", "sounds")
-    ('birds', None)
+    Raises
+    ------
+    UserError
+        If a split or a class is missing, or their number is not the model's.
     """
-    read = LAYOUTS[layout_name(layout)].read
-    return Path(data_folder).resolve().name or None if read else None
+    save_folder = Path(hparams["save_folder"])
+    manifests = read_manifests(save_folder)
+    names = manifests.class_names
+    check_several(names)
+    if len(names) != hparams["out_n_neurons"]:
+        raise UserError(
+            f"`out_n_neurons` is {hparams['out_n_neurons']}, but the data has "
+            f"{len(names)} classes ({listed(names)}). Set "
+            f"--out_n_neurons={len(names)}, or choose `classes`."
+        )
+    labels = (names, save_folder / "label_encoder.txt")
+    run_on_main(make_label_encoder, labels)
+    encoder = make_label_encoder(*labels)
+    length = round(hparams["signal_length_s"] * hparams["sample_rate"])
+    datasets = {}
+    for split in ("train", "valid", "test"):
+        manifest = getattr(manifests, split)
+        if manifest is None:
+            raise UserError(
+                f"`{split}_fold_nums` is null: training needs folds for "
+                "train, valid and test."
+            )
+        datasets[split] = make_dataset(
+            manifest,
+            hparams["data_folder"],
+            hparams["audio"],
+            encoder,
+            length=length if split == "train" else None,
+            crop=crop,
+            seed=hparams["seed"],
+        )
+    return datasets, encoder

@@ -1,21 +1,27 @@
-"""From a table of clips to checked manifests; shared by all data sets.
+"""From a table of clips to checked manifests, for labels and for captions.
 
-The table of a reader has the columns that `speechbrain_lmac.data.tables`
-describes.
+A reader of a layout makes a table of one row a clip: ``wav`` (relative to the
+data folder), ``clip_id`` (key of the manifests), ``split``, and what the
+entries shall hold: ``class_string`` and ``fold``, or ``captions``.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pandas as pd
+from speechbrain.dataio.dataio import load_data_json
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
-from speechbrain_lmac.data.audio import AudioError
+from speechbrain_lmac.data.audio import AudioCache, AudioError
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
@@ -24,43 +30,111 @@ logger = get_logger(__name__)
 SPLITS = ("train", "valid", "test")
 INFO_FILE = "manifest_info.json"
 # Part of every fingerprint: raise it when the manifests change their format.
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
 MAX_LISTED = 20
 # Below this many clips a progress bar is gone before it can be read.
 PROGRESS_BAR_FROM = 200
 
 
 class Manifests(NamedTuple):
-    """Where the manifests of a data set are, and what is in them."""
+    """Where the manifests of a data set are, and what is in them.
 
-    train: Path | None  # JSON; None for a split that nobody asked for
+    An entry has ``wav``, ``duration`` (seconds), ``num_samples`` (at the
+    working sample rate), and ``class_string`` and ``fold``, or ``captions``.
+    """
+
+    train: Path | None  # JSON; None for a split that there is not
     valid: Path | None
     test: Path | None
-    class_names: tuple  # str; the position is the index of the class
-    broken: dict  # path of each clip that was left out -> reason
+    class_names: tuple[str, ...] = ()  # the position is the class's index
+    broken: Mapping[str, str] = {}  # clips that were left out -> reason
 
 
-def check_clips(data_folder, wavs, audio):
-    """Decode every clip once, which also fills the cache of `audio`.
+def write_manifests(
+    rows: pd.DataFrame,
+    data_folder: str | Path,
+    save_folder: str | Path,
+    audio: AudioCache,
+    splits: Sequence[str],
+    class_names: Sequence[str] = (),
+    skip_broken_audio: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> Manifests:
+    """Decode every clip once, and write the manifests of the splits.
+
+    Manifests of the same rows, facts and unchanged files are kept, and no
+    clip is decoded.
+    """
+    data_folder, save_folder = Path(data_folder), Path(save_folder)
+    _check_folders(data_folder, save_folder, audio)
+    facts = {
+        "format": MANIFEST_FORMAT,
+        "sample_rate": audio.sample_rate,
+        "class_names": list(class_names),
+        "splits": [split for split in SPLITS if split in splits],
+        **(facts or {}),
+    }
+    fingerprint = _fingerprint(rows, data_folder, facts)
+    info = _load_info(save_folder, fingerprint)
+    kept = info is not None
+    if not kept:
+        _make_writable(save_folder)
+        num_samples, broken = check_clips(data_folder, rows.wav, audio)
+        info = {"fingerprint": fingerprint, **facts, "broken": broken}
+    left_out = {str(data_folder / w): why for w, why in info["broken"].items()}
+    report_broken(left_out, len(rows), skip_broken_audio)
+    rows = rows[~rows.wav.isin(list(info["broken"]))]
+    for split in splits:
+        _check_split(split, rows[rows.split == split], class_names)
+    if not kept:
+        (save_folder / INFO_FILE).unlink(missing_ok=True)
+        for split in splits:
+            entries = _entries(
+                rows[rows.split == split], num_samples, audio.sample_rate
+            )
+            write_atomically(save_folder / f"{split}.json", _to_json(entries))
+        # At last: what is without it was not written to its end.
+        write_atomically(save_folder / INFO_FILE, _to_json(info))
+    return _manifests(save_folder, info, left_out)
+
+
+def read_manifests(save_folder: str | Path) -> Manifests:
+    """What a preparation has left in a save folder."""
+    info = _load_info(Path(save_folder))
+    if info is None:
+        raise UserError(
+            f"{save_folder}: expected the manifests of a data set, found none; "
+            "prepare the data first (`prepare_data`)."
+        )
+    return _manifests(Path(save_folder), info, info["broken"])
+
+
+def manifest_clips(
+    manifest: str | Path, data_folder: str | Path
+) -> list[dict[str, Any]]:
+    """The clips of a manifest.
 
     Arguments
     ---------
-    data_folder : str | pathlib.Path
-        The data set.
-    wavs : sequence of str
-        The files, relative to the data folder.
-    audio : speechbrain_lmac.data.audio.AudioCache
-        Decodes them.
+    manifest : str or pathlib.Path
+        JSON manifest of one split.
+    data_folder : str or pathlib.Path
+        What ``{data_root}`` stands for in it.
 
     Returns
     -------
-    num_samples : dict
-        File -> number of decoded samples at the working sample rate.
-    broken : dict
-        File -> reason, for the files that cannot be used.
+    list of dict
+        With id, wav, num_samples, and class_string or captions.
+    """
+    entries = load_data_json(manifest, {"data_root": str(data_folder)})
+    return [{"id": clip_id, **entry} for clip_id, entry in entries.items()]
 
-    Example
-    -------
+
+def check_clips(
+    data_folder: str | Path, wavs: Sequence[str], audio: AudioCache
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Decode every clip: number of samples of each, reason of broken ones.
+
     >>> from speechbrain_lmac.data.audio import AudioCache
     >>> check_clips("data", ["absent.wav"], AudioCache())
     ({}, {'absent.wav': 'the file does not exist; check the path'})
@@ -88,33 +162,13 @@ def check_clips(data_folder, wavs, audio):
     return num_samples, broken
 
 
-def report_broken(broken, num_checked, skip_broken_audio):
-    """Stop, or go on with a warning, if clips cannot be used.
-
-    Arguments
-    ---------
-    broken : dict
-        Path -> reason.
-    num_checked : int
-        How many clips were checked.
-    skip_broken_audio : bool
-        Whether to go on without them.
-
-    Raises
-    ------
-    UserError
-        If there are broken clips and `skip_broken_audio` is False.
-
-    Example
-    -------
-    >>> report_broken({}, 10, skip_broken_audio=False)
-    """
+def report_broken(
+    broken: Mapping[str, str], num_checked: int, skip_broken_audio: bool
+) -> None:
+    """List all clips that cannot be used: an error, or a warning."""
     if not broken:
         return
-    lines = [f"  {path}: {why}" for path, why in broken.items()][:MAX_LISTED]
-    if len(broken) > MAX_LISTED:
-        lines.append(f"  ... and {len(broken) - MAX_LISTED} more")
-    listing = "\n".join(lines)
+    listing = some_lines(f"{path}: {why}" for path, why in broken.items())
     found = f"{len(broken)} of {num_checked} clips cannot be used"
     if not skip_broken_audio:
         raise UserError(
@@ -124,56 +178,71 @@ def report_broken(broken, num_checked, skip_broken_audio):
     logger.warning("%s and are left out:\n%s", found, listing)
 
 
-def _stamp(path):
-    """Size and time of modification of a file; None if it is missing."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return [stat.st_size, stat.st_mtime_ns]
+def some_lines(lines) -> str:
+    """The first lines of many, indented.
+
+    >>> print(some_lines(["a.wav", "b.wav"]))
+      a.wav
+      b.wav
+    """
+    lines = [f"  {line}" for line in lines]
+    more = len(lines) - MAX_LISTED
+    return "\n".join(
+        lines[:MAX_LISTED] + [f"  ... and {more} more"] * (more > 0)
+    )
 
 
-def _sha256(data):
-    return hashlib.sha256(data).hexdigest()
+def _manifests(save_folder, info, broken):
+    files = (
+        save_folder / f"{split}.json" if split in info["splits"] else None
+        for split in SPLITS
+    )
+    return Manifests(*files, tuple(info["class_names"]), broken)
 
 
 def _to_json(value):
     return (json.dumps(value, indent=2) + "\n").encode()
 
 
-def _fingerprint(table, data_folder, facts):
-    """Digest of everything that the manifests depend on."""
+def _fingerprint(rows, data_folder, facts):
+    """Digest of all that manifests depend on, stamps of the files included."""
+
+    def stamp(path):
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        return [stat.st_size, stat.st_mtime_ns]
+
     clips = [
-        [*map(str, row), _stamp(data_folder / row.wav)]
-        for row in table.itertuples(index=False)
+        [*map(str, row), stamp(data_folder / row.wav)]
+        for row in rows.itertuples(index=False)
     ]
-    return _sha256(_to_json({**facts, "clips": clips}))
+    return hashlib.sha256(_to_json({**facts, "clips": clips})).hexdigest()
 
 
-def _load_broken(save_folder, fingerprint):
-    """Broken clips of manifests that are still valid; None to rebuild them."""
+def _load_info(save_folder, fingerprint=None):
+    """What manifest_info.json holds, if it and the manifests are there."""
     try:
         info = json.loads((save_folder / INFO_FILE).read_text())
-        whole = info["fingerprint"] == fingerprint and all(
-            _sha256((save_folder / f"{split}.json").read_bytes()) == digest
-            for split, digest in info["sha256"].items()
-        )
-        return dict(info["broken"]) if whole else None
+        files = [save_folder / f"{split}.json" for split in info["splits"]]
+        same = fingerprint is None or info["fingerprint"] == fingerprint
+        return info if same and all(f.is_file() for f in files) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _check_folders(data_folder, save_folder, audio):
-    """The data folder is read-only for the package."""
-    data_folder = data_folder.resolve()
-    written = {"the output folder": save_folder}
-    if audio.folder is not None:
-        written["the audio cache"] = audio.folder
-    for what, folder in written.items():
-        if Path(folder).resolve().is_relative_to(data_folder):
+    """Nothing is ever written into a data folder."""
+    root = data_folder.resolve()
+    for what, folder in (
+        ("the output folder", save_folder),
+        ("the audio cache", audio.folder),
+    ):
+        if folder is not None and Path(folder).resolve().is_relative_to(root):
             raise UserError(
-                f"{folder}: {what} lies inside the data folder {data_folder}, "
-                "in which nothing is ever written. Give a folder elsewhere."
+                f"{folder}: {what} lies inside the data folder {root}, in "
+                "which nothing is ever written; give a folder elsewhere."
             )
 
 
@@ -184,152 +253,43 @@ def _make_writable(folder):
             pass
     except OSError as err:
         raise UserError(
-            f"{folder}: the manifests cannot be written there ({err}). Give "
+            f"{folder}: the manifests cannot be written there ({err}); give "
             "an output folder with write permission and free space."
         ) from err
 
 
-def _check_splits(table, splits, keys, class_names):
+def _check_split(split, rows, class_names):
     """Every split needs clips; a class without clips deserves a warning."""
-    for split, folds in splits.items():
-        present = set(table.class_string[table.fold.isin(folds)])
-        if not present:
-            raise UserError(
-                f"`{keys[split]}`: folds {list(folds)} hold no usable clip of "
-                "the chosen classes. Choose other folds or classes."
-            )
-        absent = [name for name in class_names if name not in present]
-        if absent:
-            logger.warning(
-                "The %s split (folds %s) has no clip of: %s",
-                split,
-                list(folds),
-                ", ".join(absent),
-            )
+    if rows.empty:
+        raise UserError(
+            f"{split}: there is no usable clip for this split; choose other "
+            f"folds (`{split}_fold_nums`), classes or `splits`."
+        )
+    present = set(rows.class_string) if class_names else ()
+    absent = [name for name in class_names if name not in present]
+    if absent:
+        logger.warning(
+            "The %s split has no clip of: %s", split, ", ".join(absent)
+        )
 
 
-def _manifest(table, num_samples, sample_rate):
-    """The entries of one split; SpeechBrain reads doubled braces as braces."""
+def _entries(rows, num_samples, sample_rate):
+    """Entries of one split; SpeechBrain reads doubled braces as braces."""
 
-    def escape(text):
-        return text.replace("{", "{{").replace("}", "}}")
+    def escape(value):
+        if isinstance(value, str):
+            return value.replace("{", "{{").replace("}", "}}")
+        return list(map(escape, value)) if isinstance(value, tuple) else value
 
-    return {
-        row.clip_id: {
-            "wav": "{data_root}/" + escape(row.wav),
-            "class_string": escape(row.class_string),
-            "fold": int(row.fold),
-            "duration": num_samples[row.wav] / sample_rate,
-            "num_samples": num_samples[row.wav],
+    entries = {}
+    for row in rows.to_dict("records"):
+        wav = row.pop("wav")
+        clip_id = row.pop("clip_id")
+        del row["split"]
+        entries[clip_id] = {
+            "wav": "{data_root}/" + escape(wav),
+            **{key: escape(value) for key, value in row.items()},
+            "duration": num_samples[wav] / sample_rate,
+            "num_samples": num_samples[wav],
         }
-        for row in table.itertuples(index=False)
-    }
-
-
-def _write(save_folder, manifests, info):
-    """Write the manifests, and their digests at last."""
-    digests = {}
-    for split, entries in manifests.items():
-        data = _to_json(entries)
-        write_atomically(save_folder / f"{split}.json", data)
-        digests[split] = _sha256(data)
-    write_atomically(
-        save_folder / INFO_FILE, _to_json({**info, "sha256": digests})
-    )
-
-
-def make_manifests(
-    table,
-    data_folder,
-    save_folder,
-    folds,
-    class_names,
-    audio,
-    skip_broken_audio=False,
-    settings=None,
-):
-    """Check the chosen clips and write the manifests of the three splits.
-
-    If `save_folder` has manifests of the same settings and of unchanged
-    files, they are kept and no clip is decoded.
-
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        One row a clip, with the columns of `speechbrain_lmac.data.tables`.
-        Rows of folds that are in no split are left out.
-    data_folder : str | pathlib.Path
-        The data set. Nothing is written there.
-    save_folder : str | pathlib.Path
-        Where train.json, valid.json, test.json and manifest_info.json go.
-    folds : dict
-        Configuration key (``train_fold_nums``, ``valid_fold_nums``,
-        ``test_fold_nums``; any of them) -> folds, as `check_folds` returns
-        it.
-    class_names : sequence of str
-        All classes, in the order of their indices.
-    audio : speechbrain_lmac.data.audio.AudioCache
-        Decodes the clips.
-    skip_broken_audio : bool
-        Whether to leave out clips that cannot be used, with a warning.
-    settings : dict, optional
-        What else the table was made from (JSON values): a change rebuilds.
-
-    Returns
-    -------
-    Manifests
-        The written files, the classes and the clips that were left out.
-
-    Raises
-    ------
-    UserError
-        If clips are broken, a split is empty or a folder cannot be written.
-    """
-    data_folder, save_folder = Path(data_folder), Path(save_folder)
-    keys = {key.removesuffix("_fold_nums"): key for key in folds}
-    splits = {split: list(folds[key]) for split, key in keys.items()}
-    table = table[table.fold.isin(sum(splits.values(), []))]
-    _check_folders(data_folder, save_folder, audio)
-    _check_unique(table)
-
-    facts = {
-        "format": MANIFEST_FORMAT,
-        "settings": settings or {},
-        "sample_rate": audio.sample_rate,
-        "splits": splits,
-        "class_names": list(class_names),
-    }
-    fingerprint = _fingerprint(table, data_folder, facts)
-    broken, num_samples = _load_broken(save_folder, fingerprint), None
-    if broken is None:
-        _make_writable(save_folder)
-        num_samples, broken = check_clips(data_folder, table.wav, audio)
-    left_out = {str(data_folder / wav): why for wav, why in broken.items()}
-    report_broken(left_out, len(table), skip_broken_audio)
-    table = table[~table.wav.isin(list(broken))]
-    _check_splits(table, splits, keys, class_names)
-    if num_samples is not None:
-        manifests = {
-            split: _manifest(
-                table[table.fold.isin(numbers)], num_samples, audio.sample_rate
-            )
-            for split, numbers in splits.items()
-        }
-        info = {"fingerprint": fingerprint, **facts, "broken": broken}
-        _write(save_folder, manifests, info)
-    files = (
-        save_folder / f"{split}.json" if split in splits else None
-        for split in SPLITS
-    )
-    return Manifests(*files, tuple(class_names), left_out)
-
-
-def _check_unique(table):
-    """A clip that stands in the table twice could be in two splits."""
-    for column in ("clip_id", "wav"):
-        twice = table[column][table[column].duplicated()]
-        if len(twice):
-            raise UserError(
-                f"The metadata names {twice.iloc[0]} more than once; expected "
-                "one row a clip. Remove the duplicate rows."
-            )
+    return entries

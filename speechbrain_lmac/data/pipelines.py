@@ -1,13 +1,19 @@
 """From manifests to SpeechBrain data sets: clips, crops, labels, batches."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.encoder import CategoricalEncoder
 from torch.utils.data import BatchSampler
 
+from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.seeding import EpochDraws
 
@@ -17,26 +23,31 @@ CROPS = ("random", "energy", "center")
 ENERGY_FRAME = 1024
 
 
-def make_label_encoder(class_names, path=None):
+# ------------------------------------------------------------------ labels
+
+
+def make_label_encoder(
+    class_names: Sequence[str], path: str | Path | None = None
+) -> CategoricalEncoder:
     """Make the encoder of class names, or load and check a saved one.
 
     Arguments
     ---------
     class_names : sequence of str
         The classes in the order of their indices.
-    path : str | pathlib.Path, optional
+    path : str or pathlib.Path or None
         A file in the format of SpeechBrain (label_encoder.txt). It is loaded
         if it exists, else written.
 
     Returns
     -------
-    speechbrain.dataio.encoder.CategoricalEncoder
+    CategoricalEncoder
         Class name <-> index.
 
     Raises
     ------
     UserError
-        If the saved classes, or their order, differ from `class_names`.
+        If the saved classes, or their order, differ from ``class_names``.
 
     Example
     -------
@@ -46,21 +57,8 @@ def make_label_encoder(class_names, path=None):
     >>> make_label_encoder(["dog", "rain"], path).lab2ind
     {'dog': 0, 'rain': 1}
     """
-    encoder = CategoricalEncoder()
-    if path is None or not Path(path).exists():
-        for name in class_names:
-            encoder.add_label(name)
-        if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            encoder.save(path)
-    else:
-        try:
-            encoder.load(path)
-        except (ValueError, SyntaxError, KeyError) as err:
-            raise UserError(
-                f"{path}: expected a label encoder saved by SpeechBrain, but "
-                f"it cannot be read ({err}). Remove it to have it made anew."
-            ) from err
+    if path is not None and Path(path).exists():
+        encoder = read_label_encoder(path)
         saved = [encoder.ind2lab[index] for index in sorted(encoder.ind2lab)]
         if saved != list(class_names):
             raise UserError(
@@ -68,33 +66,91 @@ def make_label_encoder(class_names, path=None):
                 f"{list(class_names)}. Use another output folder, or choose "
                 "the classes that the saved model was trained on."
             )
+        return encoder
+    encoder = CategoricalEncoder()
+    for name in class_names:
+        encoder.add_label(name)
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        encoder.save(path)
     encoder.expect_len(len(class_names))
     return encoder
 
 
-def crop_start(waveform, length, crop="random", generator=None):
-    """Choose where a crop starts.
+def read_label_encoder(path: str | Path) -> CategoricalEncoder:
+    """Read the label_encoder.txt of a training.
 
     Arguments
     ---------
-    waveform : torch.Tensor
-        Shape (samples,), at least `length` samples.
-    length : int
-        Length of the crop, in samples.
-    crop : str
-        "random": anywhere, with equal chances. "energy": near a frame that is
-        drawn with chances proportional to its energy; the centre of the crop
-        is up to a quarter of its length off that frame. "center": the middle.
-    generator : torch.Generator, optional
-        What the random ones draw from; torch's own if there is none.
+    path : str or pathlib.Path
+        A file as SpeechBrain writes it.
 
     Returns
     -------
-    int
-        Index of the first sample, in [0, samples - length].
+    CategoricalEncoder
+        Class name <-> index.
 
-    Example
+    Raises
+    ------
+    UserError
+        If the file is missing, is no label encoder's, or does not number its
+        labels from 0 on.
+    """
+    if not Path(path).is_file():
+        raise UserError(
+            f"{path}: expected a label encoder written by training, found no "
+            "such file. Point to the folder of a trained classifier."
+        )
+    encoder, loaded = CategoricalEncoder(), False
+    # What the text is parsed with raises all of these.
+    with contextlib.suppress(
+        *(AttributeError, KeyError, MemoryError, RecursionError, TypeError),
+        *(SyntaxError, ValueError),
+    ):
+        loaded = encoder.load_if_possible(path)
+    indices = sorted(encoder.ind2lab)
+    if not (loaded and indices == list(range(len(encoder.lab2ind))) != []):
+        raise UserError(
+            f"{path}: expected a label encoder as SpeechBrain saves it, lines "
+            "such as 'dog' => 0 from 0 on, each label once, but it cannot be "
+            "read. Train again, or write it by "
+            "speechbrain_lmac.data.make_label_encoder(names, path)."
+        )
+    encoder.expect_len(len(indices))
+    return encoder
+
+
+def read_class_names(path: str | Path) -> list[str]:
+    """Class names of a label encoder's file, in the order of the logits.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        As for :func:`read_label_encoder`.
+
+    Returns
     -------
+    list of str
+    """
+    encoder = read_label_encoder(path)
+    return [str(encoder.ind2lab[k]) for k in sorted(encoder.ind2lab)]
+
+
+# ------------------------------------------------------------------- clips
+
+
+def crop_start(
+    waveform: torch.Tensor,
+    length: int,
+    crop: str = "random",
+    generator: torch.Generator | None = None,
+) -> int:
+    """First sample of a crop of ``length`` samples of a longer (samples,).
+
+    "random": anywhere. "energy": near a frame that is drawn in proportion to
+    its energy; the centre of the crop is up to a quarter of its length off
+    that frame. "center": the middle.
+
     >>> crop_start(torch.zeros(10), 4, "center")
     3
     """
@@ -115,30 +171,17 @@ def crop_start(waveform, length, crop="random", generator=None):
     return torch.randint(0, spare + 1, (), generator=generator).item()
 
 
-def fit_length(waveform, length, crop="random", generator=None):
-    """Crop a waveform, or pad it with zeros at its end, to a given length.
+def crop_or_pad(
+    waveform: torch.Tensor,
+    length: int,
+    crop: str = "random",
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """A waveform (samples,), cropped, or padded with zeros at its end.
 
-    Arguments
-    ---------
-    waveform : torch.Tensor
-        Shape (samples,).
-    length : int
-        Wanted number of samples.
-    crop : str
-        See `crop_start`.
-    generator : torch.Generator, optional
-        See `crop_start`.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (length,).
-
-    Example
-    -------
-    >>> fit_length(torch.ones(2), 4)
+    >>> crop_or_pad(torch.ones(2), 4)
     tensor([1., 1., 0., 0.])
-    >>> fit_length(torch.arange(5.0), 3, "center")
+    >>> crop_or_pad(torch.arange(5.0), 3, "center")
     tensor([1., 2., 3.])
     """
     if len(waveform) <= length:
@@ -149,33 +192,19 @@ def fit_length(waveform, length, crop="random", generator=None):
 
 # Functions of the module, bound by `partial`: a data set must be picklable
 # for the worker processes of a data loader.
-def load_clip(wav, clip_id, audio, length, crop, draws):
-    """Load a clip and fit it to a length.
-
-    Arguments
-    ---------
-    wav : str
-        The file.
-    clip_id : str
-        Names its draw.
-    audio : AudioCache
-        Decodes it.
-    length : int or None
-        Samples; None keeps the clip's own.
-    crop : str
-        See `crop_start`.
-    draws : EpochDraws
-        Of the data set.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (length,).
-    """
+def load_clip(
+    wav: str,
+    clip_id: str,
+    audio: AudioCache,
+    length: int | None,
+    crop: str,
+    draws: EpochDraws,
+) -> torch.Tensor:
+    """Load a clip (samples,) and fit it to a length, if one is given."""
     waveform = audio(wav)
     if length is None:
         return waveform
-    return fit_length(waveform, length, crop, draws.of(clip_id))
+    return crop_or_pad(waveform, length, crop, draws.of(clip_id))
 
 
 def _encode(class_string, label_encoder):
@@ -183,58 +212,57 @@ def _encode(class_string, label_encoder):
 
 
 def make_dataset(
-    manifest_json,
-    data_folder,
-    audio,
-    label_encoder,
-    output_keys=("id", "sig", "label"),
-    length=None,
-    crop="random",
-    seed=0,
-):
+    manifest_json: str | Path,
+    data_folder: str | Path,
+    audio: AudioCache,
+    label_encoder: CategoricalEncoder | None = None,
+    output_keys: Sequence[str] | None = None,
+    length: int | None = None,
+    crop: str = "random",
+    seed: int = 0,
+) -> DynamicItemDataset:
     """Make a SpeechBrain data set from a manifest.
 
     Its attribute ``draws`` is the :class:`EpochDraws` of its random crops.
 
     Arguments
     ---------
-    manifest_json : str | pathlib.Path
+    manifest_json : str or pathlib.Path
         The manifest of one split.
-    data_folder : str | pathlib.Path
+    data_folder : str or pathlib.Path
         What replaces {data_root} in the manifest.
-    audio : speechbrain_lmac.data.audio.AudioCache
+    audio : AudioCache
         Decodes the clips.
-    label_encoder : speechbrain.dataio.encoder.CategoricalEncoder
-        Turns class_string into an index.
-    output_keys : sequence of str
-        Which items each clip gives: ``sig`` (samples,) float32, ``label``
-        (1,) int64, ``id``, and the entries of the manifest.
-    length : int, optional
+    label_encoder : CategoricalEncoder or None
+        Turns class_string into an index; None for captions.
+    output_keys : sequence of str or None
+        Items of a clip: ``sig`` (samples,) float32, ``label`` (1,) int64,
+        ``id``, and the entries of the manifest. By default id, sig, and label
+        or captions.
+    length : int or None
         If given, every clip is cropped or padded to this number of samples.
     crop : str
-        "random", "energy" (both for training) or "center" (for validation);
-        see `crop_start`.
+        "random", "energy" or "center"; see :func:`crop_start`.
     seed : int
         Of the random crops: with it, the epoch and the clip a crop is given.
 
     Returns
     -------
-    speechbrain.dataio.dataset.DynamicItemDataset
-        To be batched by `speechbrain.dataio.batch.PaddedBatch`.
+    DynamicItemDataset
+        To be batched by SpeechBrain's ``PaddedBatch``.
 
     Raises
     ------
     ValueError
-        If `length` is not positive or `crop` is unknown.
+        If ``length`` is not positive or ``crop`` is unknown.
     UserError
         If the manifest does not exist.
     """
-    if crop not in CROPS:
+    if crop not in CROPS or (length is not None and length < 1):
         raise ValueError(
-            f"Expected crop to be one of {CROPS} but got {crop!r}."
+            f"Expected a crop of {CROPS} and a length of 1 or more but got "
+            f"{crop!r}, {length}."
         )
-    if length is not None and length < 1:
-        raise ValueError(f"Expected a length of 1 or more but got {length}.")
     if not Path(manifest_json).is_file():
         raise UserError(
             f"{manifest_json}: the manifest does not exist. Prepare the data "
@@ -244,18 +272,24 @@ def make_dataset(
     load = partial(
         load_clip, audio=audio, length=length, crop=crop, draws=draws
     )
-    encode = partial(_encode, label_encoder=label_encoder)
+    items = [{"func": load, "takes": ["wav", "id"], "provides": "sig"}]
+    if label_encoder is not None:
+        encode = partial(_encode, label_encoder=label_encoder)
+        items.append(
+            {"func": encode, "takes": "class_string", "provides": "label"}
+        )
+    given = "captions" if label_encoder is None else "label"
     dataset = DynamicItemDataset.from_json(
         manifest_json,
         replacements={"data_root": str(data_folder)},
-        dynamic_items=[
-            {"func": load, "takes": ["wav", "id"], "provides": "sig"},
-            {"func": encode, "takes": "class_string", "provides": "label"},
-        ],
-        output_keys=list(output_keys),
+        dynamic_items=items,
+        output_keys=list(output_keys or ("id", "sig", given)),
     )
-    dataset.draws = draws
+    dataset.draws, dataset.fixed_length = draws, length
     return dataset
+
+
+# ----------------------------------------------------------------- batches
 
 
 class SameLengthBatchSampler(BatchSampler):
@@ -278,14 +312,14 @@ class SameLengthBatchSampler(BatchSampler):
     [[0, 2], [1], [3]]
     """
 
-    def __init__(self, lengths, batch_size):
+    def __init__(self, lengths: Iterable[int], batch_size: int) -> None:
         lengths = [int(length) for length in lengths]
         if batch_size < 1:
             raise ValueError(
                 f"Expected a batch_size of 1 or more but got {batch_size}."
             )
         super().__init__(range(len(lengths)), batch_size, drop_last=False)
-        groups = {}
+        groups: dict[int, list[int]] = {}
         for index, length in enumerate(lengths):
             groups.setdefault(length, []).append(index)
         self.batches = sorted(
@@ -294,10 +328,53 @@ class SameLengthBatchSampler(BatchSampler):
             for start in range(0, len(group), batch_size)
         )
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[int]]:
         """Give the indices of each batch."""
         return (list(batch) for batch in self.batches)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Give the number of batches."""
         return len(self.batches)
+
+
+def loader_options(
+    datasets: Mapping[str, DynamicItemDataset],
+    batch_size: int,
+    num_workers: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Options of the data loaders of a training, by split.
+
+    Arguments
+    ---------
+    datasets : dict of str to DynamicItemDataset
+        Of :func:`dataio_prep` or :func:`caption_dataio_prep`.
+    batch_size : int
+        Largest number of clips in a batch.
+    num_workers : int
+        Processes that load the training clips.
+
+    Returns
+    -------
+    dict of str to dict
+        ``train``: full batches in random order, for ``train_loader_kwargs``
+        of ``Brain.fit``. Other splits: batches of clips of equal length, so
+        that no score depends on its neighbours.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for split, dataset in datasets.items():
+        if split == "train":
+            options[split] = {
+                "batch_size": min(batch_size, max(len(dataset), 1)),
+                "shuffle": True,
+                "drop_last": True,
+                "num_workers": num_workers,
+            }
+        else:
+            length = dataset.fixed_length
+            lengths = (
+                length or dataset.data[i]["num_samples"]
+                for i in dataset.data_ids
+            )
+            sampler = SameLengthBatchSampler(lengths, batch_size)
+            options[split] = {"batch_sampler": sampler}
+    return options

@@ -12,8 +12,9 @@ fold          number of the fold, int
 ============  =======================================================
 """
 
-import numbers
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -80,41 +81,6 @@ def read_metadata(path, columns):
     return table
 
 
-def parse_folds(values, path):
-    """Turn the fold column of a metadata file into integers.
-
-    Arguments
-    ---------
-    values : pandas.Series
-        The column, as str.
-    path : str | pathlib.Path
-        The file, for the error message.
-
-    Returns
-    -------
-    pandas.Series
-        The column, as int.
-
-    Raises
-    ------
-    UserError
-        If a value is not an integer.
-
-    Example
-    -------
-    >>> parse_folds(pd.Series(["1", "5"]), "meta.csv").tolist()
-    [1, 5]
-    """
-    folds = pd.to_numeric(values, errors="coerce")
-    wrong = values[folds.isna() | (folds % 1 != 0) | (folds.abs() > 2**31)]
-    if len(wrong):
-        raise UserError(
-            f"{path}: expected integers in the column fold, found "
-            f"{wrong.iloc[0]!r} in data row {wrong.index[0] + 1}."
-        )
-    return folds.astype(int)
-
-
 def select_classes(table, classes):
     """Keep the rows of the chosen classes.
 
@@ -165,63 +131,11 @@ def select_classes(table, classes):
     return kept, tuple(kept.class_string.unique())
 
 
-def _fold_list(key, value, exist):
-    """One key's folds as a sorted tuple of int."""
-    listed = [value] if isinstance(value, numbers.Number) else value
-    if not isinstance(listed, (list, tuple, set, range)) or not all(
-        isinstance(fold, numbers.Integral) and not isinstance(fold, bool)
-        for fold in listed
-    ):
-        raise UserError(
-            f"`{key}`: expected an integer or a list of integers, got "
-            f"{value!r}. {exist}"
-        )
-    if not listed:
-        raise UserError(
-            f"`{key}`: expected at least one fold, got none. {exist}"
-        )
-    return tuple(sorted({int(fold) for fold in listed}))
-
-
-def check_folds(available, **folds):
-    """Check the choice of folds.
-
-    Arguments
-    ---------
-    available : iterable of int
-        The folds that exist.
-    **folds : int or sequence of int
-        The folds of each split, by the name of the configuration key:
-        ``train_fold_nums=[1, 2, 3]``.
-
-    Returns
-    -------
-    dict
-        Key -> sorted tuple of int.
-
-    Raises
-    ------
-    UserError
-        If a split has no fold, a fold that does not exist, or a fold of
-        another split. The message names the key.
-
-    Example
-    -------
-    >>> check_folds([1, 2, 3], train_fold_nums=[2, 1], test_fold_nums=3)
-    {'train_fold_nums': (1, 2), 'test_fold_nums': (3,)}
-    """
-    available = sorted({int(fold) for fold in available})
-    exist = f"Folds that exist: {available}."
-    checked, owner = {}, {}
-    for key, value in folds.items():
-        checked[key] = _fold_list(key, value, exist)
-        for fold in checked[key]:
-            if fold not in available:
-                raise UserError(f"`{key}`: fold {fold} does not exist. {exist}")
-            if fold in owner:
-                raise UserError(
-                    f"`{key}`: fold {fold} is also in `{owner[fold]}`; a clip "
-                    f"must not be in two splits. {exist}"
-                )
-            owner[fold] = key
-    return checked
+def check_layout(root: Path, parts: Sequence[str], what: str) -> None:
+    """Refuse a data folder that lacks a part of its layout."""
+    for part in parts:
+        if not (root / part).exists():
+            raise UserError(
+                f"{root}: expected the layout of {what}, but {part} is "
+                "missing; give the folder that holds it with `--data_folder`."
+            )

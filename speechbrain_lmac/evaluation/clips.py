@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speechbrain.dataio.dataio import load_data_json
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.audio import AudioCache
@@ -23,6 +22,7 @@ from speechbrain_lmac.data.labelled import (
     own_name,
     prepare_labelled,
 )
+from speechbrain_lmac.data.manifests import manifest_clips
 from speechbrain_lmac.evaluation.zero_shot import prompts_of
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.checks import UserError
@@ -156,7 +156,6 @@ def test_clips(
         classes=classes or (trained.get("classes") if same else None),
         audio=audio,
         skip_broken_audio=skip_broken_audio,
-        dataset=dataset or layout,
         split=trained.get("split"),
     )
     clips = manifest_clips(manifests.test, data_folder)
@@ -178,14 +177,6 @@ def test_clips(
 
 
 test_clips.__test__ = False  # type: ignore[attr-defined]  # not pytest's
-
-
-def manifest_clips(
-    manifest: str | Path, data_folder: str | Path
-) -> list[dict[str, Any]]:
-    """The clips of a manifest, each with its id, in the manifest's order."""
-    entries = load_data_json(str(manifest), {"data_root": str(data_folder)})
-    return [{"id": clip_id, **entry} for clip_id, entry in entries.items()]
 
 
 def check_classes(names: Sequence[str], clips: Sequence[dict]) -> None:
@@ -237,7 +228,7 @@ def _folds(interpreter, layout, same):
 def _check_folds_known(trained, layout, given):
     """Refuse folds of data that have none, and whose split nobody knows."""
     read = LAYOUTS[layout].read
-    if read is None or trained.get("split"):
+    if not LAYOUTS[layout].own or trained.get("split"):
         return
     if "fold" not in read(given["data_folder"], given["labels_file"]).columns:
         raise UserError(

@@ -16,10 +16,9 @@ from pathlib import Path
 import pandas
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.classifiers.labels import check_several
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.labelled import prepare_labelled
-from speechbrain_lmac.data.splits import FOLD_KEYS, MIN_FOLDS
+from speechbrain_lmac.data.folds import FOLD_KEYS, MIN_FOLDS
+from speechbrain_lmac.data.labelled import check_several, prepare_labelled
 from speechbrain_lmac.evaluation.run_options import (
     OF_EVALUATION,
     OUTSIDE_RESULTS,
@@ -335,7 +334,6 @@ def check_data(hparams, scripts, output):
             test_fold_nums=list(hparams["folds"]),
             audio=audio,
             skip_broken_audio=hparams["skip_broken_audio"],
-            dataset=hparams["dataset"],
         )
     except UserError as err:
         # The user gave folds, not those of a split.

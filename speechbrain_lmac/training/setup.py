@@ -10,7 +10,10 @@ Authors
 """
 
 from functools import partial
+from typing import NamedTuple
 
+from speechbrain.dataio.dataset import DynamicItemDataset
+from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.distributed import (
     ddp_barrier,
     ddp_init_group,
@@ -21,17 +24,25 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac.classifiers.labels import (
     check_names,
     check_number,
-    check_several,
-    follow_own_data,
 )
 from speechbrain_lmac.classifiers.loading import (
     copy_classifier,
     load_classifier,
     save_classifier,
 )
-from speechbrain_lmac.data.datasets import make_datasets
-from speechbrain_lmac.data.labelled import prepare_labelled
-from speechbrain_lmac.data.splits import FOLD_KEYS
+from speechbrain_lmac.data.captions.datasets import (
+    caption_dataio_prep,
+    clip_classes,
+)
+from speechbrain_lmac.data.captions.prepare import prepare_captions
+from speechbrain_lmac.data.folds import FOLD_KEYS
+from speechbrain_lmac.data.labelled import (
+    dataio_prep,
+    follow_data,
+    prepare_labelled,
+)
+from speechbrain_lmac.data.manifests import Manifests
+from speechbrain_lmac.data.pipelines import loader_options
 from speechbrain_lmac.evaluation.run import save_examples
 from speechbrain_lmac.interpreters.loading import load_decoder, write_info
 from speechbrain_lmac.utils.checks import UserError
@@ -68,34 +79,30 @@ def start_training(argv):
     """
     hparams_file, run_opts, overrides = parse(argv)
     ddp_init_group(run_opts)
-    overrides = follow_own_data(hparams_file, overrides)
+    overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     start_run(hparams, hparams_file, overrides)
     add_tensorboard(hparams)
     return hparams, run_opts
 
 
+class Datasets(NamedTuple):
+    """Data sets, their label encoder, their loaders' options, manifests."""
+
+    train: DynamicItemDataset
+    valid: DynamicItemDataset
+    test: DynamicItemDataset
+    label_encoder: CategoricalEncoder
+    train_loader: dict
+    valid_loader: dict
+    test_loader: dict
+    manifests: Manifests
+
+
 def data_options(hparams, **changes):
-    """What tells a labelled data set, from hyperparameters.
-
-    Arguments
-    ---------
-    hparams : dict
-        ``data_folder``, ``dataset``, ``classes``, ``audio``,
-        ``skip_broken_audio``, the folds of each split and, optional,
-        ``layout`` (esc50), ``labels_file`` and ``split``.
-    **changes
-        Values that stand in for those.
-
-    Returns
-    -------
-    dict
-        Arguments of
-        :func:`speechbrain_lmac.data.labelled.prepare_labelled`, but for
-        ``save_folder``.
-    """
+    """Arguments of ``prepare_labelled``, but for ``save_folder``."""
     hparams = {**hparams, **changes}
-    needed = ("data_folder", "dataset", "classes", "audio", *FOLD_KEYS)
+    needed = ("data_folder", "classes", "audio", *FOLD_KEYS)
     return {
         "layout": hparams.get("layout") or "esc50",
         "labels_file": hparams.get("labels_file"),
@@ -105,52 +112,20 @@ def data_options(hparams, **changes):
     }
 
 
-def labelled_data(hparams, label_file=None, crop="random", check=None):
-    """Check the labelled data set of a run, and make its three data sets.
-
-    Arguments
-    ---------
-    hparams : dict
-        As for :func:`data_options`, with ``save_folder`` (for manifests),
-        ``out_n_neurons``, ``signal_length_s``, ``sample_rate``,
-        ``batch_size``, ``num_workers`` and ``seed``.
-    label_file : pathlib.Path or None
-        Label encoder to follow; None for one in the save folder.
-    crop : str
-        How training clips are cropped: ``random`` or ``energy``.
-    check : callable or None
-        Called with the data's class names.
-
-    Returns
-    -------
-    Datasets
-        With ``manifests``.
-
-    Raises
-    ------
-    UserError
-        If the data cannot be used, or their classes are not the model's.
-    """
+def labelled_data(hparams, crop="random", check=None):
+    """Prepare the labelled data of a run; ``check`` gets the class names."""
     manifests = on_every_rank(
         prepare_labelled,
         save_folder=hparams["save_folder"],
         **data_options(hparams),
     )
-    check_several(manifests.class_names)
     if check is not None:
         check(manifests.class_names)
-    return make_datasets(
-        manifests,
-        hparams["data_folder"],
-        hparams["audio"],
-        n_classes=hparams["out_n_neurons"],
-        length=round(hparams["signal_length_s"] * hparams["sample_rate"]),
-        crop=crop,
-        batch_size=hparams["batch_size"],
-        num_workers=hparams["num_workers"],
-        seed=hparams["seed"],
-        label_file=label_file or f"{hparams['save_folder']}/label_encoder.txt",
+    datasets, encoder = dataio_prep(hparams, crop)
+    options = loader_options(
+        datasets, hparams["batch_size"], hparams["num_workers"]
     )
+    return Datasets(*datasets.values(), encoder, *options.values(), manifests)
 
 
 def explained_data(hparams):
@@ -190,7 +165,7 @@ def explained_data(hparams):
     if pretrained is not None:
         load_decoder(hparams["decoder"], pretrained, classifier.parts())
     data = labelled_data(
-        hparams, labels, "energy", partial(check_names, source, labels)
+        hparams, "energy", partial(check_names, source, labels)
     )
     if if_main_process():
         copy_classifier(
@@ -228,6 +203,43 @@ def interpreter_recipe(argv, brain_class):
     hparams, run_opts = start_training(argv)
     data = explained_data(hparams)
     return train_interpreter(brain_class, hparams, run_opts, data)
+
+
+def caption_data(hparams, crop="random"):
+    """Prepare the captions of a run; data sets, loaders' options, classes."""
+    folds = {key: hparams[key] for key in FOLD_KEYS if key in hparams}
+    common = ("data_folder", "save_folder", "audio", "skip_broken_audio")
+    own = ("layout", "splits", "captions_file")
+    on_every_rank(
+        prepare_captions,
+        **{name: hparams[name] for name in (*common, *own)},
+        **folds,
+        classes=hparams.get("classes"),
+    )
+    datasets = caption_dataio_prep(hparams, crop)
+    options = loader_options(
+        datasets, hparams["batch_size"], hparams["num_workers"]
+    )
+    splits = ("train", "valid", "test")
+    return CaptionData(
+        *(datasets.get(split) for split in splits),
+        *(options.get(split) for split in splits),
+        datasets,
+        clip_classes(datasets["train"]),
+    )
+
+
+class CaptionData(NamedTuple):
+    """Data sets with captions, their loaders' options, and the classes."""
+
+    train: DynamicItemDataset
+    valid: DynamicItemDataset
+    test: DynamicItemDataset | None
+    train_loader: dict
+    valid_loader: dict
+    test_loader: dict | None
+    datasets: dict
+    names: list
 
 
 def fit_and_test(brain_class, hparams, run_opts, data, *arguments):

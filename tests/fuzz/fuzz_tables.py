@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from fuzz_damage import damage, require
 
+from speechbrain_lmac.data import prepare_esc50, prepare_urbansound8k
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.captions.prepare import prepare_captions
-from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
-from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
 
 RATE = 16000
 ODD_CELLS = ("", " ", "nan", "NA", "None", "-1", "0", "1.0", "1.5", "1e30")

@@ -8,18 +8,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechbrain_lmac.data import prepare_esc50
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.captions.prepare import prepare_captions
 from speechbrain_lmac.data.captions.tables import clean_caption, read_rows
-from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.folds import check_folds, parse_folds
 from speechbrain_lmac.data.pipelines import (
     SameLengthBatchSampler,
+    crop_or_pad,
     crop_start,
-    fit_length,
     make_dataset,
     make_label_encoder,
 )
-from speechbrain_lmac.data.tables import check_folds, parse_folds, read_metadata
+from speechbrain_lmac.data.tables import read_metadata
 from speechbrain_lmac.utils.checks import UserError
 
 # Letters of many scripts, quotes, separators and braces; no control
@@ -208,7 +209,7 @@ def test_batches_of_equal_length_hold_every_clip_once(lengths, size):
 def test_crops_are_parts_of_the_clip(samples, length, crop, seed):
     torch.manual_seed(seed)
     waveform = torch.arange(1.0, samples + 1)
-    cut = fit_length(waveform, length, crop)
+    cut = crop_or_pad(waveform, length, crop)
     assert cut.shape == (length,)
     kept = min(samples, length)
     assert (cut[:kept].diff() == 1).all() and (cut[kept:] == 0).all()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from data_toys import labelled
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import Checkpointer
@@ -16,10 +17,7 @@ from speechbrain.utils.train_logger import FileTrainLogger
 
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.augment import Augmenter
-from speechbrain_lmac.data.datasets import make_datasets
-from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.mixtures import Mixture, TrainingContamination
 from speechbrain_lmac.features.stft import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
@@ -37,19 +35,8 @@ CPU = {"device": "cpu", "noprogressbar": True}
 @pytest.fixture(scope="module")
 def data(synthetic_folder, tmp_path_factory):
     """Four classes: 24 training clips, 8 for validation, 8 for the test."""
-    audio = AudioCache()
     save = tmp_path_factory.mktemp("manifests")
-    manifests = prepare_esc50(
-        synthetic_folder, save, classes=CLASSES, audio=audio
-    )
-    return make_datasets(
-        manifests,
-        str(synthetic_folder),
-        audio,
-        n_classes=4,
-        length=LENGTH,
-        batch_size=8,
-    )
+    return labelled(synthetic_folder, save, CLASSES, LENGTH)
 
 
 def slim():

@@ -12,13 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from speechbrain.dataio.dataloader import make_dataloader
 
+from speechbrain_lmac.data import loader_options
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.captions.caption_datasets import caption_datasets
+from speechbrain_lmac.data.captions.datasets import caption_dataio_prep
 from speechbrain_lmac.data.captions.layouts import hash_split
-from speechbrain_lmac.data.captions.prepare import (
-    CaptionManifests,
-    prepare_captions,
-)
+from speechbrain_lmac.data.captions.prepare import prepare_captions
 from speechbrain_lmac.data.captions.tables import clean_caption, read_rows
 from speechbrain_lmac.utils.checks import UserError
 
@@ -58,6 +56,11 @@ def prepare(root, **options):
 
 def read(path):
     return json.loads(path.read_text())
+
+
+def listed(root, name):
+    path = root.parent / "save" / f"{name}.txt"
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def captions(path):
@@ -131,7 +134,7 @@ def test_clotho(root, folder, tables):
                 "num_samples": 800,
             },
         }
-    assert manifests[3:] == ((), (), {})
+    assert manifests[3:] == ((), {})
 
 
 def test_clotho_of_one_split(root):
@@ -177,11 +180,13 @@ def test_audiocaps(root):
     wav = read(manifests.valid)["Yccccccccccc"]["wav"]
     assert wav == "{data_root}/wavs/val/Yccccccccccc.wav"
     assert manifests.test is None
-    assert manifests.missing == (f"ggone_5.wav\t{root / 'train.csv'}, line 4",)
-    assert manifests.uncaptioned == (
+    assert listed(root, "captions_without_audio") == [
+        f"ggone_5.wav\t{root / 'train.csv'}, line 4"
+    ]
+    assert listed(root, "audio_without_captions") == [
         "other.wav",
         "wavs/train/Yccccccccccc.wav",
-    )
+    ]
 
 
 def test_audiocaps_refuses_a_file_for_two_clips(root):
@@ -246,7 +251,7 @@ def test_macs(root, folder):
     )
     assert manifests.test is None
     other = Path(folder, "bus-oslo-1-1-a.wav").as_posix()
-    assert manifests.uncaptioned == (other,)
+    assert listed(root, "audio_without_captions") == [other]
 
 
 @pytest.mark.parametrize(
@@ -509,22 +514,16 @@ def test_unmatched_are_listed_and_named(root, warned):
     rows = [[name, "rain"] for name in ("a.wav", *names)]
     write_table(root / "captions.csv", ("file", "caption"), *rows)
     write_audio(root, "a.wav", "b.wav", "c/d.wav", samples=10)
-    manifests = prepare(root)
-    assert len(manifests.missing) == 13
-    assert manifests.uncaptioned == ("b.wav", "c/d.wav")
-    save = root.parent / "save"
-    listed = (save / "captions_without_audio.txt").read_text().splitlines()
-    assert listed == list(manifests.missing)
-    assert listed[12] == f"12.wav\t{root / 'captions.csv'}, line 15"
-    assert (save / "audio_without_captions.txt").read_text() == (
-        "b.wav\nc/d.wav\n"
-    )
+    prepare(root)
+    missing = listed(root, "captions_without_audio")
+    assert len(missing) == 13
+    assert missing[12] == f"12.wav\t{root / 'captions.csv'}, line 15"
+    assert listed(root, "audio_without_captions") == ["b.wav", "c/d.wav"]
     assert "13 captioned files do not exist" in warned.text
-    assert "09.wav" in warned.text and "10.wav" not in warned.text
     assert "2 audio files have no caption" in warned.text
     write_audio(root, *names, samples=10)
-    assert prepare(root).missing == ()
-    assert not (save / "captions_without_audio.txt").exists()
+    prepare(root)
+    assert not listed(root, "captions_without_audio")
 
 
 def test_audio_behind_links_is_found(root):
@@ -533,7 +532,8 @@ def test_audio_behind_links_is_found(root):
     (root.parent / "disk/round").symlink_to(root)
     rows = [["linked/a.wav", "rain"]]
     write_table(root / "captions.csv", ("file", "caption"), *rows)
-    assert prepare(root).uncaptioned == ()
+    prepare(root)
+    assert not listed(root, "audio_without_captions")
 
 
 def test_broken_audio(root):
@@ -548,7 +548,7 @@ def test_broken_audio(root):
     assert list(read(manifests.train)) == ["a"]
     assert list(manifests.broken) == [str(root / "b.wav")]
     (root / "c.wav").write_bytes(b"no audio")
-    with pytest.raises(UserError, match="no clip of test can be used"):
+    with pytest.raises(UserError, match="test: there is no usable clip"):
         prepare(root, skip_broken_audio=True)
 
 
@@ -584,55 +584,48 @@ def test_nothing_is_written_in_the_data_folder(root):
 # ------------------------------------------------------------- data sets
 
 
-def batches(datasets, split):
-    loader = getattr(datasets, f"{split}_loader")
-    return list(make_dataloader(getattr(datasets, split), **loader))
+def batches(root, split, seconds, **options):
+    """Batches of two clips of a split, as a training takes them."""
+    audio = AudioCache()
+    prepare(root, audio=audio, **options)
+    datasets = caption_dataio_prep(
+        {
+            "data_folder": root,
+            "save_folder": root.parent / "save",
+            "audio": audio,
+            "signal_length_s": seconds,
+            "valid_length_s": 2 * seconds,
+            "seed": 0,
+        }
+    )
+    loader = loader_options(datasets, 2)[split]
+    return list(make_dataloader(datasets[split], **loader))
 
 
 def test_data_sets(root):
     write_clotho(root)
     (root / "development/same.wav").unlink()
     write_audio(root, "development/same.wav", samples=1000)
-    manifests = prepare(root)
-    datasets = caption_datasets(
-        manifests, root, AudioCache(), length=1200, batch_size=2
-    )
-    (batch,) = batches(datasets, "train")
+    (batch,) = batches(root, "train", 0.075)
     assert batch.sig.data.shape == (2, 1200)
     # Captions of a clip stay together, however many they are.
     assert sorted(batch.captions) == sorted([five("Rain"), five('A "dog"')])
-    (batch,) = batches(datasets, "valid")
+    (batch,) = batches(root, "valid", 0.075)
     assert batch.id == ["validation  one", "validation/same.wav"]
-    assert batch.sig.data.shape == (2, 1200)
+    assert batch.sig.data.shape == (2, 2400)
 
 
-def test_data_sets_of_whole_clips_and_missing_splits(root):
+def test_a_split_that_training_needs(root):
     write_clotho(root)
-    write_audio(root, "validation/same.wav", samples=500)
-    manifests = prepare(root, splits=["train", "valid"])
-    datasets = caption_datasets(
-        manifests, root, AudioCache(), length=None, batch_size=8
-    )
-    assert datasets.test is None and datasets.test_loader is None
-    lengths = [batch.sig.data.shape for batch in batches(datasets, "valid")]
-    assert lengths == [(1, 800), (1, 1000)]
+    with pytest.raises(UserError, match="none for valid"):
+        batches(root, "train", 1, splits=["train", "test"])
 
 
 def test_braces_and_data_root(root):
-    write_table(
-        root / "captions.csv",
-        ("file", "caption", "split"),
-        ["{a}.wav", "rain {x}", "test"],
-    )
-    write_audio(root, "{a}.wav")
-    manifests = prepare(root)
-    datasets = caption_datasets(
-        CaptionManifests(None, None, manifests.test),
-        root,
-        AudioCache(),
-        length=None,
-        batch_size=1,
-    )
-    (batch,) = batches(datasets, "test")
+    rows = [["{a}.wav", "rain {x}", split] for split in ("train", "valid")]
+    rows[1][0] = "b.wav"
+    write_table(root / "captions.csv", ("file", "caption", "split"), *rows)
+    write_audio(root, "{a}.wav", "b.wav")
+    (batch,) = batches(root, "train", 0.05)
     assert batch.captions == [["rain {x}"]] and batch.id == ["{a}"]
     assert batch.sig.data.shape == (1, 800)

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from data_toys import prompted
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import Checkpointer
@@ -32,15 +33,10 @@ from speechbrain_lmac.classifiers.zero_shot.words import (
     stable_hash,
     trigrams,
 )
-from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.augment import Augmenter
-from speechbrain_lmac.data.captions.caption_datasets import caption_datasets
-from speechbrain_lmac.data.captions.prepare import CaptionManifests
 from speechbrain_lmac.data.captions.prompts import (
-    labels_as_captions,
     prompt_table,
 )
-from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.training.clap import (
     ClapBrain,
     TextGroups,
@@ -410,22 +406,8 @@ def test_the_warm_up_is_reproducible():
 @pytest.fixture(scope="module")
 def data(synthetic_folder, tmp_path_factory):
     """Four classes: 24 training clips, 8 for validation, 8 for the test."""
-    audio = AudioCache()
     save = tmp_path_factory.mktemp("manifests")
-    labelled = prepare_esc50(
-        synthetic_folder, save, classes=CLASSES, audio=audio
-    )
-    paths = {}
-    for split in ("train", "valid", "test"):
-        paths[split] = save / f"{split}_captions.json"
-        labels_as_captions(getattr(labelled, split), save_as=paths[split])
-    return caption_datasets(
-        CaptionManifests(**paths),
-        synthetic_folder,
-        audio,
-        length=LENGTH,
-        batch_size=8,
-    )
+    return prompted(synthetic_folder, save, CLASSES, LENGTH)
 
 
 def classes_of(dataset):
@@ -622,7 +604,9 @@ def test_captions_are_retrieved(brain, data):
     groups = TextGroups.of(train)
     assert len(groups) == 24
     brain = brain(epochs=1, groups=groups, prompts={})
-    fit(brain, data._replace(train=train, valid=valid))
+    other = copy.copy(data)
+    other.train, other.valid = train, valid
+    fit(brain, other)
     assert brain.heard is groups  # they hold those of the validation
     other = TextGroups([["unheard of"]])
     assert brain._unless_known(other) is other

@@ -7,8 +7,8 @@ import pytest
 from speechbrain_lmac.classifiers.labels import (
     check_names,
     check_number,
-    follow_own_data,
 )
+from speechbrain_lmac.data.labelled import follow_data
 from speechbrain_lmac.data.pipelines import make_label_encoder
 from speechbrain_lmac.training import setup as training
 from speechbrain_lmac.utils.checks import UserError
@@ -90,28 +90,28 @@ def own(tmp_path):
 
 def test_own_data_give_their_name_and_number_of_classes(own):
     file, given = own
-    found = follow_own_data(file, given)
+    found = follow_data(file, given)
     assert found == {**given, "out_n_neurons": 2, "dataset": "birds"}
     mine = {**given, "dataset": "Mine", "out_n_neurons": 7}
-    assert follow_own_data(file, mine) == mine
+    assert follow_data(file, mine) == mine
     esc = {**given, "layout": "esc50"}
-    assert follow_own_data(file, esc) == esc
+    assert follow_data(file, esc) == esc
 
 
 def test_a_file_without_classes_gets_the_name_alone(own):
     file, given = own
     file.write_text(file.read_text().replace("out_n_neurons: 50\n", ""))
-    assert follow_own_data(file, given) == {**given, "dataset": "birds"}
+    assert follow_data(file, given) == {**given, "dataset": "birds"}
 
 
 def test_one_class_is_no_choice(own):
     file, given = own
     with pytest.raises(UserError, match="2 or more classes, found owl alone"):
-        follow_own_data(file, {**given, "classes": ["owl"]})
+        follow_data(file, {**given, "classes": ["owl"]})
 
 
 def test_captions_in_layout_csv_are_left_alone(own):
     file, given = own
     file.write_text(file.read_text().replace("labels_file: null\n", ""))
     captions = {**given, "layout": "csv"}
-    assert follow_own_data(file, captions) == captions
+    assert follow_data(file, captions) == captions

@@ -1,13 +1,19 @@
 """Data sets of a recipe: classes, folds, lengths, batches, encoders."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataloader import make_dataloader
 
 from speechbrain_lmac.data.audio import AudioCache, write_wav
-from speechbrain_lmac.data.datasets import make_datasets, read_label_encoder
-from speechbrain_lmac.data.esc50 import prepare_esc50
+from speechbrain_lmac.data.labelled import dataio_prep, prepare_esc50
+from speechbrain_lmac.data.pipelines import (
+    loader_options,
+    make_label_encoder,
+    read_label_encoder,
+)
 from speechbrain_lmac.utils.checks import UserError
 
 RATE = 16000
@@ -44,17 +50,24 @@ def prepare(data_folder, tmp_path):
 
 
 @pytest.fixture
-def build(data_folder, prepare):
-    def call(manifests=None, **changes):
-        options = {
-            "n_classes": 2,
-            "length": LENGTH,
-            "batch_size": 3,
+def build(data_folder, prepare, tmp_path):
+    def call(batch_size=3, folds=None, **changes):
+        audio = AudioCache()
+        prepare(audio=audio, **(folds or {}))
+        hparams = {
+            "data_folder": data_folder,
+            "save_folder": tmp_path / "save",
+            "audio": audio,
+            "out_n_neurons": 2,
+            "signal_length_s": LENGTH / RATE,
+            "sample_rate": RATE,
+            "seed": 0,
             **changes,
         }
-        return make_datasets(
-            manifests or prepare(), str(data_folder), AudioCache(), **options
-        )
+        datasets, encoder = dataio_prep(hparams)
+        options = loader_options(datasets, batch_size)
+        loaders = {f"{split}_loader": options[split] for split in options}
+        return SimpleNamespace(**datasets, **loaders, label_encoder=encoder)
 
     return call
 
@@ -65,23 +78,26 @@ def loaded(dataset, options):
 
 def test_sizes_and_order_of_classes(build):
     data = build()
-    assert [len(part) for part in data[:3]] == [12, 4, 4]
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [
+        12,
+        4,
+        4,
+    ]
     assert data.label_encoder.ind2lab == {0: "dog", 1: "rain"}
 
 
 def test_wrong_number_of_classes_names_the_option(build):
     with pytest.raises(UserError) as error:
-        build(n_classes=50)
+        build(out_n_neurons=50)
     message = str(error.value)
-    assert "`out_n_neurons` is 50" in message and "has 2 classes" in message
-    assert "--out_n_neurons 2" in message and "dog, rain" in message
+    assert "`out_n_neurons` is 50" in message and "2 classes" in message
+    assert "--out_n_neurons=2" in message and "dog, rain" in message
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_a_split_without_folds_is_named(build, prepare, split):
-    manifests = prepare(**{f"{split}_fold_nums": None})
     with pytest.raises(UserError, match=f"`{split}_fold_nums` is null"):
-        build(manifests)
+        build(folds={f"{split}_fold_nums": None})
 
 
 def test_training_clips_have_one_length(build):
@@ -148,22 +164,18 @@ def test_crops_of_a_clip_follow_from_seed_and_epoch(build):
 
 
 def test_labels_follow_the_encoder_file(build, tmp_path):
-    file = tmp_path / "folder" / "label_encoder.txt"
-    written = build(label_file=file).label_encoder
-    read = read_label_encoder(file)
+    written = build().label_encoder
+    read = read_label_encoder(tmp_path / "save" / "label_encoder.txt")
     assert read.ind2lab == written.ind2lab
-    data = build(label_file=file)
-    for clip in data.test:
+    for clip in build().test:
         assert clip["label"].item() == int(clip["id"][-1])
 
 
 def test_another_encoder_file_is_refused(build, tmp_path):
-    file = tmp_path / "label_encoder.txt"
-    file.write_text(
-        "'cat' => 0\n'rain' => 1\n================\n'starting_index' => 0\n"
-    )
-    with pytest.raises(UserError, match="saved classes are.*cat"):
-        build(label_file=file)
+    file = tmp_path / "save" / "label_encoder.txt"
+    make_label_encoder(["cat", "rain"], file)
+    with pytest.raises(UserError, match="cat"):
+        build()
 
 
 def test_a_missing_encoder_is_a_message(tmp_path):

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from data_toys import labelled
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import Checkpointer
@@ -13,9 +14,6 @@ from speechbrain.utils.train_logger import FileTrainLogger
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.datasets import make_datasets
-from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.mixtures import TrainingContamination
 from speechbrain_lmac.features.stft import FrontEnd
 from speechbrain_lmac.interpreters.l2i import (
@@ -288,21 +286,9 @@ def test_mistakes_are_named():
 @pytest.fixture(scope="module")
 def data(synthetic_folder, tmp_path_factory):
     """Four classes: 24 training clips, 8 for validation, 8 for the test."""
-    audio = AudioCache()
-    manifests = prepare_esc50(
-        synthetic_folder,
-        tmp_path_factory.mktemp("manifests"),
-        classes=["siren", "clock_tick", "rain", "engine"],
-        audio=audio,
-    )
-    return make_datasets(
-        manifests,
-        str(synthetic_folder),
-        audio,
-        n_classes=4,
-        length=16000,
-        batch_size=8,
-    )
+    save = tmp_path_factory.mktemp("manifests")
+    classes = ["siren", "clock_tick", "rain", "engine"]
+    return labelled(synthetic_folder, save, classes)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from speechbrain_lmac.data.audio import AudioCache, read_audio, write_wav
 from speechbrain_lmac.data.pipelines import (
     ENERGY_FRAME,
     SameLengthBatchSampler,
+    crop_or_pad,
     crop_start,
-    fit_length,
     make_dataset,
     make_label_encoder,
 )
@@ -148,7 +148,7 @@ def test_random_crops_reach_both_ends_and_follow_the_seed():
 
 
 def test_centre_crop():
-    assert fit_length(torch.arange(7.0), 3, "center").tolist() == [2, 3, 4]
+    assert crop_or_pad(torch.arange(7.0), 3, "center").tolist() == [2, 3, 4]
 
 
 def test_energy_crop_holds_the_event():

@@ -3,23 +3,20 @@
 import json
 
 import pytest
+from data_toys import prompted
 from speechbrain.dataio.dataloader import make_dataloader
 
-from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.captions.caption_datasets import caption_datasets
-from speechbrain_lmac.data.captions.prepare import CaptionManifests
+from speechbrain_lmac.data.captions.datasets import clip_classes
 from speechbrain_lmac.data.captions.prompts import (
     HELD_OUT_TEMPLATES,
     TRAIN_TEMPLATES,
     class_prompts,
     fill,
-    labels_as_captions,
     paraphrases,
     prompt_table,
     readable,
 )
 from speechbrain_lmac.data.captions.wordings import WORDINGS
-from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.data.synthetic.sets import CATEGORIES
 from speechbrain_lmac.utils.checks import UserError
 
@@ -151,56 +148,13 @@ def test_mistakes():
         prompt_table(["dog"], "test")
 
 
-def test_labels_as_captions(tmp_path):
-    entries = {
-        "a": {"wav": "{data_root}/a.wav", "class_string": "dog"},
-        "b": {"wav": "{data_root}/b.wav", "class_string": "a {{b}}"},
-        "c": {"wav": "{data_root}/c.wav", "class_string": "dog"},
-    }
-    captioned = labels_as_captions(entries)
-    assert [captioned[clip]["captions"] for clip in "abc"] == [
-        prompt_table(["dog"])["dog"],
-        [template.replace("{}", "a {{b}}") for template in TRAIN_TEMPLATES],
-        prompt_table(["dog"])["dog"],
-    ]
-    assert "captions" not in entries["a"]
-    assert captioned["a"]["wav"] == "{data_root}/a.wav"
-    path, saved = tmp_path / "in.json", tmp_path / "out.json"
-    path.write_text(json.dumps(entries))
-    assert labels_as_captions(path, save_as=saved) == captioned
-    assert json.loads(saved.read_text()) == captioned
-
-
-def test_labels_as_captions_of_a_wrong_manifest(tmp_path):
-    path = tmp_path / "in.json"
-    with pytest.raises(UserError, match="in.json: expected a manifest"):
-        labels_as_captions(path)
-    path.write_text("[")
-    with pytest.raises(UserError, match="in.json: expected a manifest"):
-        labels_as_captions(path)
-    path.write_text('{"x": {"wav": "x.wav", "captions": []}}')
-    with pytest.raises(UserError, match="in.json: .*entry x, found wav, capt"):
-        labels_as_captions(path)
-
-
 def test_a_labelled_data_set_as_caption_data(synthetic_folder, tmp_path):
-    labelled = prepare_esc50(synthetic_folder, tmp_path, dataset="built-in")
-    paths = [
-        tmp_path / f"{split}_captions.json" for split in ("train", "valid")
-    ]
-    for manifest, path in zip(labelled, paths, strict=False):
-        labels_as_captions(manifest, save_as=path)
-    datasets = caption_datasets(
-        CaptionManifests(*paths, None),
-        synthetic_folder,
-        AudioCache(),
-        length=8000,
-        batch_size=20,
-    )
-    (batch,) = make_dataloader(datasets.valid, **datasets.valid_loader)
+    data = prompted(synthetic_folder, tmp_path, length=8000, batch=20)
+    (batch,) = make_dataloader(data.valid, **data.valid_loader)
     assert batch.sig.data.shape == (20, 8000)
     known = prompt_table(CATEGORIES)
-    valid = json.loads(labelled.valid.read_text())
+    valid = json.loads((tmp_path / "valid.json").read_text())
     assert batch.captions == [
         known[valid[clip]["class_string"]] for clip in batch.id
     ]
+    assert clip_classes(data.train) == list(CATEGORIES)

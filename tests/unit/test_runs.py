@@ -8,8 +8,8 @@ import pytest
 import soundfile as sf
 import torch
 
+from speechbrain_lmac.data import prepare_esc50
 from speechbrain_lmac.data.audio import AudioCache, write_wav
-from speechbrain_lmac.data.esc50 import prepare_esc50
 from speechbrain_lmac.evaluation import (
     EvaluationSettings,
     LabelledClips,

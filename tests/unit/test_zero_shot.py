@@ -9,8 +9,8 @@ import pytest
 import torch
 from zs_toys import PROMPTS, tones, zs_interpreter
 
+from speechbrain_lmac.data import prepare_urbansound8k
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.data.urbansound8k import prepare_urbansound8k
 from speechbrain_lmac.evaluation import EvaluationSettings, LabelledClips
 from speechbrain_lmac.evaluation import evaluate as evaluate_clips
 from speechbrain_lmac.evaluation.zero_shot import (

@@ -1,97 +1,89 @@
-"""Data of the zero-shot trainings: captions, or labels that become prompts.
+"""Data sets of clips with captions, or with labels that became prompts."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
+from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.captions.caption_datasets import caption_datasets
 from speechbrain_lmac.data.captions.prepare import (
     MAX_SHOWN,
-    CaptionManifests,
     has_word,
-    prepare_captions,
     refuse_captions,
 )
-from speechbrain_lmac.data.captions.prompts import labels_as_captions
-from speechbrain_lmac.data.labelled import LAYOUTS, prepare_labelled
-from speechbrain_lmac.training.setup import data_options
+from speechbrain_lmac.data.manifests import read_manifests
+from speechbrain_lmac.data.pipelines import make_dataset
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.experiment import on_every_rank
 
 logger = get_logger(__name__)
 
-#: Layouts of labels; csv is that of captions here.
-LABELLED = tuple(name for name in LAYOUTS if name != "csv")
 
+def caption_dataio_prep(
+    hparams: Mapping[str, Any], crop: str = "random"
+) -> dict[str, DynamicItemDataset]:
+    """Make the data sets of a training from the manifests of its save folder.
 
-def captioned_manifests(hparams):
-    """Manifests with captions, and the names of the classes.
+    Captioned clips have so many lengths that batches of equal length would
+    hold one clip each: so all have one length.
 
     Arguments
     ---------
     hparams : dict
-        ``layout``, ``data_folder``, ``save_folder``, ``audio``,
-        ``skip_broken_audio``; for layouts of captions ``captions_file`` and
-        ``splits``, for those of labels what
-        :func:`speechbrain_lmac.training.setup.data_options` reads.
+        ``save_folder`` (manifests), ``data_folder``, ``audio``, ``seed``,
+        ``signal_length_s`` (s) and, for the middle of the clips of validation
+        and test, ``valid_length_s`` (by default as long).
+    crop : str
+        How training clips are cropped: ``random``, or ``energy`` (near loud
+        frames).
 
     Returns
     -------
-    manifests : CaptionManifests
-        With clips to train and to validate on.
-    names : list of str
-        The classes; empty for captions.
+    dict of str to DynamicItemDataset
+        ``train``, ``valid`` and, if there is one, ``test``; a clip gives
+        ``id``, ``sig`` (samples,) float32 and ``captions``, a list of str.
 
     Raises
     ------
     UserError
-        If the data cannot be used.
+        If there are no clips to train or to validate on.
     """
-    manifests, names = on_every_rank(_prepare, hparams=hparams)
-    if manifests.train is None or manifests.valid is None:
+    manifests = read_manifests(hparams["save_folder"])
+    missing = [s for s in ("train", "valid") if getattr(manifests, s) is None]
+    if missing:
         raise UserError(
             "`splits`: training needs clips for train and valid; the data "
-            f"has none for {'valid' if manifests.train else 'train'}. Add a "
-            "column split to the table, or choose other folds."
+            f"has none for {missing[0]}. Add a column split to the table, or "
+            "choose other folds."
         )
-    return manifests, names
+    trained = hparams["signal_length_s"]
+    validated = hparams.get("valid_length_s", trained)
+    datasets = {}
+    for split in ("train", "valid", "test"):
+        if getattr(manifests, split) is None:
+            continue
+        seconds = trained if split == "train" else validated
+        datasets[split] = make_dataset(
+            getattr(manifests, split),
+            hparams["data_folder"],
+            hparams["audio"],
+            length=round(seconds * hparams["audio"].sample_rate),
+            crop=crop if split == "train" else "center",
+            seed=hparams["seed"],
+        )
+    return datasets
 
 
-def caption_data(hparams, manifests, length_key, crop="random"):
-    """Data sets of clips with captions, all of one length.
-
-    Arguments
-    ---------
-    hparams : dict
-        ``data_folder``, ``audio``, ``batch_size``, ``num_workers``, ``seed``.
-    manifests : CaptionManifests
-        Of :func:`captioned_manifests`.
-    length_key : str
-        Hyperparameter with the length in seconds.
-    crop : str
-        How training clips are cropped: ``random`` or ``energy``.
-
-    Returns
-    -------
-    CaptionDatasets
-    """
-    return caption_datasets(
-        manifests,
-        hparams["data_folder"],
-        hparams["audio"],
-        length=round(hparams[length_key] * hparams["audio"].sample_rate),
-        batch_size=hparams["batch_size"],
-        crop=crop,
-        num_workers=hparams["num_workers"],
-        seed=hparams["seed"],
-    )
+def clip_classes(dataset: DynamicItemDataset) -> list[str]:
+    """Classes of clips whose captions were labels; none for captions."""
+    classes = (clip.get("class_string") for clip in dataset.data.values())
+    return [name for name in dict.fromkeys(classes) if name is not None]
 
 
-def check_captions(datasets, encoder):
+def check_captions(
+    datasets: Mapping[str, DynamicItemDataset], encoder: Any
+) -> None:
     """Make all captions such that the text encoder reads them, before training.
 
     Those that are longer than it takes end where its input does, as in the
@@ -99,7 +91,7 @@ def check_captions(datasets, encoder):
 
     Arguments
     ---------
-    datasets : CaptionDatasets
+    datasets : dict of str to DynamicItemDataset
         Their captions may be shortened.
     encoder : ClapEncoder or SmallClap
         Tells ``text_lengths(texts)`` and ``max_tokens``.
@@ -109,8 +101,11 @@ def check_captions(datasets, encoder):
     UserError
         If there is nothing to read in a caption.
     """
-    splits = [s for s in datasets[:3] if s is not None]
-    clips = [(c, split.data[c]) for split in splits for c in split.data_ids]
+    clips = [
+        (clip_id, split.data[clip_id])
+        for split in datasets.values()
+        for clip_id in split.data_ids
+    ]
     texts = list(dict.fromkeys(t for _, c in clips for t in c["captions"]))
     length = dict(zip(texts, encoder.text_lengths(texts), strict=True))
     refuse_captions(
@@ -178,29 +173,3 @@ def shortened(text, encoder):
         return joint.join(pieces[:low])
 
     return fitting(text.split(), " ") or fitting(text, "")
-
-
-def _prepare(hparams):
-    if hparams["layout"] not in LABELLED:
-        common = ("data_folder", "save_folder", "audio", "skip_broken_audio")
-        own = ("layout", "splits", "captions_file")
-        chosen = {name: hparams[name] for name in (*common, *own)}
-        return prepare_captions(**chosen), []
-    if hparams["captions_file"] is not None:
-        raise UserError(
-            f"`captions_file`: layout {hparams['layout']} turns labels into "
-            "prompts and reads no captions. Add --layout=csv, or leave the "
-            "file out."
-        )
-    labelled = prepare_labelled(
-        save_folder=hparams["save_folder"], **data_options(hparams)
-    )
-    captioned, names = {}, []
-    for split in ("train", "valid", "test"):
-        path = getattr(labelled, split)
-        captioned[split] = path and Path(path).with_stem(f"{split}_captions")
-        if path is not None:
-            entries = labels_as_captions(path, save_as=captioned[split])
-            # In the order of the training clips, as the groups of texts are.
-            names = names or [clip["class_string"] for clip in entries.values()]
-    return CaptionManifests(**captioned), list(dict.fromkeys(names))

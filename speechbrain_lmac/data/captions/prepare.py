@@ -5,11 +5,12 @@ Clotho, AudioCaps, MACS and FSD50K, the training sets of LMAC-ZS (arXiv
 `speechbrain_lmac.data.captions.layouts` says how each has to lie on disk.
 """
 
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 from speechbrain.utils.logger import get_logger
@@ -22,45 +23,25 @@ from speechbrain_lmac.data.captions.layouts import (
     first_existing,
     read_csv_captions,
 )
+from speechbrain_lmac.data.captions.prompts import prompt_table
+from speechbrain_lmac.data.folds import FOLD_KEYS
+from speechbrain_lmac.data.labelled import LAYOUTS, labelled_rows
 from speechbrain_lmac.data.manifests import (
     SPLITS,
-    _check_folders,
-    _fingerprint,
-    _load_broken,
-    _make_writable,
-    _sha256,
-    _write,
-    check_clips,
-    report_broken,
+    Manifests,
+    some_lines,
+    write_manifests,
 )
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
 
+#: Layouts of labels; csv is that of captions here.
+LABELLED = tuple(name for name in LAYOUTS if name != "csv")
 MISSING_FILE = "captions_without_audio.txt"
 UNCAPTIONED_FILE = "audio_without_captions.txt"
-# Part of every fingerprint: raise it when the manifests change their format.
-CAPTIONS_FORMAT = 1
-MAX_WARNED = 10
 MAX_SHOWN = 5  # captions that an error shows
-
-
-class CaptionManifests(NamedTuple):
-    """Where the manifests of a caption data set are, and what is not in them.
-
-    An entry has ``wav``, ``captions`` (list of str), ``duration`` in seconds
-    and ``num_samples`` at the working sample rate.
-    """
-
-    train: Path | None  # JSON; None for a split that the data does not have
-    valid: Path | None
-    test: Path | None
-    missing: tuple = ()  # str: captioned files that do not exist
-    uncaptioned: tuple = ()  # str: audio files without a caption
-    broken: Mapping = MappingProxyType(
-        {}
-    )  # path of each clip that was left out -> reason
 
 
 def detect_layout(root):
@@ -108,49 +89,55 @@ def detect_layout(root):
 
 
 def prepare_captions(
-    data_folder,
-    save_folder,
-    layout="auto",
-    splits=None,
-    captions_file=None,
-    audio=None,
-    skip_broken_audio=False,
-):
+    data_folder: str | Path,
+    save_folder: str | Path,
+    layout: str = "auto",
+    splits: str | Sequence[str] | None = None,
+    captions_file: str | Path | None = None,
+    audio: AudioCache | None = None,
+    skip_broken_audio: bool = False,
+    train_fold_nums: Any = (1, 2, 3),
+    valid_fold_nums: Any = 4,
+    test_fold_nums: Any = 5,
+    classes: str | Sequence[str] | None = None,
+    split: Mapping | None = None,
+) -> Manifests:
     r"""Check a caption data set and write its manifests.
 
-    Every clip is decoded once before anything is trained; if `save_folder`
-    has manifests of the same settings and of unchanged files, they are kept.
-    Captions without audio (of videos that are gone, for instance) and audio
-    without captions are left out with a warning, and listed in
-    ``captions_without_audio.txt`` and ``audio_without_captions.txt`` in the
-    save folder. Captions of a clip that are equal count once, but that layout
-    csv refuses two equal rows.
+    Every clip is decoded once before anything is trained; manifests of the
+    same choices and of unchanged files are kept. Captions without audio (of
+    videos that are gone, for instance) and audio without captions are left
+    out with a warning, and listed in ``captions_without_audio.txt`` and
+    ``audio_without_captions.txt`` in the save folder.
 
     Arguments
     ---------
-    data_folder : str | pathlib.Path
+    data_folder : str or pathlib.Path
         The data set. Nothing is written there.
-    save_folder : str | pathlib.Path
+    save_folder : str or pathlib.Path
         Where the manifests go. It is not inside the data folder.
     layout : str
-        "clotho", "audiocaps", "macs", "fsd50k", "csv", or "auto" to tell it
-        by the files.
-    splits : str or sequence of str, optional
-        Those of "train", "valid" and "test" that are needed. By default all
-        that the data set has audio of. They are its own; MACS (by the place
-        of the recording) and tables without a split column (by the file) are
-        split by a hash, a tenth for validation and nothing for testing.
-    captions_file : str | pathlib.Path, optional
-        A table of file and caption that takes the place of captions.csv; it
-        may lie elsewhere, its file names are relative to the data folder.
-    audio : AudioCache, optional
-        Decodes the clips. By default at 16 kHz, without a cache on disk.
+        clotho, audiocaps, macs, fsd50k or csv, or auto to tell it by the
+        files; or esc50, urbansound8k or folders, whose labels become prompts.
+    splits : str or sequence of str or None
+        Those of train, valid and test that are needed; by default all that
+        there is audio of. MACS (by the place of the recording) and tables
+        without a split column (by the file) are split by a hash: a tenth for
+        validation, nothing for testing.
+    captions_file : str or pathlib.Path or None
+        A table of file and caption in the place of captions.csv; its file
+        names are relative to the data folder.
+    audio : AudioCache or None
+        Decodes the clips; by default at 16 kHz, without a cache on disk.
     skip_broken_audio : bool
         Whether to go on without the clips that cannot be used.
+    train_fold_nums, valid_fold_nums, test_fold_nums, classes, split
+        Layouts of labels: as for
+        :func:`speechbrain_lmac.data.labelled.prepare_labelled`.
 
     Returns
     -------
-    CaptionManifests
+    Manifests
 
     Raises
     ------
@@ -161,7 +148,7 @@ def prepare_captions(
 
     Example
     -------
-    >>> import torch
+    >>> import json, torch
     >>> from speechbrain_lmac.data.audio import write_wav
     >>> folder = Path(getfixture("tmpdir"))
     >>> (folder / "data").mkdir()
@@ -169,49 +156,64 @@ def prepare_captions(
     >>> table = "file,caption\na.wav,a dog barks\na.wav,barking\n"
     >>> _ = (folder / "data" / "captions.csv").write_text(table)
     >>> manifests = prepare_captions(folder / "data", folder / "save")
-    >>> import json
     >>> json.loads(manifests.train.read_text())["a"]["captions"]
     ['a dog barks', 'barking']
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     audio = AudioCache() if audio is None else audio
+    if layout in LABELLED:
+        if captions_file is not None:
+            raise UserError(
+                f"`captions_file`: layout {layout} turns labels into prompts; "
+                "add --layout=csv, or leave the file out."
+            )
+        nums = (train_fold_nums, valid_fold_nums, test_fold_nums)
+        rows, names = labelled_rows(
+            data_folder,
+            layout,
+            dict(zip(FOLD_KEYS, nums, strict=True)),
+            classes,
+            split,
+        )
+        prompts = prompt_table(names)
+        captions = [tuple(prompts[name]) for name in rows.class_string]
+        rows = rows.assign(captions=captions)
+        columns = ["clip_id", "wav", "split", "class_string", "captions"]
+        return write_manifests(
+            rows[columns],
+            data_folder,
+            save_folder,
+            audio,
+            list(dict.fromkeys(rows.split)),
+            names,
+            skip_broken_audio,
+        )
     wanted = _check_splits(splits)
     layout, listing = _read(data_folder, layout, captions_file)
     _check_words(listing)
     missing, uncaptioned = _match(listing, data_folder, layout)
-    table = _table(listing, wanted, asked=splits is not None)
-    _check_folders(data_folder, save_folder, audio)
-    facts = {
-        "format": CAPTIONS_FORMAT,
-        "layout": layout,
-        "sample_rate": audio.sample_rate,
-        "unmatched": _sha256("\n".join([*missing, "", *uncaptioned]).encode()),
-    }
-    fingerprint = _fingerprint(table, data_folder, facts)
-    broken, num_samples = _load_broken(save_folder, fingerprint), None
-    if broken is None:
-        _make_writable(save_folder)
-        num_samples, broken = check_clips(data_folder, table.wav, audio)
-    _warn(missing, "captioned files do not exist", MISSING_FILE)
-    _warn(uncaptioned, "audio files have no caption", UNCAPTIONED_FILE)
-    left_out = {str(data_folder / wav): why for wav, why in broken.items()}
-    report_broken(left_out, len(table), skip_broken_audio)
-    kept = table[~table.wav.isin(list(broken))]
-    manifests = {
-        split: _entries(rows, num_samples, audio.sample_rate)
-        for split, rows in kept.groupby("split", sort=False)
-    }
-    _check_not_empty(manifests, table.split.unique(), save_folder)
-    if num_samples is not None:  # the manifests on disk are not kept
-        _write_list(save_folder / MISSING_FILE, missing)
-        _write_list(save_folder / UNCAPTIONED_FILE, uncaptioned)
-        info = {"fingerprint": fingerprint, **facts, "broken": broken}
-        _write(save_folder, manifests, info)
-    files = (
-        save_folder / f"{split}.json" if split in manifests else None
-        for split in SPLITS
+    rows = _table(listing, wanted, asked=splits is not None)
+    manifests = write_manifests(
+        rows,
+        data_folder,
+        save_folder,
+        audio,
+        list(dict.fromkeys(rows.split)),
+        skip_broken_audio=skip_broken_audio,
     )
-    return CaptionManifests(*files, missing, uncaptioned, left_out)
+    for listed, what, file in (
+        (missing, "captioned files do not exist", MISSING_FILE),
+        (uncaptioned, "audio files have no caption", UNCAPTIONED_FILE),
+    ):
+        (save_folder / file).unlink(missing_ok=True)
+        if listed:
+            text = "".join(f"{line}\n" for line in listed)
+            write_atomically(save_folder / file, text.encode())
+            logger.warning(
+                "%d %s and are left out (all of them in %s):\n%s",
+                *(len(listed), what, file, some_lines(listed)),
+            )
+    return manifests
 
 
 def _check_splits(splits):
@@ -356,52 +358,3 @@ def _table(listing, wanted, asked):
             "split": [row.split for row in rows],
         }
     )
-
-
-def _entries(rows, num_samples, sample_rate):
-    """The entries of one split; SpeechBrain reads doubled braces as braces."""
-
-    def escape(text):
-        return text.replace("{", "{{").replace("}", "}}")
-
-    if num_samples is None:  # the manifests on disk are kept
-        return {}
-    return {
-        row.clip_id: {
-            "wav": "{data_root}/" + escape(row.wav),
-            "captions": [escape(caption) for caption in row.captions],
-            "duration": num_samples[row.wav] / sample_rate,
-            "num_samples": num_samples[row.wav],
-        }
-        for row in rows.itertuples(index=False)
-    }
-
-
-def _check_not_empty(manifests, splits, save_folder):
-    empty = [split for split in splits if split not in manifests]
-    if empty:
-        raise UserError(
-            f"{save_folder}: no clip of {', '.join(empty)} can be used. "
-            "Repair the audio, or leave the split out with `splits`."
-        )
-
-
-def _warn(listed, what, file):
-    if listed:
-        first = "\n".join(f"  {line}" for line in listed[:MAX_WARNED])
-        logger.warning(
-            "%d %s and are left out (all of them in %s):\n%s%s",
-            len(listed),
-            what,
-            file,
-            first,
-            "\n  ..." if len(listed) > MAX_WARNED else "",
-        )
-
-
-def _write_list(path, lines):
-    """Write the lines, or remove what an earlier run has listed."""
-    if lines:
-        write_atomically(path, "".join(f"{x}\n" for x in lines).encode())
-    else:
-        path.unlink(missing_ok=True)

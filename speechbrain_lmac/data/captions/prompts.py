@@ -8,13 +8,10 @@ template, and no held-out wording of any class is a training wording of any
 other.
 """
 
-import json
-from pathlib import Path
 from typing import NamedTuple
 
 from speechbrain_lmac.data.captions.wordings import WORDINGS
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.files import write_atomically
 
 TRAIN_TEMPLATES = (
     "{}",
@@ -238,61 +235,3 @@ def _prompts(wordings, which):
         return [fill(template, names[0]) for template in HELD_OUT_TEMPLATES]
     filled = [fill(t, name) for name in names for t in TRAIN_TEMPLATES]
     return [*filled, *sentences]
-
-
-def labels_as_captions(manifest, which="train", save_as=None):
-    """Make a caption manifest of a labelled one: the labels' prompts.
-
-    Arguments
-    ---------
-    manifest : str | pathlib.Path | dict
-        A manifest (or its path) whose entries have a class_string, as
-        `speechbrain_lmac.data.manifests` writes them.
-    which : str
-        See `prompt_table`.
-    save_as : str | pathlib.Path, optional
-        Where to write the result as JSON; the folder exists.
-
-    Returns
-    -------
-    dict
-        The same entries with ``captions``, a list of str, in addition.
-
-    Raises
-    ------
-    UserError
-        If the manifest cannot be read or an entry has no class_string.
-
-    Example
-    -------
-    >>> entries = {"a": {"wav": "{data_root}/a.wav", "class_string": "dog"}}
-    >>> labels_as_captions(entries, "paraphrase")["a"]["captions"]
-    ['a barking dog', 'the bark of a dog']
-    """
-    entries, source = manifest, "The manifest"
-    if not isinstance(manifest, dict):
-        source = manifest
-        try:
-            entries = json.loads(Path(manifest).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as err:
-            raise UserError(
-                f"{manifest}: expected a manifest, but it cannot be read "
-                f"({err}). Prepare the data set first."
-            ) from err
-    for clip_id, entry in entries.items():
-        if "class_string" not in entry:
-            raise UserError(
-                f"{source}: expected a class_string in the entry {clip_id}, "
-                f"found {', '.join(entry)}. Give a manifest of a labelled "
-                "data set."
-            )
-    classes = list(dict.fromkeys(e["class_string"] for e in entries.values()))
-    prompts = prompt_table(classes, which)
-    captioned = {
-        clip_id: {**entry, "captions": prompts[entry["class_string"]]}
-        for clip_id, entry in entries.items()
-    }
-    if save_as is not None:
-        text = json.dumps(captioned, indent=2) + "\n"
-        write_atomically(save_as, text.encode())
-    return captioned

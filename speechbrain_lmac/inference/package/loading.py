@@ -16,7 +16,7 @@ from speechbrain_lmac.classifiers.zero_shot.base import (
 )
 from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
 from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
-from speechbrain_lmac.data.datasets import read_class_names
+from speechbrain_lmac.data.pipelines import read_class_names
 from speechbrain_lmac.inference.package.files import (
     CLAP_FOLDER,
     CONFIG_FILE,

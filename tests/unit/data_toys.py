@@ -1,0 +1,58 @@
+"""Data sets for the tests of trainings, prepared as the recipes do."""
+
+from types import SimpleNamespace
+
+from speechbrain_lmac.data import (
+    AudioCache,
+    caption_dataio_prep,
+    dataio_prep,
+    loader_options,
+    prepare_captions,
+    prepare_esc50,
+)
+
+RATE = 16000
+
+
+def labelled(data_folder, save_folder, classes, length=RATE, **changes):
+    """Splits and loader options of a labelled data set, by name."""
+    audio = AudioCache()
+    prepare_esc50(data_folder, save_folder, classes=classes, audio=audio)
+    hparams = {
+        "data_folder": data_folder,
+        "save_folder": save_folder,
+        "audio": audio,
+        "out_n_neurons": len(classes),
+        "signal_length_s": length / RATE,
+        "sample_rate": RATE,
+        "seed": 0,
+        **changes,
+    }
+    datasets, encoder = dataio_prep(hparams)
+    return SimpleNamespace(
+        **named(datasets), label_encoder=encoder, datasets=datasets
+    )
+
+
+def prompted(data_folder, save_folder, classes=None, length=RATE, batch=8):
+    """The same of labels that became prompts."""
+    audio = AudioCache()
+    prepare_captions(
+        data_folder, save_folder, "esc50", classes=classes, audio=audio
+    )
+    hparams = {
+        "data_folder": data_folder,
+        "save_folder": save_folder,
+        "audio": audio,
+        "signal_length_s": length / RATE,
+        "seed": 0,
+    }
+    datasets = caption_dataio_prep(hparams)
+    return SimpleNamespace(**named(datasets, batch), datasets=datasets)
+
+
+def named(datasets, batch_size=8):
+    """Data sets by split, and the options of their loaders."""
+    options = loader_options(datasets, batch_size)
+    loaders = {f"{split}_loader": options[split] for split in options}
+    return {**datasets, **loaders}
