@@ -11,7 +11,7 @@ Authors
 import sys
 from pathlib import Path
 
-from speechbrain_lmac.classifiers.labels import follow_own_data
+from speechbrain_lmac.data import follow_data
 from speechbrain_lmac.evaluation.cross_validation import cross_validate
 from speechbrain_lmac.evaluation.run_options import given_options
 from speechbrain_lmac.utils.experiment import (
@@ -26,7 +26,7 @@ def main(argv):
     """Train a classifier and L-MAC and evaluate them, fold after fold."""
     hparams_file, run_opts, overrides = parse(argv)
     options = given_options(run_opts)
-    overrides = follow_own_data(hparams_file, overrides)
+    overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     start_run(hparams, hparams_file, overrides)
     scripts = Path(__file__).resolve().parent

@@ -30,7 +30,7 @@ from speechbrain_lmac.classifiers.zero_shot.small import (
     INFO_FILE as CLAP_INFO_FILE,
 )
 from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
-from speechbrain_lmac.data.datasets import read_class_names
+from speechbrain_lmac.data.pipelines import read_class_names
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
 from speechbrain_lmac.utils.checks import UserError

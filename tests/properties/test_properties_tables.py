@@ -12,7 +12,7 @@ from speechbrain_lmac.data import prepare_esc50
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.captions.prepare import prepare_captions
 from speechbrain_lmac.data.captions.tables import clean_caption, read_rows
-from speechbrain_lmac.data.folds import check_folds, parse_folds
+from speechbrain_lmac.data.folds import FOLD_KEYS, check_folds, parse_folds
 from speechbrain_lmac.data.pipelines import (
     SameLengthBatchSampler,
     crop_or_pad,
@@ -143,7 +143,8 @@ def test_manifests_hold_every_clip_once(tmp_path, names, classes):
     meta = root / "d/meta/esc50.csv"
     meta.write_text(quoted([header, *rows]), encoding="utf-8")
     audio = AudioCache(root / "cache")
-    manifests = prepare_esc50(root / "d", root / "s", 1, 2, 3, audio=audio)
+    folds = dict(zip(FOLD_KEYS, (1, 2, 3), strict=True))
+    manifests = prepare_esc50(root / "d", root / "s", audio=audio, **folds)
     encoder = make_label_encoder(manifests.class_names, root / "labels.txt")
     encoder = make_label_encoder(manifests.class_names, root / "labels.txt")
     found = []
