@@ -53,7 +53,7 @@ def run(sounds, tmp_path):
     facts = {"layout": "csv", "data_folder": str(sounds), "labels_file": None}
     facts |= {"output_folder": str(tmp_path / "run"), "split": SPLIT, **FOLDS}
     prepare_labelled(
-        "csv",
+        layout="csv",
         data_folder=sounds,
         save_folder=tmp_path / "run/save",
         split=SPLIT,
@@ -214,7 +214,7 @@ def test_folds_and_classes_that_were_not_trained_on(
 
 def test_clips_of_a_manifest(synthetic_folder, tmp_path):
     manifests = prepare_labelled(
-        "esc50",
+        layout="esc50",
         data_folder=synthetic_folder,
         save_folder=tmp_path,
         train_fold_nums=None,
