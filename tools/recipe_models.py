@@ -11,15 +11,22 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import argparse
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+if TYPE_CHECKING:
+    from speechbrain_lmac.classifiers.base import AudioClassifier
+
 N_CLASSES = 10  # of the built-in data set
 #: Arguments of the image models, and the same for ``transformers``' classes.
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "focalnet": {"embed_dim": 8, "depths": [1, 1, 1, 1]},
     "vit": {
         "hidden_size": 16,
@@ -50,19 +57,8 @@ SMALL_AUDIO = {
 }
 
 
-def save_cnn14(folder):
-    """Save a classifier like the published CNN14, 300 MB of random weights.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Exists.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-    """
+def save_cnn14(folder: Path) -> Path:
+    """Save a classifier like the published CNN14, 300 MB of random weights."""
     from speechbrain.lobes.models.Cnn14 import Cnn14
 
     embedder = Cnn14(mel_bins=80, emb_dim=2048, return_reps=True)
@@ -72,22 +68,10 @@ def save_cnn14(folder):
     return folder
 
 
-def small_classifier(name, n_classes=N_CLASSES, **options):
-    """Build a tiny classifier with random weights.
-
-    Arguments
-    ---------
-    name : str
-        One of ``SMALL``.
-    n_classes : int
-        Number of classes.
-    **options : dict
-        Other arguments than those of ``SMALL``.
-
-    Returns
-    -------
-    speechbrain_lmac.classifiers.base.AudioClassifier
-    """
+def small_classifier(
+    name: str, n_classes: int = N_CLASSES, **options: Any
+) -> AudioClassifier:
+    """Build a tiny classifier of ``SMALL`` with random weights."""
     from speechbrain_lmac.classifiers import huggingface as hf_image
 
     kinds = {
@@ -97,37 +81,21 @@ def small_classifier(name, n_classes=N_CLASSES, **options):
     return kinds[name](n_classes, **{**SMALL[name], **options})
 
 
-def save_image_model(folder, name):
-    """Save files of ``transformers`` and a classifier's checkpoints.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Exists, or is made.
-    name : str
-        One of ``SMALL``.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-    """
+def save_image_model(folder: Path, name: str) -> Path:
+    """Save files of ``transformers`` and a classifier's checkpoints."""
     import transformers
 
     torch.manual_seed(7)
-    if name == "focalnet":
-        config = transformers.FocalNetConfig(**SMALL[name])
-        model = transformers.FocalNetForImageClassification(config)
-    else:
-        config = transformers.ViTConfig(**SMALL[name])
-        model = transformers.ViTForImageClassification(config)
+    kind = {"focalnet": "FocalNet", "vit": "ViT"}[name]
+    config = getattr(transformers, f"{kind}Config")(**SMALL[name])
+    model = getattr(transformers, f"{kind}ForImageClassification")(config)
     model.save_pretrained(folder)
     for part, module in small_classifier(name).parts().items():
         torch.save(module.state_dict(), folder / f"{part}.ckpt")
     return folder
 
 
-def byte_tokenizer():
+def byte_tokenizer() -> Any:
     """Build a RobertaTokenizer whose words are single bytes; 261 tokens."""
     from transformers import RobertaTokenizer
     from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -137,25 +105,17 @@ def byte_tokenizer():
     return RobertaTokenizer(vocab=vocab, merges=[], model_max_length=512)
 
 
-def save_clap(folder, audio=None, seconds=10, bands=64, **changes):
+def save_clap(
+    folder: Path,
+    audio: dict[str, Any] | None = None,
+    seconds: float = 10,
+    bands: int = 64,
+    **changes: Any,
+) -> Any:
     """Save a CLAP of ``transformers``: model, tokenizer, preprocessor.
 
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Exists, or is made.
-    audio : dict or None
-        The audio encoder's configuration; HTSAT-tiny if empty.
-    seconds : float
-        Length of the sounds that it hears.
-    bands : int
-        Mel bands.
-    **changes : dict
-        Other entries of preprocessor_config.json.
-
-    Returns
-    -------
-    transformers.ClapModel
+    ``audio`` configures the audio encoder (default: HTSAT-tiny), ``changes``
+    are other entries of preprocessor_config.json. Returns the ClapModel.
     """
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
@@ -177,34 +137,17 @@ def save_clap(folder, audio=None, seconds=10, bands=64, **changes):
     return model
 
 
-def settle_statistics(norm):
-    """Give a batch norm the statistics of decibels, as after training.
-
-    Arguments
-    ---------
-    norm : torch.nn.BatchNorm2d
-        The first of an audio encoder; changed in place.
-    """
-    norm.running_mean.uniform_(-40, -20)
-    norm.running_var.uniform_(100, 400)
+def settle_statistics(norm: torch.nn.BatchNorm2d) -> None:
+    """Give a batch norm the statistics of decibels, as after training."""
+    norm.get_buffer("running_mean").uniform_(-40, -20)
+    norm.get_buffer("running_var").uniform_(100, 400)
 
 
-def save_captions(folder, sounds, n_clips=24):
+def save_captions(folder: Path, sounds: Path, n_clips: int = 24) -> Path:
     """Save a captioned data set: links to sounds, and a table.
 
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Exists.
-    sounds : pathlib.Path
-        The built-in data set, in the layout of ESC-50.
-    n_clips : int
-        How many; every third is validated on.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder.
+    ``sounds`` is the built-in data set, in the layout of ESC-50; every third
+    clip is validated on.
     """
     lines = ["file,caption,split"]
     for k, path in enumerate(sorted((sounds / "audio").glob("*"))[:n_clips]):
@@ -215,19 +158,8 @@ def save_captions(folder, sounds, n_clips=24):
     return folder
 
 
-def save_laion(folder):
-    """Save a checkpoint of the library ``laion_clap``.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Exists.
-
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-    """
+def save_laion(folder: Path) -> Path:
+    """Save a checkpoint of the library ``laion_clap``."""
     from speechbrain_lmac.classifiers.zero_shot import laion
 
     torch.manual_seed(0)
@@ -237,7 +169,7 @@ def save_laion(folder):
     return folder
 
 
-MAKERS = {
+MAKERS: dict[str, Callable[..., object]] = {
     "captions": save_captions,
     "clap_laion": save_laion,
     "clap_tiny": lambda folder: save_clap(folder, SMALL_AUDIO, 2, 16),
@@ -247,14 +179,8 @@ MAKERS = {
 }
 
 
-def main(arguments=None):
-    """Command line: make one of them.
-
-    Arguments
-    ---------
-    arguments : list of str or None
-        The command line without the program's name; None takes the process's.
-    """
+def main(arguments: list[str] | None = None) -> None:
+    """Make one of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=MAKERS)
     parser.add_argument("folder", type=Path)

@@ -4,7 +4,10 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import re
+from pathlib import Path
 
 # SpeechBrain's tests of recipes run in its checkout and write there.
 SCRATCH = "tests/tmp/LMAC/{dataset}"
@@ -14,7 +17,7 @@ SCRATCH = "tests/tmp/LMAC/{dataset}"
 SHORT = "--number_of_epochs=1 --valid_interval=1 --signal_length_s=1"
 RUN = f"--data_folder={{sounds}} --cache_folder=null --device=cpu {SHORT}"
 SOUNDS = {"UrbanSound8k": "urban_folder"}  # of others: data_folder
-MADE_BY = {
+MADE_BY: dict[str, tuple[tuple[str, ...], str]] = {
     "data_folder": (
         (),
         "python -m speechbrain_lmac.data.synthetic.sets {data_folder}"
@@ -64,18 +67,10 @@ MADE_BY = {
 }
 
 
-def places_of(dataset):
-    """Where the setup script puts what it makes, relative to the checkout.
+def places_of(dataset: str) -> dict[str, str]:
+    """Where the setup script puts what it makes, by the names in flags.
 
-    Arguments
-    ---------
-    dataset : str
-        The recipe's name; recipes share nothing there.
-
-    Returns
-    -------
-    dict of str to str
-        By the names that stand in braces in flags.
+    Paths are relative to the checkout; recipes share nothing there.
     """
     scratch = SCRATCH.format(dataset=dataset)
     return {
@@ -86,21 +81,11 @@ def places_of(dataset):
     }
 
 
-def setup_script(flags, dataset, place, models):
+def setup_script(flags: str, dataset: str, place: Path, models: Path) -> str:
     """A shell script that makes what the flags name in braces.
 
-    Arguments
-    ---------
-    flags : str
-        Of all rows.
-    dataset : str
-        The recipe's name.
-    place, models : pathlib.Path
-        Of the recipe and of the script for models, in the checkout.
-
-    Returns
-    -------
-    str
+    ``place`` and ``models`` are the recipe's folder and the script for models,
+    in the checkout.
     """
     places = places_of(dataset)
     sounds = SOUNDS.get(dataset, "data_folder")
