@@ -24,7 +24,7 @@ from speechbrain_lmac.evaluation.scoring import Scorer
 from speechbrain_lmac.interpreters.decoders import heard_bins
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.metrics.stats import ClipStats
-from speechbrain_lmac.utils.sharding import gather_rows, shard
+from speechbrain_lmac.utils.distributed import shard
 
 
 class Evaluator:
@@ -269,3 +269,43 @@ def split_key(key):
     """
     method, _, protocol = key.partition("@")
     return method, protocol or "published"
+
+
+def gather_rows(rows, ids):
+    """All processes' per-clip values, in one order, the same in each process.
+
+    What an interrupted evaluation left may be in another order, and paired
+    tests compare by place.
+
+    Arguments
+    ---------
+    rows : dict of str to ClipStats
+        What this process scored, by method; clips that several processes
+        know, from an earlier run, count once.
+    ids : list of str
+        All clips in the order of one process.
+
+    Returns
+    -------
+    dict of str to ClipStats
+        In the order of ``ids``.
+    """
+    _, world = shard()
+    own = {key: stats.rows() for key, stats in rows.items()}
+    parts = [own]
+    if world > 1:
+        parts = [None] * world
+        torch.distributed.all_gather_object(parts, own)
+    return {key: _merged([part[key] for part in parts], ids) for key in rows}
+
+
+def _merged(parts, ids):
+    """One ``ClipStats`` from lists of rows, in the order of the ids."""
+    known = {row["id"]: row for rows in parts for row in rows}
+    ordered = [known[clip] for clip in ids if clip in known]
+    stats = ClipStats()
+    if ordered:
+        names = [name for name in ordered[0] if name != "id"]
+        columns = {name: [row[name] for row in ordered] for name in names}
+        stats.append([row["id"] for row in ordered], columns)
+    return stats

@@ -56,6 +56,21 @@ def system_error(err):
     return inner if isinstance(inner, OSError) else None
 
 
+def check_device(device: str, name: str = "--device") -> None:
+    """Refuse a device that torch does not have.
+
+    >>> check_device("cpu")
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as err:
+        reason = str(err).splitlines()[0]
+        raise UserError(
+            f"{name} {device}: it cannot be used ({reason}); expected one "
+            "such as cpu or cuda:0."
+        ) from err
+
+
 def _describe(tensor):
     return f"shape {tuple(tensor.shape)}"
 

@@ -1,32 +1,28 @@
-"""What the processes of one training do together.
+"""What the processes of one run do together.
 
 Without ``torchrun`` there is one process, and nothing is exchanged.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from speechbrain.utils.distributed import ddp_barrier, if_main_process
 
-from speechbrain_lmac.utils.sharding import shard
+
+def shard() -> tuple[int, int]:
+    """Number of this process and of all of them; ``(0, 1)`` if alone."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
 
 
-def any_of(flag, device):
+def any_of(flag: bool, device: str | torch.device) -> bool:
     """Whether a flag is set in any process; the same answer in all.
 
-    Arguments
-    ---------
-    flag : bool
-        Of this process.
-    device : str or torch.device
-        Of the training: Gloo and NCCL exchange alike there.
-
-    Returns
-    -------
-    bool
-
-    Example
-    -------
     >>> any_of(True, "cpu")
     True
     """
@@ -37,12 +33,26 @@ def any_of(flag, device):
     return bool(value)
 
 
-def summed_batch(wavs, clip_ids):
+def on_every_rank(function: Callable, **kwargs: Any) -> Any:
+    """Run on the main process first, then on all, and return the result.
+
+    For functions that find their work done the second time.
+    """
+    if if_main_process():
+        result = function(**kwargs)
+        ddp_barrier()
+        return result
+    ddp_barrier()
+    return function(**kwargs)
+
+
+def summed_batch(
+    wavs: torch.Tensor, clip_ids: list[str]
+) -> tuple[torch.Tensor, list[str], slice]:
     """The batch that one process would have, and where this one's clips are.
 
     The sampler deals clips to the processes in turn, so that taking them in
-    turn gives the order of one process. The processes' batches are equally
-    large: the sampler sees to it.
+    turn gives the order of one process; all have equally many.
 
     Arguments
     ---------
@@ -71,7 +81,7 @@ def summed_batch(wavs, clip_ids):
         return wavs, clip_ids, slice(None)
     parts = [torch.empty_like(wavs) for _ in range(world)]
     torch.distributed.all_gather(parts, wavs.contiguous())
-    names = [None] * world
+    names: list[Any] = [None] * world
     torch.distributed.all_gather_object(names, clip_ids)
     return (
         torch.stack(parts, 1).flatten(0, 1),
@@ -80,24 +90,7 @@ def summed_batch(wavs, clip_ids):
     )
 
 
-def gradients_are_finite(parameters):
-    """Whether no gradient holds NaN or infinity.
-
-    Arguments
-    ---------
-    parameters : iterable of torch.nn.Parameter
-        Those without a gradient do not count.
-
-    Returns
-    -------
-    bool
-
-    Example
-    -------
-    >>> layer = torch.nn.Linear(1, 1)
-    >>> (layer(torch.ones(1, 1)) * torch.nan).sum().backward()
-    >>> gradients_are_finite(layer.parameters())
-    False
-    """
+def gradients_are_finite(parameters: Any) -> bool:
+    """Whether no gradient holds NaN or infinity."""
     grads = [p.grad for p in parameters if p.grad is not None]
     return bool(torch.nn.utils.get_total_norm(grads).isfinite())

@@ -24,7 +24,7 @@ from speechbrain_lmac.data.mixtures import TrainingContamination
 from speechbrain_lmac.features.stft import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.training.lmac import LMACBrain, SparsityWeight
-from speechbrain_lmac.utils.sharding import shard
+from speechbrain_lmac.utils.distributed import shard
 
 CLIPS = 8
 

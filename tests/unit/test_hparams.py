@@ -1,27 +1,32 @@
-"""Hyperparameter files: what is refused, by name, before anything is built."""
+"""The command line, hyperparameter files, and folders that hold another run."""
+
+import os
+from pathlib import Path
 
 import pytest
+import speechbrain as sb
+import torch
 
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.hparams import load_hparams
+from speechbrain_lmac.utils.hparams import load_hparams, parse_arguments
 
 TEXT = """
 seed: 1234
 data_folder: !PLACEHOLDER  # e.g., /data/ESC-50
-noise_folder: null
+wham_folder: null
+pairs: null
+dataset: ESC-50
 l_in_w: 4
 lr: 1e-3
-offset: 0.5
 finetuning: False
 folds: [1, 2, 3]
 methods: [lmac, random]
 loss: {kind: published, weight: 2.0}
+options: {}
 output_folder: !ref results/<seed>
 twice: !ref <l_in_w> * 2
 opt_class: !name:torch.optim.Adam
     lr: !ref <lr>
-counter: !new:collections.Counter
-    a: 1
 """
 
 
@@ -32,258 +37,260 @@ def file(tmp_path):
     return path
 
 
-def load(file, *lines):
-    return load_hparams(file, "\n".join(["data_folder: /data", *lines]))
+def load(file, *options):
+    """What a command line gives."""
+    argv = [str(file), "--data_folder=/data", *options]
+    hparams_file, _, overrides = parse_arguments(argv)
+    return load_hparams(hparams_file, overrides)
 
 
-def refusal(file, *lines):
-    """Message with which a command line is refused."""
-    with pytest.raises(UserError) as caught:
-        load(file, *lines)
-    return str(caught.value)
-
-
-def test_file_and_overrides(file):
-    hparams = load(file, "l_in_w: 5", "seed: 7")
-    assert hparams["data_folder"] == "/data"
-    assert hparams["twice"] == 10
-    assert hparams["output_folder"] == "results/7"
-    assert hparams["lr"] == pytest.approx(1e-3)
-
-
-def test_overrides_as_a_dict(file):
-    assert load_hparams(file, {"data_folder": "/d"})["data_folder"] == "/d"
+# --- values ---
 
 
 @pytest.mark.parametrize(
-    "line, value",
+    "option, value",
     [
-        ("l_in_w: 4.5", 4.5),
-        ("l_in_w: 1e-2", 0.01),
-        ("l_in_w: null", None),
-        ("lr: 3", 3),
-        ("offset: -2.5e-4", -2.5e-4),
-        ("finetuning: true", True),
-        ("folds: [4]", [4]),
-        ("folds: (4, 5)", (4, 5)),
-        ("folds: 4", 4),
-        ("folds: null", None),
-        ("noise_folder: /wham", "/wham"),
-        ("methods: [ideal]", ["ideal"]),
-        ("loss: {weight: 3}", {"kind": "published", "weight": 3}),
-        ("twice: 9", 9),
-        ("twice: !ref <seed>", 1234),
-        ("counter: null", None),
+        ("--l_in_w=4.5", 4.5),
+        ("--l_in_w=-1e-2", -0.01),
+        ("--l_in_w=null", None),
+        ("--finetuning=true", True),
+        ("--folds=[4]", [4]),
+        ("--folds=4", 4),
+        ("--methods=[ideal]", ["ideal"]),
+        ("--pairs=3", 3),
+        ("--loss={weight: 3}", {"kind": "published", "weight": 3}),
+        ("--options={gradcam: {layer: 1}}", {"gradcam": {"layer": 1}}),
+        ("--twice=!ref <seed>", 1234),
+        ("--dataset=[a, b]", ["a", "b"]),
+        # Paths and names are what was typed.
+        ("--data_folder=set #2", "set #2"),
+        ("--data_folder=#2", "#2"),
+        ("--data_folder='set #2'", "set #2"),
+        ("--data_folder=2024", "2024"),
+        ("--data_folder=2024-05-01", "2024-05-01"),
+        ("--data_folder=/d/split=train", "/d/split=train"),
+        ("--data_folder=a: b", "a: b"),
+        ("--data_folder=*&%@ dir", "*&%@ dir"),
+        ("--data_folder=~/sounds", str(Path.home() / "sounds")),
+        ("--wham_folder=~", str(Path.home())),
+        ("--wham_folder=null", None),
+        ("--dataset=007", "007"),
+        ("--dataset=true", "true"),
+        ("--pairs=a #b", "a #b"),
+        ("--pairs=2024-05-01", "2024-05-01"),
     ],
 )
-def test_values_that_fit(file, line, value):
-    assert load(file, line)[line.split(":")[0]] == value
+def test_a_value_is_what_was_typed(file, option, value):
+    key = option[2:].partition("=")[0]
+    assert load(file, option)[key] == value
+    assert load(file, *option.split("=", 1))[key] == value  # --key value
+
+
+def test_what_is_saved_is_what_was_typed(file, tmp_path):
+    folder = tmp_path / "run #1"
+    argv = [str(file), f"--output_folder={folder}", "--data_folder=2024"]
+    _, _, overrides = parse_arguments(argv)
+    sb.create_experiment_directory(str(folder), str(file), overrides)
+    saved = load_hparams(folder / "hyperparams.yaml")
+    assert saved["data_folder"] == "2024"
+    assert saved["output_folder"] == str(folder)
+
+
+def test_home_in_the_file_is_expanded(file):
+    file.write_text("data_folder: ~/sounds\nsaved: !ref <data_folder>/save\n")
+    assert load_hparams(file)["saved"] == f"{Path.home()}/sounds/save"
+
+
+def test_overrides_as_text_and_by_key(file):
+    assert load_hparams(file, {"data_folder": "/d"})["twice"] == 8
+    assert load_hparams(file, "data_folder: d #1\nl_in_w: 5")["twice"] == 10
 
 
 @pytest.mark.parametrize(
-    "line, expected",
+    "option, named",
     [
-        ("l_in_w: abc", "--l_in_w: expected a number"),
-        ("l_in_w: True", "--l_in_w: expected a number"),
-        ("l_in_w: [4]", "--l_in_w: expected a number"),
-        ("lr: '1e-3'", "--lr: expected a number"),
-        ("lr: 1,5", "--lr: expected a number"),
-        ("finetuning: 1", "--finetuning: expected True or False"),
+        ("--l_in_w=abc", "number"),
+        ("--l_in_w=True", "number"),
+        ("--l_in_w=[4]", "number"),
+        ("--lr='1e-3'", "number"),
+        ("--lr=.nan", "finite"),
+        ("--folds=[.inf]", "finite"),
         # In YAML 1.2, which HyperPyYAML reads, yes and no are texts.
-        ("finetuning: yes", "--finetuning: expected True or False"),
-        ("folds: all", "--folds: expected a list such as [all]"),
-        ("folds: [a, b]", "--folds: expected a list of numbers"),
-        ("methods: lmac", "--methods: expected a list such as [lmac]"),
-        ("loss: published", "--loss: expected a mapping"),
-        ("loss: {weight: x}", "--loss[weight]: expected a number"),
+        ("--finetuning=no", "True or False"),
+        ("--finetuning=null", "True or False"),
+        ("--folds=all", "numbers"),
+        ("--methods=lmac", "list"),
+        ("--loss=published", "mapping"),
+        ("--loss={weight: x}", "number"),
+        ("--loss={kindd: x}", "--kind"),
+        ("--folds=[1, 2", "YAML"),
+        ("--lr=", "--lr=VALUE"),
+        ("--l_inw=4", "--l_in_w"),
+        ("--devise=cuda", "--device"),
+        ("--zzzz=4", "It has: seed, data_folder"),
     ],
 )
-def test_values_of_another_kind_are_refused_by_name(file, line, expected):
-    message = refusal(file, line)
-    assert message.startswith(expected)
-    assert f"{file} says" in message and "found" in message
+def test_what_cannot_be_meant_is_refused_by_name(file, option, named):
+    with pytest.raises(UserError) as caught:
+        load(file, option)
+    message = str(caught.value)
+    key = "kindd" if "kindd" in option else option[2:].partition("=")[0]
+    assert key in message and named in message
 
 
-def test_the_message_shows_both_values(file):
-    assert refusal(file, "folds: [a, b]").endswith(
-        "says [1, 2, 3]), found [a, b]."
-    )
-
-
-@pytest.mark.parametrize(
-    "line, advice",
-    [
-        ("l_inw: 4", "Did you mean --l_in_w"),
-        ("Seed: 1", "Did you mean --seed"),
-        # Of SpeechBrain's own options.
-        ("devise: cuda", "Did you mean --device"),
-        ("zzzz: 4", "It has: seed, data_folder, noise_folder,"),
-        ("loss: {kindd: x}", "Did you mean --kind"),
-    ],
-)
-def test_unknown_override(file, line, advice):
-    message = refusal(file, line)
-    key = "kindd" if "kindd" in line else line.split(":")[0]
-    assert f"{key}: {file}" in message and advice in message
-
-
-def test_a_missing_placeholder_says_what_to_type(file):
-    for overrides in (None, "", "seed: 1", {}):
-        with pytest.raises(UserError, match="add --data_folder=... to"):
-            load_hparams(file, overrides)
+@pytest.mark.parametrize("argv", [["stray"], ["--lr"]])
+def test_options_without_a_value(file, argv):
+    with pytest.raises(UserError):
+        parse_arguments([str(file), *argv])
 
 
 def test_every_missing_placeholder_is_named(file):
     file.write_text("a: !PLACEHOLDER\nb: !PLACEHOLDER\nc: !PLACEHOLDER\n")
-    with pytest.raises(UserError, match="leaves a, c to you.*--a=... --c=..."):
+    with pytest.raises(UserError, match="--a=... --c=..."):
         load_hparams(file, "b: 1")
 
 
-@pytest.mark.parametrize("key", ["finetuning", "data_folder", "l_in_w"])
-def test_an_option_without_value(file, key):
-    """The parser makes ``--key`` at the end of the line into ``key:``."""
-    with pytest.raises(UserError, match=f"--{key} has no value; .*{key}=True"):
-        load_hparams(file, f"{key}:")
+# --- SpeechBrain's own options ---
 
 
-def test_an_option_given_twice(file):
-    assert "each once" in refusal(file, "seed: 1", "seed: 2")
+def test_run_options_reach_the_brain(file):
+    argv = [str(file), "--device=cpu", "--debug", "--precision=bf16"]
+    _, run_opts, overrides = parse_arguments(argv)
+    assert overrides == {}
+    hparams = {"precision": "fp32", "device": "meta"}
+    brain = sb.Brain({}, hparams=hparams, run_opts=run_opts)
+    assert (brain.device, brain.debug, brain.precision) == ("cpu", True, "bf16")
 
 
-def test_an_option_that_is_no_yaml(file):
-    message = refusal(file, "noise_folder: @home")
-    assert "--noise_folder=@home" in message and "quotes" in message
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("device", ["cuda", "gpu"])
+def test_a_device_that_is_not_there(file, device):
+    with pytest.raises(UserError, match=f"--device {device}"):
+        parse_arguments([str(file), f"--device={device}"])
 
 
-def test_an_option_without_dashes(file):
-    with pytest.raises(UserError, match="found 'l_in_w 4'; are its dashes"):
-        load_hparams(file, "l_in_w 4")
+# --- files ---
 
 
 @pytest.mark.parametrize(
-    "text, line",
+    "content",
     [
-        ("a: 1\nb: [1, 2\nc: 3\n", 3),
-        ("a: 1\na: 2\n", 2),
-        ("a: 1\n\tb: 2\n", 2),
-        ("a: !new:x\n b: 1\n  c: 2\n", 3),
+        b"",
+        b"- 1\n",
+        b"a: 1\na: 2\n",
+        b"a: [1\n",
+        b"a: \xff\n",
+        b"d: 2026-13-45",
     ],
 )
-def test_a_broken_file_is_named_with_its_line(file, text, line):
-    file.write_text(text)
-    with pytest.raises(UserError) as caught:
-        load_hparams(file)
-    assert str(caught.value).startswith(f"{file}, line {line}: ")
-
-
-@pytest.mark.parametrize(
-    "content, found", [(b"", "nothing"), (b"- 1\n", "found CommentedSeq")]
-)
-def test_a_file_without_keys(file, content, found):
+def test_a_file_that_is_no_yaml_of_keys(file, content):
     file.write_bytes(content)
-    with pytest.raises(UserError, match=found):
-        load_hparams(file)
-
-
-def test_a_file_that_is_no_text(file):
-    file.write_bytes(b"a: \xff\xfe\n")
-    with pytest.raises(UserError, match="valid YAML"):
+    with pytest.raises(UserError, match=str(file)):
         load_hparams(file)
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "."])
 def test_a_file_that_cannot_be_read(tmp_path, name):
-    with pytest.raises(UserError, match="Cannot read the hyperparameter file"):
-        load_hparams(tmp_path / name)
+    with pytest.raises(UserError, match="hyperparameter file"):
+        parse_arguments([str(tmp_path / name)])
 
 
 def test_errors_of_what_the_file_builds_name_the_options(file):
     file.write_text("b: 1\na: !apply:math.sqrt [!ref <b>]\n")
-    with pytest.raises(
-        UserError, match="train.yaml.*--b=-1.*math dom"
-    ) as caught:
+    with pytest.raises(UserError, match="--b=-1.*math") as caught:
         load_hparams(file, {"b": -1})
     assert type(caught.value.__cause__) is ValueError  # for whoever debugs
 
 
-RANGED = """
-batch_size: 16
+# --- a folder holds one run ---
+
+TRAINING = """
+seed: 1
+data_folder: !PLACEHOLDER
+train_fold_nums: [1, 2]
+number_of_epochs: 3
+num_workers: 0
 lr: 0.1
-wave_prob: 0.5
-probs: [0.5, 0.5]
-contamination_snr: [0, 12]
-other: 1.0
-sample_rate: 16000
-n_fft: 1024
-win_length: 23.2
-hop_length: 11.6
-n_mels: 80
+channels: [4, 8]
+output_folder: results/run
+save_folder: !ref <output_folder>/save
+data: !name:os.path.join
+    folder: !ref <data_folder>
+model: !new:torch.nn.Linear
+    in_features: !ref <seed>
+    out_features: 2
+counter: !new:speechbrain.utils.epoch_loop.EpochCounter
+    limit: !ref <number_of_epochs>
+checkpointer: !new:speechbrain.utils.checkpoints.Checkpointer
+    checkpoints_dir: !ref <save_folder>
 """
 
 
+@pytest.fixture
+def training(tmp_path, monkeypatch):
+    """A training that has saved a checkpoint, and its file."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "train.yaml"
+    path.write_text(TRAINING, encoding="utf-8")
+    overrides = {"data_folder": "data"}
+    hparams = load_hparams(path, overrides)
+    sb.create_experiment_directory("results/run", str(path), overrides)
+    hparams["checkpointer"].save_checkpoint()
+    return path
+
+
+def go_on(file, *options):
+    argv = [str(file), "--data_folder=data", *options]
+    hparams_file, _, overrides = parse_arguments(argv)
+    return load_hparams(hparams_file, overrides)
+
+
 @pytest.mark.parametrize(
-    "line, reason",
+    "option",
     [
-        ("batch_size: 0", "whole numbers from 1 to"),
-        ("batch_size: 2.5", "whole numbers"),
-        ("batch_size: .nan", "whole numbers"),
-        ("lr: -1e-3", "from 0.0"),
-        ("wave_prob: 1.1", "from 0.0 to 1.0"),
-        ("probs: [.inf]", "finite"),
-        ("other: .nan", "finite"),
-        ("contamination_snr: [.nan, 1]", "from -1000.0"),
-        ("n_fft: 256", "ascending order"),
-        ("hop_length: 30", "ascending order"),
-        ("hop_length: 0.01", "`hop_length` is 0 samples"),
-        ("n_mels: 600", "at most the 513 bins"),
-        ("other: 2026-13-45", "--key=value"),
+        "--seed=1",
+        "--number_of_epochs=9",
+        "--num_workers=2",
+        "--data_folder=./data/../data",
+        f"--data_folder={os.curdir}/data",
+        "--output_folder=results/other",
     ],
 )
-def test_numbers_out_of_range(tmp_path, line, reason):
-    path = tmp_path / "ranged.yaml"
-    path.write_text(RANGED)
-    with pytest.raises(UserError) as caught:
-        load_hparams(path, line)
-    assert reason in str(caught.value)
-    assert f"{line.partition(':')[0]}" in str(caught.value)
+def test_a_run_goes_on(training, option):
+    key, _, value = option[2:].partition("=")
+    assert str(go_on(training, option)[key]) == value
 
 
 @pytest.mark.parametrize(
-    "line", ["batch_size: 1", "lr: 0", "wave_prob: 1", "other: -7"]
+    "option, old",
+    [
+        ("--seed=2", "1"),
+        ("--data_folder=other", "data"),
+        ("--train_fold_nums=[2, 3]", "[1, 2]"),
+        ("--lr=0.2", "0.1"),
+        ("--channels=[4]", "[4, 8]"),
+    ],
 )
-def test_numbers_in_range(tmp_path, line):
-    path = tmp_path / "ranged.yaml"
-    path.write_text(RANGED)
-    load_hparams(path, line)
+def test_another_run_is_refused_by_what_differs(training, option, old):
+    key, _, new = option[2:].partition("=")
+    with pytest.raises(UserError) as caught:
+        go_on(training, option)
+    assert f"`{key}` is {new}, was {old}" in str(caught.value)
+    # Nothing has been written: the earlier values still go on.
+    assert go_on(training)["seed"] == 1
 
 
-def test_an_output_folder_that_cannot_be_made_by_what_is_built(file):
-    """SpeechBrain's checkpointer makes its folder, so before start_run."""
-    taken = file.with_name("taken")
-    taken.touch()
-    file.write_text(
-        "output_folder: !PLACEHOLDER\n"
-        "checkpointer: !new:speechbrain.utils.checkpoints.Checkpointer\n"
-        "    checkpoints_dir: !ref <output_folder>/save\n"
-    )
-    for folder in (taken, taken / "run"):
-        with pytest.raises(UserError) as caught:
-            load_hparams(file, {"output_folder": str(folder)})
-        message = str(caught.value)
-        assert message.startswith("`output_folder`: cannot write to")
-        assert str(folder) in message and "Point --output_folder" in message
+def test_a_changed_file_is_another_run(training):
+    text = training.read_text()
+    training.write_text(text.replace("out_features: 2", "out_features: 3"))
+    with pytest.raises(UserError, match="`model`"):
+        go_on(training)
+    training.write_text(text + "more: 1\n")
+    with pytest.raises(UserError, match="`more` is 1, was not there"):
+        go_on(training)
 
 
-def test_another_path_that_cannot_be_used(file):
-    file.write_text("text: !apply:speechbrain.dataio.dataio.load_pkl [no.pkl]")
-    with pytest.raises(UserError, match=f"{file}: cannot use no.pkl"):
-        load_hparams(file)
-
-
-def test_an_empty_mapping_takes_any_keys(tmp_path):
-    file = tmp_path / "a.yaml"
-    file.write_text("options: {}\nfull: {a: 1}\n")
-    found = load_hparams(file, "options: {gradcam: {layer: 1}}")
-    assert found["options"] == {"gradcam": {"layer": 1}}
-    with pytest.raises(UserError, match="--b"):
-        load_hparams(file, "full: {b: 1}")
+def test_a_folder_without_checkpoints_takes_any_run(training, tmp_path):
+    for path in (tmp_path / "results/run/save").glob("CKPT*"):
+        path.rename(path.with_name("gone"))
+    assert go_on(training, "--seed=2")["seed"] == 2

@@ -2,9 +2,9 @@
 
 import pytest
 
+from speechbrain_lmac.evaluation.evaluator import gather_rows
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
 from speechbrain_lmac.metrics.stats import ClipStats
-from speechbrain_lmac.utils.sharding import gather_rows
 
 COLUMNS = ("AI", "AD", "AG", "FF", "Fid-In")
 
