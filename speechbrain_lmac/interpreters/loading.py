@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import yaml
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.logger import get_logger
 from torch import nn
@@ -158,7 +159,7 @@ class Interpreter(NamedTuple):
         hparams = _build_parts(folder, overrides)
         if "clap" in info["classifier"]:
             _load_decoder_of(folder, hparams, key)
-            return _zero_shot(hparams)
+            return _zero_shot(hparams.get("encoder"), hparams)
         source = folder / "classifier"
         classifier = hparams["classifier"]
         load_classifier(str(source), classifier.parts())
@@ -191,7 +192,7 @@ class Interpreter(NamedTuple):
         """
         hparams = dict(vars(brain.hparams))
         if "encoder" in hparams:
-            return _zero_shot(hparams)
+            return _zero_shot(hparams.get("encoder"), hparams)
         classes = label_encoder.ind2lab
         return cls(
             hparams["frontend"],
@@ -202,14 +203,13 @@ class Interpreter(NamedTuple):
         )
 
 
-def _zero_shot(hparams):
+def _zero_shot(encoder, hparams):
     """The interpreter of an encoder and a text decoder."""
-    encoder, decoder = hparams["encoder"], hparams["decoder"]
     device = next(encoder.parameters()).device
     classifier = ZeroShotClassifier(
         encoder, PLACEHOLDERS, HELD_OUT_TEMPLATES[:1]
     ).to(device)
-    prompted = PromptedDecoder(decoder, classifier)
+    prompted = PromptedDecoder(hparams["decoder"], classifier)
     return Interpreter(
         hparams["frontend"],
         classifier,
@@ -243,7 +243,7 @@ def _build_parts(folder, overrides):
 def explained_parts(hparams: Mapping[str, Any]) -> dict[str, nn.Module]:
     """Modules of the model whose decisions are explained, by name."""
     if "encoder" in hparams:
-        return {"clap": hparams["encoder"]}
+        return {"clap": hparams.get("encoder")}
     return hparams["classifier"].parts()
 
 
@@ -300,12 +300,14 @@ def best_decoder_file(folder: str | Path, key: str = "interpreter") -> Path:
     """The decoder's file in a run's best checkpoint."""
     info, save = read_info(folder, key), Path(folder) / "save"
     wanted = {f"{info['ckpt_mode']}_key": info["ckpt_metric"]}
-    best = save.is_dir() and Checkpointer(save).find_checkpoint(**wanted)
-    if not best or "decoder" not in best.paramfiles:
+    try:
+        best = save.is_dir() and Checkpointer(save).find_checkpoint(**wanted)
+        return Path(best.paramfiles["decoder"])
+    # No folder, no checkpoint, one without a decoder, or damaged ones.
+    except (OSError, LookupError, AttributeError, yaml.YAMLError) as err:
         raise UserError(
             f"`{key}`: no checkpoint with a decoder in {save}; {EXPECTED}."
-        )
-    return Path(best.paramfiles["decoder"])
+        ) from err
 
 
 def check_belongs(

@@ -31,7 +31,7 @@ from speechbrain_lmac.utils.same_run import check_same_run
 # this character (private use) stands for those in the meantime.
 EQUALS_IN_VALUE = "\ue000"
 #: Keys whose values are paths or names, also where they look like numbers.
-OF_PATHS = re.compile(r"(folder|file|source|interpreter|audio)$")
+OF_PATHS = re.compile(r"(folder|file|source|interpreter|^audio)$")
 #: Values that begin so are YAML; all others are taken whole.
 YAML_BEGINS = ("[", "{", '"', "'", "!")
 
@@ -205,7 +205,8 @@ def _value(key, text, default):
     if text in ("null", "Null", "NULL"):
         return None
     if not text.startswith(YAML_BEGINS):
-        if OF_PATHS.search(key) or isinstance(default, str):
+        unknown = default is None or tag_of(default)
+        if isinstance(default, str) or unknown and OF_PATHS.search(key):
             return os.path.expanduser(text)
         if re.search(r"(^| )#|:( |$)|^[-?] |^[&*|>%@`]", text):
             return text
@@ -242,11 +243,11 @@ def _check_kind(name, default, value):
     What the file builds or refers to (tags) may become anything, and every
     value but a switch may become null.
     """
-    if tag_of(default) or tag_of(value) or default is None:
-        return
     numbers = value if isinstance(value, (list, tuple)) else [value]
     if any(isinstance(x, float) and not math.isfinite(x) for x in numbers):
         raise UserError(f"{name}: expected finite numbers, found {value}.")
+    if tag_of(default) or tag_of(value) or default is None:
+        return
     if isinstance(default, dict) and isinstance(value, dict):
         for key in value if default else ():
             _check_known(name, default, key)
@@ -260,10 +261,11 @@ def _check_kind(name, default, value):
     elif isinstance(default, list) and default and _is_number(default[0]):
         fits = value is None or all(map(_is_number, numbers))
         expected = None if fits else "a list of numbers"
-    elif isinstance(default, (list, dict)):
-        kind = "a list" if isinstance(default, list) else "a mapping"
-        fits = value is None or isinstance(value, (type(default), list, tuple))
-        expected = None if fits else kind
+    elif isinstance(default, list):
+        fits = value is None or isinstance(value, (list, tuple))
+        expected = None if fits else "a list"
+    elif isinstance(default, dict):
+        expected = None if value is None else "a mapping"
     if expected:
         raise UserError(
             f"{name}: expected {expected} such as {default}, found {value}."

@@ -183,7 +183,6 @@ def test_messages_on_own_sounds_name_its_own_keys(
     [
         ({"lmac_options": {"l_in_weight": 4}}, "`lmac_options`.*l_in_w"),
         ({"lmac_options": {"number_of_epochs": "ten"}}, "step lmac.*a number"),
-        ({"classifier_options": {"batch_size": 0}}, "step classifier.*whole"),
         ({"evaluate_options": {"methods": ["lmack"]}}, "step eval.*lmack"),
         ({"evaluate_options": {"conditions": ["wham"]}}, "wham_folder"),
         ({"evaluate_hparams": "hparams/absent.yaml"}, "`evaluate_hparams`"),
