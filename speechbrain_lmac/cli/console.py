@@ -57,19 +57,11 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run, parser=parser)
-    parser.add_argument(
-        "--debug",
-        action="store_true",
-        # What stands before the subcommand holds, too.
-        default=argparse.SUPPRESS,
-        help="show tracebacks and what libraries log",
-    )
+    # What stands before the subcommand holds, too.
+    debug = "show tracebacks and what libraries log"
+    flag(parser, "--debug", debug, default=argparse.SUPPRESS)
     if run is not None:
-        parser.add_argument(
-            "--json",
-            action="store_true",
-            help="print JSON on standard output, in place of lines for people",
-        )
+        flag(parser, "--json", "print JSON in place of lines for people")
     return parser
 
 
@@ -105,6 +97,25 @@ def comma_list(text: str) -> list[str]:
             f"expected names with commas between them, found {text!r}"
         )
     return names
+
+
+METAVARS = {path: "DIR", comma_list: "A,B", int: "N", whole_number: "N"}
+
+
+def option(
+    parser: Any, name: str, kind: Callable[[str], Any], what: str, **more: Any
+) -> None:
+    """Add an option with a value; None if it is not given."""
+    more = {"metavar": METAVARS.get(kind), **more}
+    parser.add_argument(name, type=kind, help=what, **more)
+
+
+def flag(
+    parser: argparse.ArgumentParser, name: str, what: str, **more: Any
+) -> None:
+    """Add an option without a value."""
+    more = {"action": "store_true", **more}
+    parser.add_argument(name, help=what, **more)
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:

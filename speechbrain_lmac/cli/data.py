@@ -14,7 +14,9 @@ from speechbrain_lmac.cli.console import (
     add_command,
     add_commands,
     answer,
+    flag,
     given,
+    option,
     path,
     whole_number,
 )
@@ -41,19 +43,15 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "folder", metavar="OUT", type=path, help="where it goes"
     )
-    for name, kind, metavar, what in (
-        ("seed", int, "N", "same seed, same sounds"),
-        ("clips-per-class-and-fold", whole_number, "N", "how many clips"),
-        ("n-folds", whole_number, "N", "how many folds"),
-        ("duration", float, "SECONDS", "of every clip"),
-        ("sample-rate", whole_number, "HZ", "of the files"),
-    ):
-        parser.add_argument(f"--{name}", type=kind, metavar=metavar, help=what)
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace a synthetic set of other settings; nothing else ever is",
-    )
+    option(parser, "--seed", int, "same seed, same sounds")
+    name = "--clips-per-class-and-fold"
+    option(parser, name, whole_number, "how many clips")
+    option(parser, "--n-folds", whole_number, "how many folds")
+    option(parser, "--duration", float, "of every clip", metavar="SECONDS")
+    rate = "of the files"
+    option(parser, "--sample-rate", whole_number, rate, metavar="HZ")
+    kept = "replace a synthetic set of other settings; nothing else ever is"
+    flag(parser, "--overwrite", kept)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,25 +4,37 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
+import argparse
 import contextlib
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from speechbrain_lmac.cli.console import (
     EXIT_DONE,
     add_command,
     answer,
     comma_list,
+    given,
+    option,
     path,
     warn,
     whole_number,
 )
 from speechbrain_lmac.cli.sources import (
+    DEVICE,
+    Source,
     check_device,
     find_source,
     load_parts,
 )
+
+if TYPE_CHECKING:
+    from speechbrain_lmac.evaluation import LabelledClips
+    from speechbrain_lmac.interpreters.loading import Interpreter
 
 EXAMPLES = """\
   lmac evaluate --interpreter results/lmac_small/1234 --data-folder ESC-50
@@ -50,16 +62,9 @@ CONDITIONS = "clean, mixtures, white_noise, speech, wham"
 PROTOCOLS = "published, equal_mean, loudness"
 #: What an evaluation that was refused may leave in its folder.
 MANIFESTS = "manifests"
-#: Layouts, and what tables call the data; None: as their folder or file.
-DATASETS = {
-    "esc50": "ESC-50",
-    "urbansound8k": "UrbanSound8K",
-    "csv": None,
-    "folders": None,
-}
 
 
-def add_parser(commands):
+def add_parser(commands: Any) -> None:
     """Add the subcommand to those of ``lmac``."""
     parser = add_command(
         commands,
@@ -68,102 +73,50 @@ def add_parser(commands):
         EXAMPLES,
         run,
     )
-    parser.add_argument(
+    parser.set_defaults(show_steps=True)
+    option(
+        parser,
         "--interpreter",
-        required=True,
+        str,
+        "a package, or the output folder of a training",
+        dest="source",
         metavar="DIR",
-        help="a package, or the output folder of a training",
-    )
-    parser.add_argument(
-        "--data-folder",
         required=True,
-        type=path,
-        metavar="DIR",
-        help="labelled sounds",
     )
+    option(parser, "--data-folder", path, "labelled sounds", required=True)
     parser.add_argument(
         "--dataset",
-        choices=DATASETS,
-        default="esc50",
-        help="its layout, see below (default: esc50)",
+        dest="layout",
+        choices=("esc50", "urbansound8k", "folders", "csv"),
+        help="its layout, see below (default: that of the training)",
     )
-    parser.add_argument(
-        "--out",
-        type=path,
-        metavar="DIR",
-        help="where the results go (default: evaluation in the output folder "
-        "of the training)",
-    )
-    add_lists(parser)
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=1234,
-        help="of contaminations and random masks (default: 1234)",
-    )
-    parser.add_argument(
-        "--examples",
-        dest="n_examples",
-        type=int,
-        default=8,
-        metavar="N",
-        help="clips per condition with sounds; -1 for all (default: 8)",
-    )
-    parser.add_argument(
-        "--batch-size",
-        type=whole_number,
-        default=16,
-        metavar="N",
-        help="clips explained together (default: 16)",
-    )
-    parser.add_argument(
-        "--device", default="cpu", help="such as cuda:0 (default: cpu)"
-    )
-    for name, what in (
-        ("speech", "speech, for the condition of this name"),
-        ("wham", "noise, for the condition of this name"),
-        ("cache", "decoded clips, made if missing (default: none)"),
-        ("lmac-ft", "the training of the method lmac_ft"),
-        ("l2i", "the training of the method l2i"),
-    ):
-        parser.add_argument(
-            f"--{name}-folder",
-            type=path,
-            metavar="DIR",
-            help=f"folder of {what}",
-        )
-    parser.set_defaults(show_steps=True)
-
-
-def add_lists(parser):
-    """Add the options that take names with commas between them."""
-    for name, names, default in (
-        ("methods", METHODS, ["lmac", "all_ones", "random", "ideal"]),
-        ("conditions", CONDITIONS, ["clean", "mixtures", "white_noise"]),
-        ("protocols", PROTOCOLS, ["published"]),
-    ):
-        parser.add_argument(
-            f"--{name}",
-            type=comma_list,
-            # For a zero-shot classifier the first of the methods is lmac_zs.
-            default=None if name == "methods" else default,
-            metavar="A,B",
-            help=f"some of {names} (default: {','.join(default)})",
-        )
-    parser.add_argument(
-        "--classes",
-        type=comma_list,
-        metavar="A,B",
-        help="only clips of these classes (default: those that the "
-        "interpreter was trained with)",
-    )
-    parser.add_argument(
+    for name, kind, what in (
+        ("out", path, "where the results go (default: evaluation in the "
+         "output folder of the training)"),
+        ("methods", comma_list, f"some of {METHODS} (default: lmac and the "
+         "last three)"),
+        ("conditions", comma_list, f"some of {CONDITIONS} (default: the first "
+         "three)"),
+        ("protocols", comma_list, f"some of {PROTOCOLS} (default: the first)"),
+        ("classes", comma_list, "only clips of these classes (default: those "
+         "that the interpreter was trained with)"),
+        ("seed", int, "of contaminations and random masks"),
+        ("batch-size", whole_number, "clips explained together"),
+        ("speech-folder", path, "sounds for the condition speech"),
+        ("wham-folder", path, "sounds for the condition wham"),
+        ("cache-folder", path, "of decoded clips (default: none)"),
+        ("lmac-ft-folder", path, "the training of the method lmac_ft"),
+        ("l2i-folder", path, "the training of the method l2i"),
+    ):  # fmt: skip
+        option(parser, f"--{name}", kind, what)
+    option(
+        parser,
         "--test-folds",
+        fold_numbers,
+        "folds to test on (default: of the data of the training what it held "
+        "out, of others all)",
         dest="test_fold_nums",
-        type=fold_numbers,
         metavar="1,2",
-        help="folds to test on (default: of the data of the training what "
-        "it held out, of others all)",
     )
     parser.add_argument(
         "--templates",
@@ -172,9 +125,12 @@ def add_lists(parser):
         help='zero-shot: what class names are put into, such as "this is a '
         'sound of {}" (the default)',
     )
+    many = "clips per condition with sounds; -1 for all (default: 8)"
+    option(parser, "--examples", int, many, dest="n_examples", default=8)
+    option(parser, "--device", str, DEVICE, default="cpu")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Check everything, then measure."""
     from speechbrain_lmac.evaluation import EvaluationSettings, evaluate
     from speechbrain_lmac.evaluation.methods import trained_methods
@@ -182,21 +138,13 @@ def run(args):
     from speechbrain_lmac.utils.checks import UserError
 
     check_device(args.device)
-    data = args.data_folder
-    if not data.exists():
-        raise UserError(f"--data-folder {data}: it does not exist.")
+    if not args.data_folder.exists():
+        raise UserError(f"`data_folder`: there is no {args.data_folder}.")
+    names = ("methods", "conditions", "protocols", "n_examples", "batch_size")
     settings = EvaluationSettings(
-        methods=args.methods,
-        conditions=args.conditions,
-        protocols=args.protocols,
-        dataset=DATASETS[args.dataset] or data.resolve().stem,
-        n_examples=args.n_examples,
-        batch_size=args.batch_size,
-        seed=args.seed,
-        speech_folder=args.speech_folder,
-        wham_folder=args.wham_folder,
+        **given(args, *names, "seed", "speech_folder", "wham_folder")
     )
-    source = find_source(args.interpreter, prefer="run")
+    source = find_source(args.source, prefer="run")
     if args.out is None and source.kind != "run":
         args.parser.error("a package needs --out: where the results go")
     interpreter = load_parts(source)
@@ -206,8 +154,8 @@ def run(args):
         trained_methods(settings.methods or ()),
         {"lmac_ft": args.lmac_ft_folder, "l2i": args.l2i_folder},
     )
-    out = output_folder(args, source)
-    clips = labelled_clips(interpreter, data, out, args)
+    out = _output_folder(args, source)
+    clips = _labelled_clips(interpreter, out, args)
     # The table on the screen is for people.
     screen = sys.stderr if args.json else sys.stdout
     with contextlib.redirect_stdout(screen):
@@ -225,21 +173,24 @@ def run(args):
     return EXIT_DONE
 
 
-def labelled_clips(interpreter, data, out, args):
+def _labelled_clips(
+    interpreter: Interpreter, out: Path, args: argparse.Namespace
+) -> LabelledClips:
     """The labelled clips to evaluate on; warns where they may be known."""
     from speechbrain_lmac.evaluation import test_clips
 
-    table = data if args.dataset == "csv" else None
+    data = {"data_folder": args.data_folder}
+    if args.layout == "csv":
+        data = {
+            "data_folder": data["data_folder"].parent,
+            "labels_file": args.data_folder,
+        }
+    names = ("layout", "test_fold_nums", "classes", "templates")
     clips = test_clips(
         interpreter,
         out / MANIFESTS,
-        data_folder=data.parent if table else data,
-        layout=args.dataset,
-        labels_file=table,
-        test_fold_nums=args.test_fold_nums,
-        classes=args.classes,
-        templates=args.templates,
-        cache_folder=args.cache_folder,
+        **data,
+        **given(args, *names, "cache_folder"),
     )
     if clips.n_trained is None:
         warn(
@@ -254,7 +205,7 @@ def labelled_clips(interpreter, data, out, args):
     return clips
 
 
-def fold_numbers(text):
+def fold_numbers(text: str) -> list[int]:
     """Folds with commas between them, as numbers.
 
     >>> fold_numbers("1,4")
@@ -263,12 +214,9 @@ def fold_numbers(text):
     return [whole_number(fold) for fold in comma_list(text)]
 
 
-def card_advice(source, out):
+def card_advice(source: Source, out: Path) -> str:
     """How the figures get on the model card that others read.
 
-    Example
-    -------
-    >>> from speechbrain_lmac.cli.sources import Source
     >>> card_advice(Source("run", "my_run"), Path("my_run/evaluation"))
     'to put them on the model card: lmac package my_run --overwrite'
     """
@@ -280,14 +228,8 @@ def card_advice(source, out):
     return f"to put them on the model card: {how}"
 
 
-def output_folder(args, source):
-    """Where the results go; what is there already is spoken of.
-
-    Raises
-    ------
-    UserError
-        If there is something else than an evaluation.
-    """
+def _output_folder(args: argparse.Namespace, source: Source) -> Path:
+    """Where the results go; an evaluation that is there goes on."""
     from speechbrain_lmac.evaluation.journal import SETTINGS_FILE
     from speechbrain_lmac.utils.checks import UserError
     from speechbrain_lmac.utils.experiment import check_writable
@@ -296,8 +238,8 @@ def output_folder(args, source):
     if out.is_dir() and {item.name for item in out.iterdir()} - {MANIFESTS}:
         if not (out / SETTINGS_FILE).is_file():
             raise UserError(
-                f"{out}: the folder is not empty, and holds no evaluation "
-                f"({SETTINGS_FILE}). Give another one as --out."
+                f"`out`: {out} is not empty, and holds no evaluation (no "
+                f"{SETTINGS_FILE}). Give another folder."
             )
         warn(
             f"{out} holds an evaluation: what was measured under the same "

@@ -20,6 +20,8 @@ from speechbrain_lmac.cli.console import (
     add_command,
     comma_list,
     error_text,
+    flag,
+    option,
     path,
     printable,
     to_json,
@@ -33,6 +35,7 @@ from speechbrain_lmac.cli.inputs import (
     remove_files,
 )
 from speechbrain_lmac.cli.sources import (
+    DEVICE,
     HELP,
     check_device,
     load_audio_interpreter,
@@ -66,30 +69,13 @@ def add_parser(commands: Any) -> None:
         metavar="FILE_OR_FOLDER",
         help="audio files of any format that libsndfile reads, or folders",
     )
-    parser.add_argument(
-        "--interpreter", dest="source", required=True, help=HELP
-    )
-    parser.add_argument(
-        "--out",
-        required=True,
-        type=path,
-        metavar="DIR",
-        help="where the results go",
-    )
+    option(parser, "--interpreter", str, HELP, dest="source", required=True)
+    option(parser, "--out", path, "where the results go", required=True)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--top-k",
-        type=whole_number,
-        default=1,
-        metavar="K",
-        help="explain the K most probable classes (default: 1)",
-    )
-    what.add_argument(
-        "--classes",
-        type=comma_list,
-        metavar="A,B",
-        help="explain these classes, whatever the decision",
-    )
+    most = "explain the K most probable classes (default: 1)"
+    option(what, "--top-k", whole_number, most, default=1, metavar="K")
+    these = "explain these classes, whatever the decision"
+    option(what, "--classes", comma_list, these)
     what.add_argument(
         "--prompts",
         nargs="+",
@@ -99,22 +85,10 @@ def add_parser(commands: Any) -> None:
         "All words up to the next option are texts: files go before it, or "
         "behind --",
     )
-    parser.add_argument(
-        "--device", default="cpu", help="such as cuda:0 (default: cpu)"
-    )
-    parser.add_argument(
-        "--recursive",
-        action="store_true",
-        help="look into folders of folders, too",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace explanations that are in --out already",
-    )
-    parser.add_argument(
-        "--quiet", action="store_true", help="no progress bar, no lines"
-    )
+    option(parser, "--device", str, DEVICE, default="cpu")
+    flag(parser, "--recursive", "look into folders of folders, too")
+    flag(parser, "--overwrite", "replace explanations that are in --out")
+    flag(parser, "--quiet", "no progress bar, no lines")
 
 
 def run(args: argparse.Namespace) -> int:

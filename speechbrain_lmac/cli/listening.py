@@ -16,7 +16,9 @@ from speechbrain_lmac.cli.console import (
     add_commands,
     answer,
     comma_list,
+    flag,
     given,
+    option,
     path,
     warn,
     whole_number,
@@ -65,79 +67,41 @@ def add_parser(commands: Any) -> None:
     analyse.add_argument(
         "files", nargs="+", type=path, metavar="FILE", help="CSV files"
     )
-    analyse.add_argument(
-        "--out",
-        type=path,
-        metavar="DIR",
-        default="analysis",
-        help="where the tables go (default: analysis)",
-    )
-    _add_overwrite(analyse)
+    where = "where the tables go (default: analysis)"
+    option(analyse, "--out", path, where, default="analysis")
+    flag(analyse, "--overwrite", "replace what is in --out")
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what listeners hear."""
-    parser.add_argument(
+    option(
+        parser,
         "--results",
+        path,
+        "output folder of an evaluation, with examples/",
         dest="results_folder",
         required=True,
-        type=path,
-        metavar="DIR",
-        help="output folder of an evaluation, with examples/",
     )
-    parser.add_argument(
-        "--methods",
-        required=True,
-        type=comma_list,
-        metavar="A,B",
-        help="whose explanations are compared",
+    whose = "whose explanations are compared"
+    option(parser, "--methods", comma_list, whose, required=True)
+    where = "where the test goes"
+    option(parser, "--out", path, where, dest="out_folder", required=True)
+    many = "how many clips (default: 10, or as many as there are)"
+    option(parser, "--items", whole_number, many, dest="n_items")
+    conditions = "of the evaluation (default: all)"
+    option(parser, "--conditions", comma_list, conditions)
+    option(parser, "--seed", int, "chooses the clips")
+    anchors = "auto", "ideal", "target"
+    anchor = "the ideal mask, or the clean source (default: auto)"
+    option(parser, "--high-anchor", str, anchor, choices=anchors)
+    option(parser, "--title", str, "heading of the test")
+    equal = "bring every explanation to the energy of the input"
+    flag(parser, "--equal-energy", equal)
+    wrong = "take clips that the classifier gets wrong, too"
+    flag(
+        parser, "--wrong-too", wrong, dest="correct_only", action="store_false"
     )
-    parser.add_argument(
-        "--out",
-        dest="out_folder",
-        required=True,
-        type=path,
-        metavar="DIR",
-        help="where the test goes",
-    )
-    parser.add_argument(
-        "--items",
-        dest="n_items",
-        type=whole_number,
-        metavar="N",
-        help="how many clips (default: 10, or as many as there are)",
-    )
-    parser.add_argument(
-        "--conditions",
-        type=comma_list,
-        metavar="A,B",
-        help="of the evaluation (default: all)",
-    )
-    parser.add_argument("--seed", type=int, help="chooses the clips")
-    parser.add_argument(
-        "--high-anchor",
-        choices=("auto", "ideal", "target"),
-        help="the ideal mask, or the clean source (default: auto)",
-    )
-    parser.add_argument("--title", help="heading of the test")
-    parser.add_argument(
-        "--equal-energy",
-        action="store_true",
-        help="bring every explanation to the energy of the input",
-    )
-    parser.add_argument(
-        "--wrong-too",
-        dest="correct_only",
-        action="store_false",
-        help="take clips that the classifier gets wrong, too",
-    )
-    _add_overwrite(parser)
-
-
-def _add_overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace what is in --out"
-    )
+    flag(parser, "--overwrite", "replace what is in --out")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from speechbrain_lmac.cli.console import EXIT_DONE, add_command, answer, path
+from speechbrain_lmac.cli.console import (
+    EXIT_DONE,
+    add_command,
+    answer,
+    flag,
+    option,
+    path,
+)
 
 EXAMPLES = """\
   lmac package results/lmac_small/1234
@@ -36,18 +43,9 @@ def add_parser(commands: Any) -> None:
         type=path,
         help="output folder of a training",
     )
-    parser.add_argument(
-        "--out",
-        dest="out_folder",
-        type=path,
-        metavar="DIR",
-        help="where the package goes (default: package in the run's folder)",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace a package that is there",
-    )
+    where = "where the package goes (default: package in the run's folder)"
+    option(parser, "--out", path, where, dest="out_folder")
+    flag(parser, "--overwrite", "replace a package that is there")
 
 
 def run(args: argparse.Namespace) -> int:

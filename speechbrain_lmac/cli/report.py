@@ -14,7 +14,9 @@ from speechbrain_lmac.cli.console import (
     add_command,
     answer,
     comma_list,
+    flag,
     given,
+    option,
     path,
 )
 
@@ -39,32 +41,21 @@ def add_parser(commands: Any) -> None:
         type=path,
         help="output folder of an evaluation, or of explanations",
     )
-    parser.add_argument(
+    option(
+        parser,
         "--out",
-        type=path,
+        path,
+        "where the page goes (default: report.html in the folder, where an "
+        "earlier page is replaced)",
         metavar="FILE",
-        help="where the page goes (default: report.html in the folder, where "
-        "an earlier page is replaced)",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace --out if it exists"
-    )
-    parser.add_argument(
-        "--open", action="store_true", help="show the page in a browser"
-    )
-    parser.add_argument(
-        "--max-examples",
-        type=int,
-        metavar="N",
-        help="clips with sounds, at most; -1 for all",
-    )
-    parser.add_argument(
-        "--methods",
-        type=comma_list,
-        metavar="A,B",
-        help="whose sounds are on the page (default: all)",
-    )
-    parser.add_argument("--title", help="heading of the page")
+    flag(parser, "--overwrite", "replace --out if it exists")
+    flag(parser, "--open", "show the page in a browser")
+    most = "clips with sounds, at most; -1 for all"
+    option(parser, "--max-examples", int, most)
+    whose = "whose sounds are on the page (default: all)"
+    option(parser, "--methods", comma_list, whose)
+    option(parser, "--title", str, "heading of the page")
 
 
 def run(args: argparse.Namespace) -> int:

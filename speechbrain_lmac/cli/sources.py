@@ -4,51 +4,35 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from speechbrain_lmac.inference import AudioInterpreter
+    from speechbrain_lmac.interpreters.loading import Interpreter
 
 HELP = (
     "a package, the output folder of a training, or the name of a repository "
     "on the hub (owner/name)"
 )
+DEVICE = "such as cuda:0 (default: cpu)"
 
 
 class Source(NamedTuple):
-    """An interpreter that has been found.
-
-    Attributes
-    ----------
-    kind : str
-        ``package``, ``run`` or ``hub``.
-    place : str
-        Folder, or name of the repository.
-    """
+    """An interpreter: a ``package``, a ``run`` or of the ``hub``, and where."""
 
     kind: str
     place: str
 
 
-def find_source(text, prefer="package"):
+def find_source(text: str, prefer: str = "package") -> Source:
     """What ``--interpreter`` names; nothing is loaded.
 
-    Arguments
-    ---------
-    text : str
-        A folder, or a repository's name.
-    prefer : str
-        ``package`` or ``run``: what to take of a run that holds its package.
+    ``prefer`` says what to take of a run that holds its package, ``package``
+    or ``run``. UserError if a folder holds no interpreter, or a file is named.
 
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    UserError
-        If a folder holds no interpreter, or a file is named.
-
-    Example
-    -------
     >>> find_source("somebody/lmac-esc50")
     Source(kind='hub', place='somebody/lmac-esc50')
     """
@@ -60,7 +44,7 @@ def find_source(text, prefer="package"):
     if not folder.is_dir():
         _check_repository(text, folder)
         return Source("hub", text)
-    found = {}
+    found: dict[str, Source] = {}
     for kind, place, mark in (
         ("package", folder / "package", CONFIG_FILE),
         ("run", folder, INFO_FILE),
@@ -70,14 +54,14 @@ def find_source(text, prefer="package"):
             found.setdefault(kind, Source(kind, str(place)))
     if not found:
         raise UserError(
-            f"--interpreter {text}: the folder holds no interpreter (neither "
+            f"`source`: {text}: the folder holds no interpreter (neither "
             f"{CONFIG_FILE} of a package nor {INFO_FILE} of a training). "
             f"Expected {HELP}."
         )
     return found.get(prefer) or next(iter(found.values()))
 
 
-def _check_repository(text, folder):
+def _check_repository(text: str, folder: Path) -> None:
     """Refuse a mistyped path before the hub is asked for it."""
     from speechbrain_lmac.utils.checks import UserError
 
@@ -86,23 +70,11 @@ def _check_repository(text, folder):
     local = text[:1] in ("", ".", "~", "/") or path.parent.is_dir()
     if local or len(path.parts) != 2 or text.endswith("/") or "\\" in text:
         found = "it is a file" if folder.exists() else "no such folder"
-        raise UserError(f"--interpreter {text}: {found}. Expected {HELP}.")
+        raise UserError(f"`source`: {text}: {found}. Expected {HELP}.")
 
 
-def load_audio_interpreter(text, device="cpu"):
-    """Load what explains files.
-
-    Arguments
-    ---------
-    text : str
-        As for :func:`find_source`.
-    device : str
-        Where to compute.
-
-    Returns
-    -------
-    speechbrain_lmac.inference.AudioInterpreter
-    """
+def load_audio_interpreter(text: str, device: str = "cpu") -> AudioInterpreter:
+    """Load what explains files, from what :func:`find_source` takes."""
     source = find_source(text)
     from speechbrain_lmac.inference import AudioInterpreter
 
@@ -112,30 +84,14 @@ def load_audio_interpreter(text, device="cpu"):
     return AudioInterpreter.from_hparams(source.place, **options)
 
 
-def load_parts(source):
-    """Load the parts of an interpreter, to evaluate it.
-
-    Arguments
-    ---------
-    source : Source
-        A run or a package.
-
-    Returns
-    -------
-    speechbrain_lmac.interpreters.loading.Interpreter
-        The prompts of a zero-shot one are to be set.
-
-    Raises
-    ------
-    UserError
-        If it is a repository on the hub.
-    """
+def load_parts(source: Source) -> Interpreter:
+    """Load a run or a package to evaluate it; a zero-shot one lacks prompts."""
     from speechbrain_lmac.interpreters.loading import Interpreter
     from speechbrain_lmac.utils.checks import UserError
 
     if source.kind == "hub":
         raise UserError(
-            f"--interpreter {source.place}: there is no such folder. To "
+            f"`source`: {source.place}: there is no such folder. To "
             "evaluate an interpreter of the hub, download it and give its "
             f"folder: hf download {source.place} --local-dir DIR"
         )
@@ -144,7 +100,7 @@ def load_parts(source):
     return Interpreter.load(source.place)
 
 
-def _load_package(folder):
+def _load_package(folder: str) -> Interpreter:
     """A package's parts, with what is known of the training data."""
     from speechbrain_lmac.inference.package import load_package
     from speechbrain_lmac.inference.package.files import read_config
@@ -156,23 +112,8 @@ def _load_package(folder):
     return interpreter._replace(hparams={**data, **interpreter.hparams})
 
 
-def check_device(device):
-    """Refuse a device that torch does not have, before anything is loaded.
-
-    Arguments
-    ---------
-    device : str
-        Such as ``cpu`` or ``cuda:0``.
-
-    Raises
-    ------
-    UserError
-        If there is none.
-
-    Example
-    -------
-    >>> check_device("cpu")
-    """
+def check_device(device: str) -> None:
+    """Refuse a device that is not there, such as cuda without a GPU."""
     import torch
 
     from speechbrain_lmac.utils.checks import UserError
@@ -182,6 +123,6 @@ def check_device(device):
     except (RuntimeError, AssertionError) as err:
         reason = str(err).splitlines()[0]
         raise UserError(
-            f"--device {device}: it cannot be used ({reason}). Expected one "
+            f"`device`: {device}: it cannot be used ({reason}). Expected one "
             "such as cpu or cuda:0."
         ) from err

@@ -1,6 +1,7 @@
 """The command lmac: what is typed, printed, written, and the exit codes."""
 
 import argparse
+import csv
 import json
 import logging
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile as sf
 from listening_toys import make_examples
@@ -153,17 +155,6 @@ def test_help_imports_nothing_heavy():
         assert f"\n    {command}" in done.stdout
 
 
-def test_as_a_module():
-    done = subprocess.run(
-        [sys.executable, "-m", "speechbrain_lmac", "explain"],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 2
-    assert "lmac explain" in done.stderr and "--interpreter" in done.stderr
-
-
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_help_has_examples_that_parse(command, lmac):
     code, out, _ = lmac(*command, "--help")
@@ -214,10 +205,8 @@ def test_what_help_lists_is_what_there_is():
         [],
         ["sing"],
         ["explain", "a.wav"],
-        ["explain", "--interpreter", "x", "--out", "y"],
         ["explain", "a", "--interpreter", "x", "--out", "y", "--top-k", "0"],
         ["explain", "a", "--interpreter", "x", "--out", "y", "--classes", ","],
-        ["listening-test"],
         ["data", "synthetic", "x", "--duration", "long"],
     ],
     ids=" ".join,
@@ -253,9 +242,8 @@ def test_a_mistake_of_the_user_is_one_line(report_raises, lmac):
 def test_an_unknown_error_says_how_to_see_more(report_raises, lmac):
     report_raises(KeyError("a\nb"))
     code, out, err = lmac("report", "x")
-    assert (code, out) == (1, "")
-    assert err.startswith("lmac: error: unexpected KeyError")
-    assert err.count("\n") == 1 and "--debug" in err
+    assert (code, out) == (1, "") and err.count("\n") == 1
+    assert "KeyError" in err and "--debug" in err
 
 
 @pytest.mark.parametrize("how", ["before", "after", "environment"])
@@ -323,8 +311,11 @@ def test_files_of_folders(tmp_path):
 def test_a_file_given_twice_counts_once(tmp_path):
     file = write_sound(tmp_path / "a.wav")
     (tmp_path / "link.wav").symlink_to(file)
-    files, _ = collect([file, tmp_path, tmp_path / "." / "a.wav"])
-    assert files == [file]
+    # Nor are the sounds of earlier explanations inputs.
+    write_sound(tmp_path / "out" / "a" / "explanation.wav")
+    (tmp_path / "out" / "a" / "explanation.json").write_text("{}")
+    inputs = [file, tmp_path, tmp_path / "." / "a.wav"]
+    assert collect(inputs, recursive=True)[0] == [file]
 
 
 def test_inputs_without_audio(tmp_path):
@@ -337,14 +328,6 @@ def test_inputs_without_audio(tmp_path):
     assert "--recursive" in failed[str(tmp_path)]
     assert "--recursive" not in failed[str(tmp_path / "empty")]
     assert "does not exist" in failed[absent]
-
-
-def test_explanations_are_no_input(tmp_path):
-    write_sound(tmp_path / "a.wav")
-    write_sound(tmp_path / "out" / "a" / "explanation.wav")
-    (tmp_path / "out" / "a" / "explanation.json").write_text("{}")
-    files, _ = collect([tmp_path], recursive=True)
-    assert [file.name for file in files] == ["a.wav"]
 
 
 def test_names_of_outputs():
@@ -414,11 +397,8 @@ def test_sources(tmp_path):
     "text",
     [
         "results/lmac_smal",  # results/ exists
-        "./lmac",
-        "../lmac/1234",
         "~/lmac",
         "/nowhere/lmac",
-        "results/lmac_small/1234",
         "lmac",
         "results/",
     ],
@@ -429,11 +409,6 @@ def test_a_mistyped_path_is_no_repository(text, tmp_path, monkeypatch):
         (tmp_path / "results").mkdir()
     with pytest.raises(UserError, match="no such folder"):
         find_source(text)
-
-
-def test_a_repository(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert find_source("owner/lmac-esc50").kind == "hub"
 
 
 def test_a_folder_or_file_that_is_no_interpreter(tmp_path):
@@ -727,11 +702,6 @@ def test_report_opens_a_browser(lmac, tmp_path, monkeypatch):
     assert opened == [(tmp_path / "ev" / "report.html").as_uri()]
 
 
-def test_report_of_nothing(lmac, tmp_path):
-    code, _, err = lmac("report", tmp_path / "absent")
-    assert code == 1 and "no such folder" in err and err.count("\n") == 1
-
-
 STUDY = ("--methods", "lmac,gradcam", "--items", "2")
 
 
@@ -766,41 +736,24 @@ def test_mistakes_are_told_in_words_of_the_shell(lmac, tmp_path):
     assert code == 1 and err.startswith("lmac: error: RUN_FOLDER: ")
     assert str(tmp_path / "empty") in err
     argv = ["data", "synthetic", tmp_path / "s", "--n-folds", "1"]
-    argv += ["--duration", "2.5", "--clips-per-class-and-fold"]
-    assert lmac(*argv, "1")[0] == 0
-    code, _, err = lmac(*argv, "2")
-    assert code == 1 and "--overwrite" in err
-    code, _, err = lmac(*argv, "2000")
-    assert code == 1 and "--clips-per-class-and-fold" in err
+    argv += ["--clips-per-class-and-fold", "2000"]
+    code, _, err = lmac(*argv)
+    assert code == 1 and "--clips-per-class-and-fold" in err and "2000" in err
 
 
 def ratings_file(path, participant="p1"):
     """A listener's answers, as the page saves them."""
-    import csv
-
     from speechbrain_lmac.evaluation.listening_test.ratings import COLUMNS
 
     row = dict.fromkeys(COLUMNS, "1")
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(COLUMNS))
-        writer.writeheader()
-        for item in ("a", "b"):
-            for method, rating in (
-                ("lmac", 80),
-                ("low_anchor", 5),
-                ("high_anchor", 95),
-            ):
-                chosen = {
-                    "study": "s",
-                    "participant": participant,
-                    "item": item,
-                    "condition": "clean",
-                    "method": method,
-                    "stimulus": f"{item}{method}",
-                    "question": "quality",
-                    "rating": rating,
-                }
-                writer.writerow({**row, **chosen})
+    row |= {"study": "s", "participant": participant, "question": "quality"}
+    liking = {"lmac": 80, "low_anchor": 5, "high_anchor": 95}
+    rows = [
+        row | {"item": item, "method": m, "stimulus": item + m, "rating": r}
+        for item in "ab"
+        for m, r in liking.items()
+    ]
+    pd.DataFrame(rows).to_csv(path, index=False)
     return path
 
 
@@ -815,15 +768,10 @@ def test_listening_test_analyse(lmac, tmp_path):
     assert (out / "scores.csv").is_file()
     code, told, err = lmac(*argv)
     assert (code, told) == (1, "") and "--overwrite" in err
-
-
-def test_ratings_that_cannot_be_read_are_listed(lmac, tmp_path):
-    good = ratings_file(tmp_path / "good.csv")
     bad = tmp_path / "bad.csv"
     bad.write_text("no,ratings\n1,2\n")
-    argv = ["listening-test", "analyse", good, bad, "--out", tmp_path / "a"]
-    code, told, err = lmac(*argv, "--json")
-    assert code == 1 and "bad.csv" in err and "good.csv" not in err
+    code, told, err = lmac(*argv[:3], bad, *argv[3:], "--overwrite", "--json")
+    assert code == 1 and "bad.csv" in err and "0.csv" not in err
     found = json.loads(told)
     assert len(found["problems"]) == 1
     assert {"lmac"} < {row["method"] for row in found["scores"]}
@@ -905,20 +853,17 @@ def test_package_and_run_explain_alike(packaged, sounds, lmac, tmp_path):
     assert told["run"] == told["packaged"] == told["package"]
 
 
-def test_options_are_named_as_they_are_typed(packaged, sounds, lmac):
-    argv = explain_args(sounds, out=sounds.parent / "o", interpreter=packaged)
-    code, _, err = lmac(*argv, "--top-k", "99")
-    assert code == 1 and "error: --top-k: expected" in err
-    code, _, err = lmac(*argv, "--prompts", "a dog")
-    assert code == 1 and "--prompts: this" in err and "give --classes" in err
-
-
-def test_an_unknown_class_of_a_real_interpreter(packaged, sounds, lmac):
+def test_mistakes_of_a_real_interpreter(packaged, sounds, lmac):
     out = sounds.parent / "out"
     argv = explain_args(sounds, out=out, interpreter=packaged)
-    code, told, err = lmac(*argv, "--classes", "rian")
-    assert (code, told) == (1, "") and "'rain'" in err
-    assert err.count("\n") == 1 and not out.exists()
+    for more, named in (
+        (("--top-k", "99"), "--top-k"),
+        (("--prompts", "a dog"), "--prompts"),
+        (("--classes", "rian"), "'rain'"),
+    ):
+        code, told, err = lmac(*argv, *more)
+        assert (code, told) == (1, "") and named in err
+        assert err.count("\n") == 1 and not out.exists()
 
 
 def test_a_zero_shot_interpreter(zero_shot_run, sounds, lmac):
@@ -950,8 +895,6 @@ def rows_of(told):
 @pytest.fixture
 def own_sounds(synthetic_folder, tmp_path):
     """Two clips of each of two classes: a folder per class, and a table."""
-    import csv
-
     folder, lines = tmp_path / "own", ["file,label"]
     with open(synthetic_folder / "meta" / "esc50.csv") as file:
         rows = [r for r in csv.DictReader(file) if r["fold"] == "5"]
@@ -982,7 +925,7 @@ def test_evaluate_layouts_alike(packaged, own_sounds, synthetic_folder, lmac):
         for name in ("AI", "FF", "accuracy", "n_clips"):
             expected = found["folders"]["lmac"][name]
             assert found[layout]["lmac"][name] == pytest.approx(expected)
-    assert found["csv"]["lmac"]["dataset"] == "labels"
+    assert found["csv"]["lmac"]["dataset"] == "own"
     assert found["esc50"]["lmac"]["dataset"] == "ESC-50"
     # Once more: said, and nothing is measured again.
     argv = evaluate_args(packaged, own_sounds, out / "folders")
@@ -993,11 +936,12 @@ def test_evaluate_layouts_alike(packaged, own_sounds, synthetic_folder, lmac):
 def test_evaluate_refuses_before_any_work(packaged, own_sounds, lmac):
     out = own_sounds.parent / "out"
     for more, expected in (
-        (("--methods", "lime"), "unknown method 'lime'"),
+        (("--methods", "lime"), "'lime'"),
         (("--conditions", "speech"), "speech"),
-        (("--protocols", "x"), "unknown protocol"),
-        (("--data-folder", "absent"), "does not exist"),
-        (("--out", own_sounds), "holds no evaluation"),
+        (("--protocols", "loud"), "'loud'"),
+        (("--data-folder", "absent"), "--data-folder: there is no absent"),
+        (("--out", own_sounds), f"--out: {own_sounds}"),
+        (("--device", "cuda:99"), "--device: cuda:99"),
     ):
         argv = evaluate_args(packaged, own_sounds, out, "--dataset", "folders")
         code, told, err = lmac(*argv, *more)
