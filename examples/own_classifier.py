@@ -19,11 +19,11 @@ from torch import nn
 
 from speechbrain_lmac.classifiers.wrapper import TorchClassifier
 from speechbrain_lmac.data.synthetic.sounds import make_clip
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.inference import AudioInterpreter
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.interpreters.loading import Interpreter
-from speechbrain_lmac.interpreters.masking import explain, mask_features
+from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.training import losses
 
 CLASSES = ["siren", "clock_tick", "rain"]
@@ -71,7 +71,7 @@ def built_in_sounds(n_clips, fold):
 
 def train_net(net, frontend, wavs, target, steps=60):
     """As one trains any classifier."""
-    images = to_images(frontend.mel(frontend(wavs).log_magnitude))
+    images = to_images(frontend.features(wavs))
     optimizer = torch.optim.Adam(net.parameters(), lr=0.003)
     for _ in range(steps):
         loss = nn.functional.cross_entropy(net(images), target)
@@ -86,17 +86,12 @@ def train_decoder(decoder, frontend, classifier, wavs, steps=20):
     optimizer = torch.optim.Adam(decoder.parameters(), lr=0.003)
     for _ in range(steps):
         found = explain(wavs, frontend, classifier, decoder)
-        decision = found.output.logits.argmax(1)
-        masked = mask_features(
-            found.mask, found.spectrum.log_magnitude, frontend
-        )
+        masked_in, masked_out = frontend.masked(found.mask, found.spectrum)
+        kept = classifier(masked_in).logits
+        rest = classifier(masked_out).logits
         loss = (
-            4
-            * losses.mask_in_loss(classifier(masked.masked_in).logits, decision)
-            + 2
-            * losses.mask_out_loss(
-                classifier(masked.masked_out).logits, decision, "saturating"
-            )
+            4 * classifier.evidence_loss(kept, found.target)
+            + 2 * classifier.rest_loss(rest, found.target, "saturating")
             + 3 * losses.sparsity_loss(found.mask).mean()
         )
         optimizer.zero_grad()

@@ -56,15 +56,15 @@ def toy_sounds():
 def toy(mask_domain):
     """A closed-set classifier and a decoder for it, with random weights."""
     from speechbrain_lmac.classifiers.slim import SlimCnn
-    from speechbrain_lmac.features.stft import FrontEnd
+    from speechbrain_lmac.features import build_frontend
     from speechbrain_lmac.interpreters.decoders import build_decoder
 
     torch.manual_seed(SEED)
-    frontend = FrontEnd()
+    frontend = build_frontend(mask_domain)
     classifier = SlimCnn(n_classes=4, channels=(4, 8, 8, 16)).freeze()
     classifier.linear.weight.data.mul_(50)  # decisions differ, and are sure
-    decoder = build_decoder(classifier, frontend, mask_domain, (16, 8, 8, 4))
-    return frontend, classifier, decoder.eval(), mask_domain
+    decoder = build_decoder(classifier, frontend, (16, 8, 8, 4))
+    return frontend, classifier, decoder.eval()
 
 
 def toy_zero_shot(mask_domain):
@@ -81,10 +81,10 @@ def toy_zero_shot(mask_domain):
     prompts = ("dog", "rain", "siren", "engine")
     clap.learn_words(prompts)
     classifier = ZeroShotClassifier(clap.freeze(), prompts, ("a {}",))
-    frontend = clap.build_frontend()
-    decoder = build_text_decoder(clap, frontend, mask_domain, channels=(8, 4))
+    frontend = clap.build_frontend(mask_domain)
+    decoder = build_text_decoder(clap, frontend, channels=(8, 4))
     decoder = PromptedDecoder(decoder, classifier).eval()
-    return frontend, classifier, decoder, mask_domain
+    return frontend, classifier, decoder
 
 
 def toy_values(parts):

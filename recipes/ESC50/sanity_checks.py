@@ -93,7 +93,6 @@ def roar(hparams, run_opts, interpreter, train, test, names):
         interpreter.frontend,
         interpreter.classifier,
         interpreter.decoder,
-        interpreter.mask_domain,
         train,
         test,
         {name: index for index, name in enumerate(names)},

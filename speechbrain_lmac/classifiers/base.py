@@ -1,15 +1,21 @@
-"""What every explainable classifier offers: logits, embedding, hidden maps.
+"""The contract of a classifier: what it returns, and what its decision is.
 
-Authors
- * The speechbrain_lmac authors 2026
+Logits mean nothing by themselves. What is a probability, which class a clip is
+decided for, and what keeps or removes that decision is the classifier's
+business alone: losses, metrics and methods ask it. Here one class excludes the
+others; another kind of classifier is a subclass that overrides these methods.
 """
 
-import functools
+from __future__ import annotations
+
 import hashlib
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+
+#: How the masked-out rest loses a decision; see `AudioClassifier.rest_loss`.
+REST_LOSSES = ("published", "saturating")
 
 
 class ClassifierOutput(NamedTuple):
@@ -55,6 +61,8 @@ class AudioClassifier(torch.nn.Module):
     min_frames: int = 1
     reentrant: bool = True
     frozen: bool = False
+    #: Whether the classes are prompts, which the user chooses.
+    zero_shot: bool = False
     #: What tables call the decoder that explains classifiers of this kind.
     trained_name: str = "lmac"
 
@@ -78,6 +86,83 @@ class AudioClassifier(torch.nn.Module):
         if missing > 0:
             features = F.pad(features, (0, 0, 0, missing))
         return self.compute(features)
+
+    def probabilities(self, output: ClassifierOutput) -> torch.Tensor:
+        """Probability of each class, float32, (..., classes)."""
+        return output.logits.float().softmax(-1)
+
+    def decide(self, output: ClassifierOutput) -> torch.Tensor:
+        """The class that a clip is decided for, and explained: int64 (...,).
+
+        A classifier that may decide for several classes names its first.
+        """
+        return output.logits.argmax(-1)
+
+    def evidence_loss(
+        self, logits: torch.Tensor, target: torch.Tensor
+    ) -> torch.Tensor:
+        """How far logits are from classes: ``CE(f(x), y)``.
+
+        Arguments
+        ---------
+        logits : torch.Tensor
+            Shape (batch, classes).
+        target : torch.Tensor
+            Classes, int64 (batch,), or soft labels (batch, classes).
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar, >= 0, in nats.
+        """
+        return F.cross_entropy(logits.float(), target)
+
+    def rest_loss(
+        self,
+        logits: torch.Tensor,
+        target: torch.Tensor,
+        kind: str = "published",
+    ) -> torch.Tensor:
+        """How much of the decision for classes is left in the masked-out rest.
+
+        ``published`` is the paper's ``-CE(f((1-M)*X), y)``, which has no lower
+        bound: a clip whose class is gone already keeps pulling. ``saturating``
+        is ``-log(1 - p_y)``: its gradient fades once the class is gone.
+
+        Arguments
+        ---------
+        logits : torch.Tensor
+            Of the rest, shape (batch, classes).
+        target : torch.Tensor
+            Explained classes, int64 (batch,).
+        kind : str
+            One of ``REST_LOSSES``.
+
+        Returns
+        -------
+        torch.Tensor
+            Scalar, in nats.
+        """
+        if kind not in REST_LOSSES:
+            raise ValueError(
+                f"Expected `mask_out_loss` of {REST_LOSSES}, but got {kind!r}"
+            )
+        if kind == "published":
+            return -self.evidence_loss(logits, target)
+        logits = logits.float()
+        others = logits.scatter(1, target[:, None], float("-inf"))
+        return (logits.logsumexp(1) - others.logsumexp(1)).mean()
+
+    def imitation_loss(
+        self, logits: torch.Tensor, probs: torch.Tensor
+    ) -> torch.Tensor:
+        """How far another model's logits are from this one's probabilities.
+
+        The Kullback-Leibler divergence, a scalar >= 0 in nats; logits and
+        probabilities are (batch, classes).
+        """
+        log_probs = logits.float().log_softmax(1)
+        return F.kl_div(log_probs, probs, reduction="batchmean")
 
     def parts(self):
         """Modules by the name of their checkpoint file."""
@@ -157,152 +242,3 @@ def fingerprint(module):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-@functools.lru_cache(maxsize=256)
-def line_weights(size, new_size, scale=None):
-    """Matrix that resamples a line of cells linearly.
-
-    Between the centres of cells that begin at the same place. Where the new
-    cells are the wider ones they average, as PyTorch's ``antialias`` does.
-
-    Arguments
-    ---------
-    size, new_size : int
-        Cells before and after.
-    scale : float or None
-        Width of a new cell in old ones; None: both lines are equally long.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (new_size, size); rows sum to one.
-
-    Example
-    -------
-    >>> line_weights(4, 2) @ torch.tensor([0.0, 2.0, 4.0, 6.0])
-    tensor([1.4286, 4.5714])
-    >>> torch.equal(line_weights(3, 3), torch.eye(3))
-    True
-    """
-    with torch.inference_mode(False):
-        scale = size / new_size if scale is None else scale
-        centres = (torch.arange(new_size).double() + 0.5) * scale - 0.5
-        # What lies behind the last cell takes its value.
-        centres = centres.clamp(max=size - 1 + max(scale - 1, 0) / 2)
-        distance = (torch.arange(size) - centres[:, None]).abs()
-        weights = (1 - distance / max(scale, 1)).clamp_min(0)
-        return (weights / weights.sum(1, keepdim=True)).float()
-
-
-def resample(maps, sizes, scales=(None, None)):
-    """Maps on another grid: linear along time and frequency.
-
-    Products of matrices, which give the same bits every time on every device;
-    PyTorch's own resizing does not where gradients pass it on a GPU.
-
-    Arguments
-    ---------
-    maps : torch.Tensor
-        Shape (batch, channels, frames, bands).
-    sizes : sequence of int
-        Frames and bands wanted.
-    scales : sequence of (float or None)
-        As ``scale`` of :func:`line_weights`, for frames and bands.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch, channels, *sizes).
-
-    Example
-    -------
-    >>> maps = torch.rand(1, 2, 8, 6)
-    >>> expected = F.interpolate(
-    ...     maps, (4, 9), mode="bilinear", antialias=True
-    ... )
-    >>> torch.allclose(resample(maps, (4, 9)), expected, atol=1e-6)
-    True
-    """
-    time, frequency = (
-        line_weights(*line).to(maps)
-        for line in zip(maps.shape[2:], sizes, scales, strict=True)
-    )
-    return time @ maps @ frequency.T
-
-
-class MapTap:
-    """Leads a layer's output out as a hidden map, for one forward.
-
-    The map stands *in* the graph, between the layer and what follows: the
-    derivative of a logit with respect to it is what GradCAM needs. A map whose
-    cells are not ``stride`` frames and bands wide is brought there; what
-    follows gets the layer's own values all the same, bit by bit, and the
-    layer its own gradient.
-
-    Arguments
-    ---------
-    stride : int
-        Input frames, and bands, that a cell is to cover.
-    num_frames, num_bands : int
-        Of the input.
-    widths : sequence of (float or None)
-        Frames and bands that a cell of the layer covers; None if its cells
-        cover the input evenly, whatever its size.
-    to_map, from_map : callable or None
-        Between the layer's output and (batch, channels, frames, bands).
-
-    Example
-    -------
-    >>> tap = MapTap(4, num_frames=16, num_bands=8, widths=(None, None))
-    >>> output = torch.rand(1, 3, 15, 2)
-    >>> passed, hidden = tap(output)
-    >>> torch.equal(passed, output), hidden.shape
-    (True, torch.Size([1, 3, 4, 2]))
-    """
-
-    def __init__(
-        self,
-        stride,
-        num_frames,
-        num_bands,
-        widths=None,
-        to_map=None,
-        from_map=None,
-    ):
-        self.stride = stride
-        self.lengths = (num_frames, num_bands)
-        self.widths = widths or (stride, stride)
-        self.to_map = to_map or (lambda x: x)
-        self.from_map = from_map or (lambda x: x)
-
-    def __call__(self, output):
-        """Output to (what is passed on, the map)."""
-        maps = self.to_map(output)
-        found = maps.shape[2:]
-        scales = [
-            self.stride / (length / cells if width is None else width)
-            for cells, length, width in zip(
-                found, self.lengths, self.widths, strict=True
-            )
-        ]
-        if scales == [1, 1]:
-            return self.from_map(maps), maps
-        sizes = [
-            # Pooling drops what fills no cell, or pads it: both are cells.
-            cells if scale == 1 else -(-length // self.stride)
-            for cells, length, scale in zip(
-                found, self.lengths, scales, strict=True
-            )
-        ]
-        aligned = resample(maps, sizes, scales)
-        if not torch.is_grad_enabled():
-            return output, aligned
-        # Adds zero: what comes next hears of `aligned`, and the two terms'
-        # gradients with respect to the layer's output cancel.
-        nothing = resample(
-            aligned - resample(maps, sizes, scales),
-            found,
-            [1 / scale for scale in scales],
-        )
-        return self.from_map(maps + nothing), aligned

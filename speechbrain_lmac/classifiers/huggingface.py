@@ -21,13 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechbrain_lmac.classifiers.base import (
-    AudioClassifier,
-    ClassifierOutput,
-    MapTap,
-    resample,
-)
-from speechbrain_lmac.classifiers.zero_shot.htsat import tapped
+from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
+from speechbrain_lmac.classifiers.hidden_maps import MapTap, resample, tapped
 from speechbrain_lmac.utils.checks import UserError
 
 #: ViT's hidden maps: outputs of layers at these shares of its depth.

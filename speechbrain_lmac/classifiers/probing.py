@@ -8,8 +8,7 @@ import math
 
 import torch
 
-from speechbrain_lmac.classifiers.base import MapTap
-from speechbrain_lmac.classifiers.zero_shot.htsat import tapped
+from speechbrain_lmac.classifiers.hidden_maps import MapTap, tapped
 from speechbrain_lmac.utils.checks import UserError
 
 #: Letters of a layer's axes: batch, channels, time, frequency.

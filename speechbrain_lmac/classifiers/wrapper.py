@@ -16,8 +16,8 @@ Authors
 from torch import nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
+from speechbrain_lmac.classifiers.hidden_maps import tapped
 from speechbrain_lmac.classifiers.probing import Probe
-from speechbrain_lmac.classifiers.zero_shot.htsat import tapped
 from speechbrain_lmac.utils.checks import UserError
 
 

@@ -14,15 +14,13 @@ from tqdm import tqdm
 
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
+from speechbrain_lmac.evaluation.batches import make_batch
 from speechbrain_lmac.evaluation.methods import (
     NEED_SOURCES,
-    ClipBatch,
     build_methods,
     check_protocols,
 )
 from speechbrain_lmac.evaluation.scoring import Scorer
-from speechbrain_lmac.interpreters.decoders import heard_bins
-from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.utils.distributed import shard
 
@@ -38,8 +36,6 @@ class Evaluator:
         Frozen.
     decoder : torch.nn.Module
         The trained decoder.
-    mask_domain : str
-        ``stft`` or ``mel``.
     methods : sequence of str
         Some of :data:`speechbrain_lmac.evaluation.methods.METHODS`.
     protocols : sequence of str
@@ -70,7 +66,6 @@ class Evaluator:
         frontend,
         classifier,
         decoder,
-        mask_domain="stft",
         methods=("lmac", "all_ones", "random", "ideal"),
         protocols=("published",),
         curve_steps=0,
@@ -85,7 +80,6 @@ class Evaluator:
         self.frontend = frontend.to(device)
         self.classifier = classifier.to(device)
         self.decoder = decoder.to(device).eval()
-        self.mask_domain = mask_domain
         decoders = {
             name: other.to(device).eval()
             for name, other in (decoders or {}).items()
@@ -94,7 +88,6 @@ class Evaluator:
             methods,
             self.classifier,
             self.frontend,
-            mask_domain,
             decoders,
             attribution,
         )
@@ -103,7 +96,6 @@ class Evaluator:
         self.scorer = Scorer(
             self.frontend,
             self.classifier,
-            mask_domain,
             curve_steps,
             ad_variant,
             heard,
@@ -208,44 +200,23 @@ class Evaluator:
                 for part in zip(*made, strict=True)
             )
         )
-        explanation = explain(
-            mixture.mixture, self.frontend, self.classifier, self.decoder
+        batch = make_batch(
+            mixture.mixture,
+            [clip.id for clip in chosen],
+            self.frontend,
+            self.classifier,
+            self.decoder,
+            self.seed,
         )
         sources = None
         if contaminated:
-            sources = (
-                self.frontend(mixture.target),
-                self.frontend(mixture.interferer),
-            )
-        batch = ClipBatch(
-            [clip.id for clip in chosen],
-            explanation,
-            sources,
-            None if sources is None else self._in_domain(sources[0]),
-            self._in_domain(explanation.spectrum),
-            self.seed,
-            self._classify,
-            mixture,
-            torch.tensor(
-                [labels[clip.class_string] for clip in chosen],
-                device=self.device,
-            ),
-            sources and tuple(s.stft.abs().square() for s in sources),
-            heard_bins(self.frontend, self.mask_domain),
+            sources = tuple(map(self.frontend, mixture[1:]))
+        truth = torch.tensor(
+            [labels[clip.class_string] for clip in chosen], device=self.device
         )
-        return batch, made
-
-    def _classify(self, inputs):
-        """Features in the mask's domain to the classifier's output."""
-        if self.mask_domain == "stft":
-            inputs = self.frontend.mel(inputs)
-        return self.classifier(inputs)
-
-    def _in_domain(self, spectrum):
-        """A spectrum in the domain where the mask acts."""
-        if self.mask_domain == "stft":
-            return spectrum.log_magnitude
-        return self.frontend.mel(spectrum.log_magnitude)
+        return batch._replace(
+            sources=sources, mixture=mixture, truth=truth
+        ), made
 
 
 def row_key(method, protocol):

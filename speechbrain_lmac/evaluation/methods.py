@@ -8,9 +8,6 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import hashlib
-from typing import NamedTuple
-
 import torch
 
 from speechbrain_lmac.attribution import (
@@ -18,66 +15,9 @@ from speechbrain_lmac.attribution import (
     build_attribution,
     normalize_map,
 )
-from speechbrain_lmac.interpreters.decoders import (
-    heard_bins,
-    heard_part,
-    mel_to_linear,
-)
+from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.interpreters.masking import decode_mask, match_mean
 from speechbrain_lmac.utils.checks import UserError
-
-
-class ClipBatch(NamedTuple):
-    """What a method may look at to make masks for a batch of clips.
-
-    Attributes
-    ----------
-    ids : list of str
-        The clips.
-    explanation : Explanation
-        The trained decoder's: spectrum, features, classifier output, mask.
-    sources : tuple of Spectrum or None
-        Target and interferer; None where nothing was added to the clip.
-    target_features : torch.Tensor or None
-        The target in the mask's domain, (batch, frames, bins), or None.
-    input_features : torch.Tensor
-        The clip in the mask's domain, same shape.
-    seed : int
-        For methods that draw.
-    forward : callable
-        From features in the mask's domain to a ``ClassifierOutput``, with
-        gradients.
-    mixture : Mixture or None
-        The waveforms, each (batch, samples).
-    truth : torch.Tensor or None
-        Index of each clip's true class, shape (batch,).
-    source_power : tuple of torch.Tensor or None
-        ``|STFT|^2`` of the sources, which every method is scored with.
-    heard : torch.Tensor or None
-        Bins that the classifier hears, bool (bins,); None for all.
-    """
-
-    ids: list
-    explanation: tuple
-    sources: tuple | None
-    target_features: torch.Tensor | None
-    input_features: torch.Tensor
-    seed: int
-    forward: object
-    mixture: tuple | None = None
-    truth: torch.Tensor | None = None
-    source_power: tuple | None = None
-    heard: torch.Tensor | None = None
-
-    def probs(self):
-        """Class probabilities on the clips, shape (batch, classes)."""
-        return self.explanation.output.logits.float().softmax(1)
-
-    def clip_seeds(self):
-        """One seed per clip, from the evaluation's seed and the clip's id."""
-        texts = (f"{self.seed}|{clip_id}" for clip_id in self.ids)
-        digests = (hashlib.sha256(text.encode()).digest() for text in texts)
-        return [int.from_bytes(d[:8], "little") >> 1 for d in digests]
 
 
 def lmac(clips):
@@ -111,9 +51,9 @@ def ideal(clips):
     under it the explanation has the source's own magnitudes. None for clips
     without contamination.
     """
-    if clips.target_features is None:
+    if clips.sources is None:
         return None
-    ratio = clips.target_features / clips.input_features.clamp_min(1e-6)
+    ratio = clips.sources[0].view / clips.view.clamp_min(1e-6)
     return ratio.clamp(0.0, 1.0)
 
 
@@ -131,13 +71,13 @@ def decoder_method(decoder):
     """
 
     def method(clips):
-        output = clips.explanation.output
-        return decode_mask(decoder, output, clips.input_features.shape[1])
+        output, num_frames = clips.explanation.output, clips.view.shape[1]
+        return decode_mask(decoder, output, clips.target, num_frames)
 
     return method
 
 
-def attribution_method(name, classifier, frontend, mask_domain, **options):
+def attribution_method(name, classifier, frontend, **options):
     """A gradient or activation method as a function of a :class:`ClipBatch`.
 
     Arguments
@@ -148,8 +88,6 @@ def attribution_method(name, classifier, frontend, mask_domain, **options):
         Tells the strides of its hidden maps.
     frontend : FrontEnd
         Tells how bands spread over bins.
-    mask_domain : str
-        ``stft`` or ``mel``.
     **options
         Of the method, such as GradCAM's ``layer``.
 
@@ -157,17 +95,13 @@ def attribution_method(name, classifier, frontend, mask_domain, **options):
     -------
     callable
     """
-    spread = None
-    if mask_domain == "stft":
-        spread = mel_to_linear(frontend.mel_matrix, heard_bins(frontend))
     attribute = build_attribution(
-        name, classifier.hidden_strides, spread, **options
+        name, classifier.hidden_strides, frontend.spread, **options
     )
 
     def method(clips):
-        target = clips.explanation.output.logits.argmax(1)
         maps = attribute(
-            clips.forward, clips.input_features, target, clips.clip_seeds()
+            clips.forward, clips.view, clips.target, clips.clip_seeds()
         )
         return normalize_map(maps)
 
@@ -197,9 +131,7 @@ METHODS = (*SIMPLE_METHODS, "lmac_zs", *TRAINED_METHODS, *ATTRIBUTIONS)
 NEED_SOURCES = ("ideal",)
 
 
-def build_methods(
-    names, classifier, frontend, mask_domain, decoders=None, options=None
-):
+def build_methods(names, classifier, frontend, decoders=None, options=None):
     """The methods of the given names, ready for a classifier.
 
     Arguments
@@ -210,8 +142,6 @@ def build_methods(
         The frozen classifier.
     frontend : FrontEnd
         Its front end.
-    mask_domain : str
-        ``stft`` or ``mel``.
     decoders : dict of str to torch.nn.Module or None
         The decoder of each of ``TRAINED_METHODS`` that is asked for.
     options : dict of str to dict or None
@@ -243,11 +173,7 @@ def build_methods(
             built[name] = decoder_method(decoders[name])
         else:
             built[name] = attribution_method(
-                name,
-                classifier,
-                frontend,
-                mask_domain,
-                **options.get(name, {}),
+                name, classifier, frontend, **options.get(name, {})
             )
     return built
 

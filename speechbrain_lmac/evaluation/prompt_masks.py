@@ -6,14 +6,9 @@ Authors
 
 import torch
 
+from speechbrain_lmac.evaluation.batches import make_batch
 from speechbrain_lmac.evaluation.methods import build_methods
-from speechbrain_lmac.evaluation.randomization import clip_batch
-from speechbrain_lmac.features.lengths import for_any_length
-from speechbrain_lmac.interpreters.decoders import (
-    heard_bins,
-    heard_part,
-    mel_to_linear,
-)
+from speechbrain_lmac.features import heard_part
 
 
 class PromptMasker:
@@ -36,19 +31,13 @@ class PromptMasker:
     def __init__(
         self, interpreter, methods, device="cpu", seed=1234, attribution=None
     ):
-        self.frontend = for_any_length(interpreter.frontend).to(device)
+        self.frontend = interpreter.frontend.to(device)
         self.classifier = interpreter.classifier.to(device)
         self.decoder = interpreter.decoder.to(device).eval()
-        self.mask_domain = interpreter.mask_domain
-        self.heard = heard_bins(self.frontend, self.mask_domain)
-        self.spread = None
-        if self.mask_domain == "mel":
-            self.spread = mel_to_linear(self.frontend.mel_matrix)
         self.methods = build_methods(
             methods,
             self.classifier,
             self.frontend,
-            self.mask_domain,
             options=attribution,
         )
         self.device = device
@@ -56,13 +45,12 @@ class PromptMasker:
 
     def batch(self, wavs, ids):
         """All that the methods share for clips; see ``ClipBatch``."""
-        return clip_batch(
+        return make_batch(
             wavs.to(self.device),
             ids,
             self.frontend,
             self.classifier,
             self.decoder,
-            self.mask_domain,
             self.seed,
         )
 
@@ -87,11 +75,11 @@ class PromptMasker:
         if method == "lmac_zs":
             masks = self.decoder.prompted(
                 output,
-                batch.input_features.shape[1],
+                batch.view.shape[1],
                 self.classifier.text_embeddings[targets],
             )
         else:
-            masks = self.methods[method](named(batch, targets, output))
+            masks = self.methods[method](named(batch, targets))
         return masks.view(*targets.shape, *masks.shape[1:])
 
     def means(self, masks):
@@ -107,7 +95,7 @@ class PromptMasker:
         torch.Tensor
             Shape (batch, prompts), in [0, 1].
         """
-        return heard_part(masks, self.heard).mean((2, 3))
+        return heard_part(masks, self.frontend.heard).mean((2, 3))
 
     def similarity(self, batch):
         """Cosine of each clip and prompt, shape (batch, prompts)."""
@@ -115,20 +103,15 @@ class PromptMasker:
         return output.embedding @ self.classifier.text_embeddings.T
 
 
-def named(batch, targets, output):
-    """A batch in which each clip stands once for each prompt named.
-
-    The methods explain the largest logit, which is the named prompt's here.
-    """
+def named(batch, targets):
+    """A batch in which each clip stands once for each prompt named."""
     count = targets.shape[1]
-    logits = torch.nn.functional.one_hot(
-        targets.flatten(), output.logits.shape[1]
-    )
-    output = output._replace(
-        logits=logits.to(output.logits), embedding=None, hidden=()
-    )
+    rows = torch.arange(len(targets), device=targets.device)
+    rows = rows.repeat_interleave(count)
+    explanation = batch.explanation
     return batch._replace(
         ids=[clip for clip in batch.ids for _ in range(count)],
-        explanation=batch.explanation._replace(output=output),
-        input_features=batch.input_features.repeat_interleave(count, 0),
+        explanation=explanation._replace(
+            spectrum=explanation.spectrum.rows(rows), target=targets.flatten()
+        ),
     )

@@ -21,7 +21,6 @@ from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.conditions import build_condition, build_pairs
 from speechbrain_lmac.evaluation.prompt_masks import PromptMasker
 from speechbrain_lmac.evaluation.zero_shot import spread
-from speechbrain_lmac.interpreters.masking import listen
 from speechbrain_lmac.metrics.prompts import (
     prompt_statistics,
     source_statistics,
@@ -149,16 +148,14 @@ def _separation(masker, batch, masks, parts):
     """Metrics (batch, 2) of the masks (batch, 2, frames, bins)."""
     mixture, *sources = (part.to(masker.device) for part in parts)
     frontend, spectrum = masker.frontend, batch.explanation.spectrum
-    powers = [frontend(source).stft.abs().square() for source in sources]
+    powers = [frontend.power(frontend(source)) for source in sources]
     values = {"MM": masker.means(masks), "named_kept": [], "other_kept": []}
     values["SI-SDR_gain"] = []
     for k, source in enumerate(sources):
-        gain, heard = listen(
-            masks[:, k], spectrum, frontend, mixture.shape[1], masker.spread
-        )
+        gain, kept, _ = frontend.parts(masks[:, k], spectrum, mixture.shape[1])
         values["named_kept"].append(energy_kept(gain, powers[k]))
         values["other_kept"].append(energy_kept(gain, powers[1 - k]))
-        values["SI-SDR_gain"].append(si_sdr_gain(heard, mixture, source))
+        values["SI-SDR_gain"].append(si_sdr_gain(kept, mixture, source))
     return {
         name: torch.stack(v, 1) if isinstance(v, list) else v
         for name, v in values.items()

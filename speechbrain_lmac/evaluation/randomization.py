@@ -20,9 +20,9 @@ from tqdm import tqdm
 from speechbrain_lmac.attribution import ATTRIBUTIONS
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
-from speechbrain_lmac.evaluation.methods import ClipBatch, build_methods
-from speechbrain_lmac.interpreters.decoders import heard_bins, heard_part
-from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.evaluation.batches import make_batch
+from speechbrain_lmac.evaluation.methods import build_methods
+from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.metrics.similarity import (
     centred_ranks,
     rank_correlation,
@@ -163,64 +163,11 @@ def randomize_cascade(classifier, seed):
         yield name, copy.deepcopy(current).to(device).freeze()
 
 
-def clip_batch(
-    wavs, ids, frontend, classifier, decoder, mask_domain, seed, logits=None
-):
-    """What the methods need to explain a batch of clean clips.
-
-    Arguments
-    ---------
-    wavs : torch.Tensor
-        Shape (batch, samples).
-    ids : list of str
-        The clips.
-    frontend, classifier, decoder : torch.nn.Module
-        The interpreter, or a randomised classifier under its decoder.
-    mask_domain : str
-        ``stft`` or ``mel``.
-    seed : int
-        For methods that draw.
-    logits : torch.Tensor or None
-        Shape (batch, classes); their largest is the explained class or
-        prompt, if it is not to be this classifier's own decision.
-
-    Returns
-    -------
-    ClipBatch
-    """
-
-    def classify(features):
-        """A decoder that asks for the decision finds the given one, too."""
-        output = classifier(features)
-        return output if logits is None else output._replace(logits=logits)
-
-    explanation = explain(wavs, frontend, classify, decoder)
-    if mask_domain == "mel":
-        inputs, forward = explanation.features, classifier
-    else:
-        inputs = explanation.spectrum.log_magnitude
-
-        def forward(x):
-            return classifier(frontend.mel(x))
-
-    return ClipBatch(
-        ids=list(ids),
-        explanation=explanation,
-        sources=None,
-        target_features=None,
-        input_features=inputs,
-        seed=seed,
-        forward=forward,
-        heard=heard_bins(frontend, mask_domain),
-    )
-
-
 @torch.no_grad()
 def cascading_randomization(
     frontend,
     classifier,
     decoder,
-    mask_domain,
     methods,
     clips,
     seed=1234,
@@ -240,8 +187,6 @@ def cascading_randomization(
     ---------
     frontend, classifier, decoder : torch.nn.Module
         The interpreter; the classifier is not changed.
-    mask_domain : str
-        ``stft`` or ``mel``.
     methods : sequence of str
         Some of ``CHECKED_METHODS``, or of ``CHECKED_ZS_METHODS`` for a
         zero-shot classifier.
@@ -274,13 +219,9 @@ def cascading_randomization(
     cascade = list(blocks(classifier))
     values = np.full((2, len(methods), len(cascade), len(clips)), np.nan)
 
-    def masks(model, wavs, ids, logits=None):
-        batch = clip_batch(
-            wavs, ids, frontend, model, decoder, mask_domain, seed, logits
-        )
-        built = build_methods(
-            methods, model, frontend, mask_domain, options=attribution
-        )
+    def masks(model, wavs, ids, target=None):
+        batch = make_batch(wavs, ids, frontend, model, decoder, seed, target)
+        built = build_methods(methods, model, frontend, options=attribution)
         made = (built[name](batch) for name in methods)
         return batch, [heard_part(mask, batch.heard) for mask in made]
 
@@ -290,12 +231,11 @@ def cascading_randomization(
         wavs = torch.stack([clips[i].make().mixture for i in indices])
         wavs, ids = wavs.to(device), [clips[i].id for i in indices]
         batch, originals = masks(classifier, wavs, ids)
-        logits = batch.explanation.output.logits
         ranks = [centred_ranks(mask) for mask in originals]
         # The cascade is drawn anew for each batch, always the same: cheaper
         # than to hold all copies of a large classifier at once.
         for k, (_, model) in enumerate(randomize_cascade(classifier, seed)):
-            for m, mask in enumerate(masks(model, wavs, ids, logits)[1]):
+            for m, mask in enumerate(masks(model, wavs, ids, batch.target)[1]):
                 values[0, m, k, indices] = ssim(originals[m], mask).cpu()
                 values[1, m, k, indices] = rank_correlation(
                     ranks[m], centred_ranks(mask)

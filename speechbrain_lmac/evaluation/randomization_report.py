@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas
 
 from speechbrain_lmac.evaluation.randomization import cascading_randomization
-from speechbrain_lmac.features.lengths import for_any_length
 from speechbrain_lmac.metrics.stats import ClipStats
 
 
@@ -45,10 +44,9 @@ def run_randomization(
     from speechbrain_lmac.report.figures.plots import save_randomization_figure
 
     results = cascading_randomization(
-        for_any_length(interpreter.frontend),
+        interpreter.frontend,
         interpreter.classifier,
         interpreter.decoder,
-        interpreter.mask_domain,
         methods,
         clips,
         seed=seed,

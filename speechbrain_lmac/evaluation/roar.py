@@ -24,11 +24,11 @@ import torch
 from tqdm import tqdm
 
 from speechbrain_lmac.data.mixtures import fit_length
+from speechbrain_lmac.evaluation.batches import make_batch
 from speechbrain_lmac.evaluation.methods import build_methods
 from speechbrain_lmac.evaluation.randomization import (
     CHECKED_METHODS,
     check_names,
-    clip_batch,
 )
 from speechbrain_lmac.evaluation.retraining import (
     LabelledFeatures,
@@ -59,33 +59,6 @@ class RoarPoint(NamedTuple):
     accuracy: float
     low: float
     high: float
-
-
-def mask_on_bands(mask, mel_matrix):
-    """A mask on STFT bins as a mask on mel bands.
-
-    Each band takes the average of the bins that it hears, weighted by its
-    filter; a band without any bin gets 0.
-
-    Arguments
-    ---------
-    mask : torch.Tensor
-        Shape (batch, frames, bins).
-    mel_matrix : torch.Tensor
-        Mel filterbank, shape (bins, bands), >= 0.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch, frames, bands).
-
-    Example
-    -------
-    >>> filters = torch.tensor([[1.0, 0.0], [3.0, 2.0]])
-    >>> mask_on_bands(torch.tensor([[[1.0, 0.2]]]), filters)
-    tensor([[[0.4000, 0.2000]]])
-    """
-    return mask @ (mel_matrix / mel_matrix.sum(0).clamp_min(1e-12))
 
 
 def remove_top(features, ranks, share, fill):
@@ -229,8 +202,6 @@ class Roar:
     frontend, classifier, decoder : torch.nn.Module
         The interpreter: its masks are tested, and its classifier's
         architecture is trained from scratch.
-    mask_domain : str
-        ``stft`` or ``mel``.
     train_clips, test_clips : list of ConditionClip
         Cut, or padded with silence, to the length of most of them: what
         differs between two trainings must not be how long clips are.
@@ -252,7 +223,6 @@ class Roar:
         frontend,
         classifier,
         decoder,
-        mask_domain,
         train_clips,
         test_clips,
         labels,
@@ -264,7 +234,6 @@ class Roar:
         check_epochs(epochs)
         parts = [m.to(device).eval() for m in (frontend, classifier, decoder)]
         self.frontend, self.classifier, self.decoder = parts
-        self.mask_domain = mask_domain
         self.clips = (list(train_clips), list(test_clips))
         self.length = statistics.mode(
             clip.num_samples for part in self.clips for clip in part
@@ -335,13 +304,12 @@ class Roar:
         for start in range(0, len(clips), self.batch_size):
             chosen = clips[start : start + self.batch_size]
             wavs = [fit_length(c.make().mixture, self.length) for c in chosen]
-            yield clip_batch(
+            yield make_batch(
                 torch.stack(wavs).to(self.device),
                 [clip.id for clip in chosen],
                 self.frontend,
                 self.classifier,
                 self.decoder,
-                self.mask_domain,
                 self.seed,
             )
 
@@ -350,9 +318,7 @@ class Roar:
         """Order of removal by a method's masks, int32 on the device."""
         method = None
         if name != "random":
-            method = build_methods(
-                [name], self.classifier, self.frontend, self.mask_domain
-            )[name]
+            method = build_methods([name], self.classifier, self.frontend)[name]
         ranks = []
         for batch in self._batches(clips):
             if method is None:
@@ -360,8 +326,7 @@ class Roar:
             else:
                 # An undefined mask finds nothing: its clip is left to chance.
                 mask = method(batch).nan_to_num(0.0)
-                if self.mask_domain == "stft":
-                    mask = mask_on_bands(mask, self.frontend.mel_matrix)
+                mask = self.frontend.on_bands(mask)
             ranks.append(bin_ranks(mask, batch.clip_seeds()).int())
         return torch.cat(ranks).to(self.device)
 

@@ -27,7 +27,6 @@ from speechbrain_lmac.evaluation.evaluator import Evaluator, split_key
 from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
-from speechbrain_lmac.features.lengths import for_any_length
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
 from speechbrain_lmac.report.results import row_of, write_results
@@ -85,9 +84,6 @@ def evaluate(
         If a method is unknown for this interpreter, or the clips have
         classes that it does not know.
     """
-    interpreter = interpreter._replace(
-        frontend=for_any_length(interpreter.frontend)
-    )
     trained = interpreter.classifier.trained_name
     methods = settings.methods_of(trained)
     data = _labelled(interpreter, clips)
@@ -96,7 +92,6 @@ def evaluate(
         interpreter.frontend,
         interpreter.classifier,
         interpreter.decoder,
-        mask_domain=interpreter.mask_domain,
         methods=methods,
         protocols=settings.protocols,
         curve_steps=settings.curve_steps,

@@ -13,16 +13,7 @@ from typing import NamedTuple
 import torch
 
 from speechbrain_lmac.evaluation.methods import under_protocol
-from speechbrain_lmac.interpreters.decoders import (
-    heard_bins,
-    heard_part,
-    mel_to_linear,
-)
-from speechbrain_lmac.interpreters.masking import (
-    listen_to_parts,
-    mask_features,
-    restore_loudness,
-)
+from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.metrics.curves import area, insertion_deletion
 from speechbrain_lmac.metrics.explanation import (
     check_ad_variant,
@@ -89,8 +80,6 @@ class Scorer:
         Waveform to the domains of mask and classifier.
     classifier : AudioClassifier
         Frozen.
-    mask_domain : str
-        ``stft`` or ``mel``.
     curve_steps : int
         Steps of the insertion and deletion curves; 0 leaves them out.
     ad_variant : str
@@ -105,18 +94,12 @@ class Scorer:
         self,
         frontend,
         classifier,
-        mask_domain="stft",
         curve_steps=0,
         ad_variant="definition",
         heard=True,
     ):
         self.frontend = frontend
         self.classifier = classifier
-        self.mask_domain = mask_domain
-        self.spread = None
-        if mask_domain == "mel":
-            self.spread = mel_to_linear(frontend.mel_matrix)
-        self.heard_bins = heard_bins(frontend, mask_domain)
         self.curve_steps = curve_steps
         check_ad_variant(ad_variant)
         self.ad_variant = ad_variant
@@ -153,36 +136,29 @@ class Scorer:
 
     def features(self, wavs):
         """The classifier's input for waveforms."""
-        return self.frontend.mel(self.frontend(wavs).log_magnitude)
+        return self.frontend.features(wavs)
 
     def probs(self, features):
         """Class probabilities for features."""
-        return self.classifier(features).logits.float().softmax(1)
+        return self.classifier.probabilities(self.classifier(features))
 
     def _order_metrics(self, mask, batch):
         """Metrics that no protocol changes: they see the bins' order alone."""
         values = {}
         if batch.sources is not None:
-            target, interferer = self._source_power(batch)
+            target, interferer = map(self.frontend.mask_power, batch.sources)
             values["mask_auc"] = mask_auc(mask, target > interferer)
         if self.curve_steps:
             values |= self._curves(mask, batch)
         return values
 
-    def _source_power(self, batch):
-        """Power of target and interferer in the bins or bands of the mask."""
-        power = batch.source_power
-        if self.mask_domain == "mel":
-            power = [p @ self.frontend.mel_matrix for p in power]
-        return power
-
     def _curves(self, mask, batch):
         """Insertion and deletion curves, point by point, and their areas."""
         curves = insertion_deletion(
             mask,
-            batch.input_features,
-            lambda x: batch.forward(x).logits.float().softmax(1),
-            batch.explanation.output.logits.argmax(1),
+            batch.view,
+            lambda x: self.classifier.probabilities(batch.forward(x)),
+            batch.target,
             self.curve_steps,
             batch.clip_seeds(),
         )
@@ -196,19 +172,9 @@ class Scorer:
     def _parts(self, mask, batch):
         """Mask-in and mask-out, their sounds, and the mask's own metrics."""
         spectrum = batch.explanation.spectrum
-        masked = mask_features(
-            mask,
-            spectrum.log_magnitude,
-            self.frontend,
-            self.mask_domain,
-            batch.explanation.features,
-        )
-        gain, wavs_in, wavs_out = listen_to_parts(
-            mask,
-            spectrum,
-            self.frontend,
-            batch.mixture.mixture.shape[1],
-            self.spread,
+        masked = self.frontend.masked(mask, spectrum)
+        gain, wavs_in, wavs_out = self.frontend.parts(
+            mask, spectrum, batch.mixture.mixture.shape[1]
         )
         return _Parts(
             mask,
@@ -226,7 +192,7 @@ class Scorer:
     def _mask_metrics(self, mask):
         peak = mask.flatten(1).amax(1)
         return {
-            **mask_metrics(heard_part(mask, self.heard_bins)),
+            **mask_metrics(heard_part(mask, self.frontend.heard)),
             "empty_mask": (peak == 0).float(),
             "nan_mask": peak.isnan().float(),
         }
@@ -235,7 +201,7 @@ class Scorer:
         """How well the explanation singles out the target, if it is known."""
         if batch.sources is None:
             return {}
-        target, interferer = batch.source_power
+        target, interferer = map(self.frontend.power, batch.sources)
         return {
             "target_kept": energy_kept(gain, target),
             "interferer_kept": energy_kept(gain, interferer),
@@ -247,11 +213,11 @@ class Scorer:
     def _score(self, parts, batch, protocol):
         """All metrics of masks under a protocol."""
         probs = batch.probs()
-        target = probs.argmax(1)
+        target = batch.target
         kept, wavs_in = parts.masked_in, parts.masked_in_wavs
         if protocol == "loudness":
-            kept = restore_loudness(
-                kept, batch.explanation.features, self.frontend
+            kept = self.frontend.restore_loudness(
+                kept, batch.explanation.features
             )
             wavs_in = restore_level(wavs_in, batch.mixture.mixture)
         masked_in = self.probs(kept)
@@ -279,7 +245,7 @@ class Scorer:
             probs,
             masked_in,
             parts.masked_out_probs,
-            batch.input_features,
+            batch.view,
         )
 
 

@@ -7,18 +7,10 @@ Authors
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
-from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.mixtures import peak_normalize
-from speechbrain_lmac.features.lengths import for_any_length
 from speechbrain_lmac.inference.explanation import Explanation
-from speechbrain_lmac.interpreters.decoders import mel_to_linear
-from speechbrain_lmac.interpreters.masking import (
-    decode_mask,
-    listen_to_parts,
-    mask_features,
-)
+from speechbrain_lmac.interpreters.masking import decode_mask, depends_on_class
 
 #: Most frames that pass through the networks together: bounds the memory.
 MAX_FRAMES = 3600
@@ -133,17 +125,13 @@ class ClipExplainer:
     """
 
     def __init__(self, interpreter, names):
-        self.frontend = for_any_length(interpreter.frontend)
+        self.frontend = interpreter.frontend
         self.classifier = interpreter.classifier
         # A third faster on the CPU; the values are the same but for rounding.
         self.decoder = interpreter.decoder.to(memory_format=CHANNELS_LAST)
-        self.mask_domain = interpreter.mask_domain
         self.names = list(names)
-        self.depends = hasattr(self.decoder, "mask")
-        self.zero_shot = isinstance(self.classifier, ZeroShotClassifier)
-        self.spread = None
-        if self.mask_domain == "mel":
-            self.spread = mel_to_linear(self.frontend.mel_matrix)
+        self.depends = depends_on_class(self.decoder)
+        self.zero_shot = self.classifier.zero_shot
 
     @property
     def device(self):
@@ -162,7 +150,7 @@ class ClipExplainer:
     def group_size(self, num_samples):
         """How many clips of a length are best computed together."""
         # CLAP models make clips as long as they take.
-        fitted = getattr(self.frontend, "n_samples", num_samples)
+        fitted = self.frontend.n_samples or num_samples
         return max(1, MAX_FRAMES // self.frontend.num_frames(fitted))
 
     @torch.no_grad()
@@ -179,7 +167,7 @@ class ClipExplainer:
         Said
         """
         wavs = peak_normalize(wavs.to(self.device))
-        return self._said(self._compute(wavs)[2])
+        return self._said(self._compute(wavs)[1])
 
     @torch.no_grad()
     def analyse(self, wavs, request):
@@ -200,20 +188,17 @@ class ClipExplainer:
         """
         peaks = wavs.abs().amax(1, keepdim=True)
         wavs = peak_normalize(wavs.to(self.device))
-        spectrum, features, output = self._compute(wavs)
+        spectrum, output = self._compute(wavs)
         said = self._said(output)
         targets = self._targets(said.probs, request)
         columns = targets.unbind(1) if self.depends else targets[:, :1].T
         parts = []
         for target in columns:
-            mask = self._mask(output, target, features.shape[1])
-            parts.append(
-                self._part(mask, spectrum, features, wavs, request.heard)
+            mask = decode_mask(
+                self.decoder, output, target, spectrum.view.shape[1]
             )
-        view = spectrum.log_magnitude
-        view = features if self.mask_domain == "mel" else view
-        if self.zero_shot and self.frontend.linear(view) is view:
-            view = view.log1p()
+            parts.append(self._part(mask, spectrum, wavs, request.heard))
+        view = self.frontend.log_amplitude(spectrum.view)
         return Analysis(
             wavs,
             peaks,
@@ -292,7 +277,7 @@ class ClipExplainer:
         return {
             "mask_depends_on_class": self.depends,
             "sample_rate": self.frontend.sample_rate,
-            "mask_domain": self.mask_domain,
+            "mask_domain": self.frontend.mask_domain,
         }
 
     def _explanation(self, found, i, k, top, source):
@@ -318,14 +303,14 @@ class ClipExplainer:
 
     def _compute(self, wavs):
         spectrum = self.frontend(wavs)
-        features = self.frontend.mel(spectrum.log_magnitude)
-        return spectrum, features, self.classifier(features)
+        inputs = self.frontend.classifier_input(spectrum.view, spectrum)
+        return spectrum, self.classifier(inputs)
 
     def _said(self, output):
         similarity = None
         if self.zero_shot:
             similarity = output.embedding @ self.classifier.text_embeddings.T
-        return Said(output.logits.float().softmax(1), similarity)
+        return Said(self.classifier.probabilities(output), similarity)
 
     def _targets(self, probs, request):
         if request.classes is not None:
@@ -333,26 +318,11 @@ class ClipExplainer:
             return chosen.expand(len(probs), -1)
         return probs.topk(request.top_k, dim=1).indices
 
-    def _mask(self, output, target, num_frames):
-        """Masks of classes; a decoder reads the class off the logits."""
-        if self.depends:
-            one_hot = F.one_hot(target, output.logits.shape[1])
-            output = output._replace(logits=one_hot.to(output.logits))
-        return decode_mask(self.decoder, output, num_frames)
-
-    def _part(self, mask, spectrum, features, wavs, heard):
-        masked = mask_features(
-            mask,
-            spectrum.log_magnitude,
-            self.frontend,
-            self.mask_domain,
-            features,
-        )
+    def _part(self, mask, spectrum, wavs, heard):
+        masked = self.frontend.masked(mask, spectrum)
         said = self._said(self.classifier(torch.cat(masked)))
         n = wavs.shape[1]
-        _, kept, rest = listen_to_parts(
-            mask, spectrum, self.frontend, n, self.spread
-        )
+        _, kept, rest = self.frontend.parts(mask, spectrum, n)
         return Part(
             self.frontend.own_frames(mask, n),
             kept,

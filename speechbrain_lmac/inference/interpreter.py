@@ -68,7 +68,7 @@ class AudioInterpreter(Pretrained):
     >>> import torch
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
     >>> from speechbrain_lmac.interpreters.decoders import build_decoder
-    >>> from speechbrain_lmac.features.stft import FrontEnd
+    >>> from speechbrain_lmac.features import FrontEnd
     >>> from speechbrain_lmac.interpreters.loading import Interpreter
     >>> frontend, classifier = FrontEnd(), SlimCnn(n_classes=2).freeze()
     >>> interpreter = AudioInterpreter.from_parts(Interpreter(

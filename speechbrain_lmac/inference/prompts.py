@@ -16,20 +16,13 @@ import torch
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
-from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
 from speechbrain_lmac.data.audio import (
     read_audio,
     write_wav,
 )
 from speechbrain_lmac.data.decoding import resample
 from speechbrain_lmac.data.mixtures import peak_normalize
-from speechbrain_lmac.features.lengths import for_any_length
-from speechbrain_lmac.interpreters.decoders import (
-    heard_bins,
-    heard_part,
-    mel_to_linear,
-)
-from speechbrain_lmac.interpreters.masking import listen
+from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
 from speechbrain_lmac.report.figures.prompts import save_prompt_figure
 from speechbrain_lmac.utils.checks import UserError
@@ -115,21 +108,18 @@ def explain_prompts(interpreter, sound, prompts, sample_rate=None):
             "The sound is silent: its similarities and masks say nothing"
         )
     spectrum = frontend(wav)
-    output = classifier(frontend.mel(spectrum.log_magnitude))
+    output = classifier(frontend.classifier_input(spectrum.view, spectrum))
     similarity = (output.embedding @ classifier.text_embeddings.T)[0]
-    probability = output.logits.float().softmax(1)[0].tolist()
+    probability = classifier.probabilities(output)[0].tolist()
     if len(prompts) == 1:
         logger.warning(
             "One prompt alone has a similarity, but no probability: a softmax "
             "over one is 1 whatever the sound. Give others to compare with."
         )
         probability = [None]
-    spread = None
-    if interpreter.mask_domain == "mel":
-        spread = mel_to_linear(frontend.mel_matrix)
     explained = []
     for k, mask in enumerate(_masks(interpreter, classifier, output, spectrum)):
-        _, heard = listen(mask, spectrum, frontend, wav.shape[1], spread)
+        heard = frontend.listen(mask, spectrum, wav.shape[1])
         own = frontend.own_frames(mask, wav.shape[1])[0]
         explained.append(
             PromptExplanation(
@@ -177,7 +167,7 @@ def for_prompts(interpreter, prompts):
     prompts = _check_prompts(prompts)
     encoder = interpreter.classifier.encoder
     classifier = ZeroShotClassifier(encoder, prompts)
-    strange = isinstance(encoder, SmallClap) and encoder.text.strange(prompts)
+    strange = encoder.unknown(prompts)
     if strange:
         raise UserError(
             f"`prompts`: this small CLAP knows no word of {strange[0]!r}: it "
@@ -186,7 +176,6 @@ def for_prompts(interpreter, prompts):
             "of transformers."
         )
     return interpreter._replace(
-        frontend=for_any_length(interpreter.frontend),
         classifier=classifier,
         decoder=PromptedDecoder(interpreter.decoder.decoder, classifier),
     )
@@ -212,7 +201,7 @@ def _check_prompts(prompts):
 
 
 def _too_long(frontend, num_samples):
-    return num_samples > getattr(frontend, "n_samples", num_samples)
+    return num_samples > (frontend.n_samples or num_samples)
 
 
 def load_sound(sound, rate, sample_rate=None):
@@ -298,9 +287,9 @@ def save_prompt_explanations(folder, sound, explained, interpreter):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    frontend = for_any_length(interpreter.frontend)
+    frontend = interpreter.frontend
     rate = frontend.sample_rate
-    heard = heard_bins(frontend, interpreter.mask_domain)
+    heard = frontend.heard
     wav = load_sound(sound, rate)
     _remove_listed(folder)
     write_wav(folder / "original.wav", wav, rate)
@@ -331,7 +320,7 @@ def save_prompt_explanations(folder, sound, explained, interpreter):
     write_atomically(folder / "explanations.json", text.encode())
     save_prompt_figure(
         folder / "explanations.png",
-        _shown(frontend, wav, interpreter.mask_domain),
+        _shown(frontend, wav),
         [item.mask for item in explained],
         [(i.prompt, i.similarity, i.probability) for i in explained],
         rate,
@@ -355,10 +344,8 @@ def _remove_listed(folder):
                 (folder / name).unlink()
 
 
-def _shown(frontend, wav, mask_domain):
+def _shown(frontend, wav):
     """The sound's amplitudes in the mask's domain, (frames, bins)."""
     wav = wav.to(frontend.mel_matrix.device)[None]
-    view = frontend(wav).log_magnitude
-    if mask_domain == "mel":
-        view = frontend.mel(view)
+    view = frontend(wav).view
     return frontend.linear(frontend.own_frames(view, wav.shape[1]))[0].cpu()

@@ -173,7 +173,7 @@ def explain_each(explainer, request, clips, sources, size, fade):
         For each clip an Explanation, or a list of them if several classes
         are asked for.
     """
-    size = min(size, getattr(explainer.frontend, "n_samples", size))
+    size = min(size, explainer.frontend.n_samples or size)
     fade = max(1, min(fade, size // 3))
 
     def explain(group):

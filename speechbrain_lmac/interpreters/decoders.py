@@ -2,138 +2,19 @@
 
 Every decoder takes the hidden maps (deepest first) and the number of input
 frames, and returns one logit per frame and bin, for any number of frames.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from speechbrain_lmac.utils.checks import UserError
-
-
-def fit_frames(x, num_frames, dim=-2):
-    """Crop a map, or repeat its last frame, to ``num_frames`` frames.
-
-    Pooling drops the frames that do not fill a cell; the nearest cell's value
-    is the best guess for them.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        Any tensor with a frame axis.
-    num_frames : int
-        Frames wanted.
-    dim : int
-        The frame axis.
-
-    Returns
-    -------
-    torch.Tensor
-
-    Example
-    -------
-    >>> fit_frames(torch.tensor([[1.0], [2.0]]), 4).flatten().tolist()
-    [1.0, 2.0, 2.0, 2.0]
-    """
-    missing = num_frames - x.shape[dim]
-    if missing <= 0:
-        return x.narrow(dim, 0, num_frames)
-    last = x.narrow(dim, x.shape[dim] - 1, 1)
-    repeats = [1] * x.dim()
-    repeats[dim] = missing
-    return torch.cat([x, last.repeat(repeats)], dim)
-
-
-def heard_bins(frontend, mask_domain="stft"):
-    """STFT bins that a model hears, where a front end tells them apart.
-
-    Arguments
-    ---------
-    frontend : FrontEnd or ClapFrontEnd
-        The second one hears a part of the spectrum only.
-    mask_domain : str
-        ``stft`` or ``mel``.
-
-    Returns
-    -------
-    torch.Tensor or None
-        Bool (bins,); None where masks have no bin that is not heard.
-
-    Example
-    -------
-    >>> from speechbrain_lmac.features.stft import FrontEnd
-    >>> heard_bins(FrontEnd()) is None
-    True
-    """
-    return getattr(frontend, "heard", None) if mask_domain == "stft" else None
-
-
-def heard_part(x, heard):
-    """What of masks or spectra lies in the bins that a model hears.
-
-    Statistics of masks are taken over it: where the model is deaf, no mask
-    says anything.
-
-    Arguments
-    ---------
-    x : torch.Tensor
-        Any tensor whose last axis are bins.
-    heard : torch.Tensor or None
-        Of :func:`heard_bins`.
-
-    Returns
-    -------
-    torch.Tensor
-        ``x`` itself if ``heard`` is None.
-
-    Example
-    -------
-    >>> mask = torch.tensor([[0.0, 0.5, 1.0]])
-    >>> heard_part(mask, torch.tensor([False, True, True])).mean().item()
-    0.75
-    """
-    return x if heard is None else x[..., heard.to(x.device)]
-
-
-def mel_to_linear(mel_matrix, heard=None):
-    """Fixed matrix that spreads values on mel bands over STFT bins.
-
-    Each bin takes the average of the bands that hear it, weighted by their
-    filters; a bin that no band hears takes its nearest neighbour's value. Rows
-    of the transpose sum to one, so logits keep their scale.
-
-    Arguments
-    ---------
-    mel_matrix : torch.Tensor
-        Mel filterbank, shape (bins, bands), >= 0.
-    heard : torch.Tensor or None
-        Of :func:`heard_bins`; the other bins get 0 in place of a neighbour's
-        value, and their columns sum to 0.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (bands, bins); each column sums to one.
-
-    Example
-    -------
-    >>> from speechbrain_lmac.features.stft import FrontEnd
-    >>> spread = mel_to_linear(FrontEnd().mel_matrix)
-    >>> spread.shape, bool(torch.allclose(spread.sum(0), torch.ones(513)))
-    (torch.Size([80, 513]), True)
-    """
-    known = mel_matrix.sum(1) > 0
-    if not known.any():
-        raise ValueError("Expected a mel matrix with a non-zero filter")
-    bins = torch.arange(len(mel_matrix), device=mel_matrix.device)
-    distance = (bins[:, None] - bins[known][None]).abs()
-    nearest = bins[known][distance.argmin(1)]
-    weights = mel_matrix[nearest]
-    spread = (weights / weights.sum(1, keepdim=True)).T.contiguous()
-    return spread if heard is None else spread * heard
+from speechbrain_lmac.classifiers.base import AudioClassifier
+from speechbrain_lmac.features import BaseFrontEnd, fit_frames
 
 
 class MaskDecoder(nn.Module):
@@ -142,8 +23,8 @@ class MaskDecoder(nn.Module):
     From the deepest map upwards: a transposed convolution doubles the
     resolution, a 1x1 convolution brings in the hidden map of that resolution,
     a 3x3 convolution joins them. The last one gives one logit per frame and
-    mel band; a fixed matrix spreads it over the STFT bins, because the
-    classifier does not hear a finer grid.
+    band of the classifier's input; a fixed matrix may spread it over the bins
+    of the mask, because the classifier does not hear a finer grid.
 
     Arguments
     ---------
@@ -156,10 +37,10 @@ class MaskDecoder(nn.Module):
         Decoder channels, one per resolution from the deepest map's down to
         that of the input; missing ones repeat the last.
     n_mels : int
-        Mel bands of the classifier's input.
-    mel_matrix : torch.Tensor or None
-        Mel filterbank (bins, bands). Given, the logits are on STFT bins (mask
-        domain ``stft``); None, on mel bands (mask domain ``mel``).
+        Bands of the classifier's input.
+    spread : torch.Tensor or None
+        Matrix (bands, bins) from the bands to the bins of the mask, as a front
+        end has it; None where masks lie on the bands.
 
     Example
     -------
@@ -171,11 +52,11 @@ class MaskDecoder(nn.Module):
 
     def __init__(
         self,
-        hidden_channels,
-        hidden_strides,
-        channels=(64, 48, 32, 16),
-        n_mels=80,
-        mel_matrix=None,
+        hidden_channels: Sequence[int],
+        hidden_strides: Sequence[int],
+        channels: Sequence[int] = (64, 48, 32, 16),
+        n_mels: int = 80,
+        spread: torch.Tensor | None = None,
     ):
         super().__init__()
         self.n_mels = n_mels
@@ -199,10 +80,11 @@ class MaskDecoder(nn.Module):
             }
         )
         self.head = nn.Conv2d(widths[1], 1, 1)
-        spread = None if mel_matrix is None else mel_to_linear(mel_matrix)
         self.register_buffer("spread", spread, persistent=False)
 
-    def forward(self, hidden, num_frames):
+    def forward(
+        self, hidden: Sequence[torch.Tensor], num_frames: int
+    ) -> torch.Tensor:
         """Mask logits.
 
         Arguments
@@ -257,13 +139,15 @@ class ReferenceDecoder(nn.Module):
     torch.Size([1, 181, 513])
     """
 
-    def __init__(self, dim=2048):
+    def __init__(self, dim: int = 2048):
         super().__init__()
         from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft
 
         self.psi = CNN14PSI_stft(dim=dim)
 
-    def forward(self, hidden, num_frames):
+    def forward(
+        self, hidden: Sequence[torch.Tensor], num_frames: int
+    ) -> torch.Tensor:
         """As :meth:`MaskDecoder.forward`."""
         frames = [h.shape[2] for h in hidden]
         # The layers agree if the maps have (n, n, 2n, 4n + 1) frames.
@@ -275,28 +159,30 @@ class ReferenceDecoder(nn.Module):
         ]
         return fit_frames(self.psi(padded).squeeze(1), num_frames)
 
-    def state_dict(self, *args, **kwargs):
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The wrapped decoder's, under its own names."""
         return self.psi.state_dict(*args, **kwargs)
 
-    def load_state_dict(self, state_dict, *args, **kwargs):
+    def load_state_dict(
+        self, state_dict: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         """As the wrapped decoder's."""
         return self.psi.load_state_dict(state_dict, *args, **kwargs)
 
 
 def build_decoder(
-    classifier, frontend, mask_domain="stft", channels=(64, 48, 32, 16)
-):
+    classifier: AudioClassifier,
+    frontend: BaseFrontEnd,
+    channels: Sequence[int] = (64, 48, 32, 16),
+) -> MaskDecoder:
     """The :class:`MaskDecoder` that fits a classifier and a front end.
 
     Arguments
     ---------
     classifier : AudioClassifier
-        Tells the geometry of the hidden maps.
-    frontend : FrontEnd
-        Tells the number of bands and bins.
-    mask_domain : str
-        ``stft`` (mask on the STFT bins) or ``mel``.
+        With the geometry of the hidden maps.
+    frontend : BaseFrontEnd
+        With the grid of the masks.
     channels : sequence of int
         As for :class:`MaskDecoder`.
 
@@ -304,16 +190,12 @@ def build_decoder(
     -------
     MaskDecoder
     """
-    if mask_domain not in ("stft", "mel"):
-        raise UserError(
-            f"`mask_domain` is {mask_domain!r}; expected 'stft' or 'mel'."
-        )
     return MaskDecoder(
         classifier.hidden_channels,
         classifier.hidden_strides,
         channels=channels,
         n_mels=frontend.n_mels,
-        mel_matrix=frontend.mel_matrix if mask_domain == "stft" else None,
+        spread=frontend.spread,
     )
 
 

@@ -320,29 +320,9 @@ class L2IDecoder(nn.Module):
         shares = relevance(l2i.pooled, self.theta.linear.weight, target)
         return l2i_mask(l2i.activations, self.dictionary, shares, threshold)
 
-    def interpret(self, output, num_frames, threshold=None):
-        """Masks of the classifier's own decisions, for any threshold.
-
-        Arguments
-        ---------
-        output : ClassifierOutput
-            Of the explained clips; the explained class is its argmax.
-        num_frames : int
-            Frames of the mask.
-        threshold : float or None
-            In place of the decoder's own.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (batch, num_frames, bins), in [0, 1].
-        """
-        l2i = self(output.hidden, num_frames)
-        return self.select(l2i, output.logits.argmax(1), threshold)
-
-    def mask(self, output, num_frames):
-        """As :meth:`interpret`, at the decoder's own threshold."""
-        return self.interpret(output, num_frames)
+    def mask(self, output, target, num_frames):
+        """Masks of classes at the decoder's threshold, for ``decode_mask``."""
+        return self.select(self(output.hidden, num_frames), target)
 
 
 def build_l2i(
@@ -351,7 +331,6 @@ def build_l2i(
     n_components=100,
     threshold=0.2,
     channels=(96, 64, 48, 32, 16),
-    mask_domain="stft",
 ):
     """The :class:`L2IDecoder` that fits a classifier and a front end.
 
@@ -363,8 +342,6 @@ def build_l2i(
         Tells the number of bands and bins.
     n_components, threshold, channels
         As for :class:`L2IDecoder`.
-    mask_domain : str
-        ``stft``, the domain of the dictionary.
 
     Returns
     -------
@@ -373,16 +350,11 @@ def build_l2i(
     Example
     -------
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
-    >>> from speechbrain_lmac.features.stft import FrontEnd
+    >>> from speechbrain_lmac.features import FrontEnd
     >>> decoder = build_l2i(SlimCnn(n_classes=10), FrontEnd(), 64)
     >>> decoder.dictionary.shape, decoder.has_dictionary()
     (torch.Size([513, 64]), False)
     """
-    if mask_domain != "stft":
-        raise UserError(
-            f"`mask_domain` is {mask_domain!r}; L2I factorises the STFT "
-            "magnitude, so expected 'stft'."
-        )
     return L2IDecoder(
         classifier.hidden_channels,
         classifier.hidden_strides,

@@ -49,10 +49,7 @@ PLACEHOLDERS = ("a sound",)
 PARTS = ("frontend", "classifier", "encoder", "decoder")
 BUILDS = ("!new:", "!apply:", "!name:")
 #: Hyperparameters that fix the grid on which masks lie.
-GRID_KEYS = (
-    *("mask_domain", "sample_rate", "n_fft", "win_length", "hop_length"),
-    "n_mels",
-)
+GRID_KEYS = (*("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"),)
 EXPECTED = (
     "expected the output folder of train_lmac.py, train_l2i.py or "
     "train_lmac_zs.py (not its package), such as results/lmac_small/1234"
@@ -79,7 +76,7 @@ class Interpreter(NamedTuple):
     Example
     -------
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
-    >>> from speechbrain_lmac.features.stft import FrontEnd
+    >>> from speechbrain_lmac.features import FrontEnd
     >>> from speechbrain_lmac.interpreters.decoders import build_decoder
     >>> frontend, classifier = FrontEnd(), SlimCnn(n_classes=2).freeze()
     >>> decoder = build_decoder(classifier, frontend)
@@ -97,13 +94,12 @@ class Interpreter(NamedTuple):
     @property
     def mask_domain(self) -> str:
         """Name of the domain that masks act on, for tables."""
-        own = getattr(self.frontend, "mask_domain", None)
-        return own or self.hparams.get("mask_domain", "stft")
+        return self.frontend.mask_domain
 
     @property
     def zero_shot(self) -> bool:
         """Whether the classes are prompts."""
-        return hasattr(self.classifier, "set_prompts")
+        return self.classifier.zero_shot
 
     @property
     def names(self) -> list[str]:
@@ -251,7 +247,7 @@ def write_info(folder: str | Path, hparams: Mapping[str, Any]) -> None:
     """Note which classifier a run's decoder belongs to; keep a small CLAP."""
     info = {
         "classifier": fingerprints(explained_parts(hparams)),
-        "mask_domain": hparams["mask_domain"],
+        "mask_domain": hparams["frontend"].mask_domain,
         "ckpt_metric": hparams["ckpt_metric"],
         "ckpt_mode": hparams["ckpt_mode"],
     }
@@ -439,8 +435,10 @@ def _check_method(name, other, source):
 
 def _check_same_grid(interpreter, other, key):
     """Refuse an interpreter whose masks lie on another grid."""
+    pairs = {"mask_domain": (interpreter.mask_domain, other.mask_domain)}
     for name in GRID_KEYS:
-        ours, theirs = interpreter.hparams.get(name), other.hparams.get(name)
+        pairs[name] = interpreter.hparams.get(name), other.hparams.get(name)
+    for name, (ours, theirs) in pairs.items():
         if ours != theirs:
             raise UserError(
                 f"`{key}`: its `{name}` is {theirs}, that of the evaluated "

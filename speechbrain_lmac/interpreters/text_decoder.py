@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from speechbrain_lmac.interpreters.decoders import MaskDecoder, _fit, heard_bins
-from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.interpreters.decoders import MaskDecoder, _fit
 
 #: Similarities are cosines; times this they are of the size of one.
 SIMILARITY_GAIN = 5.0
@@ -28,17 +27,15 @@ class TextMaskDecoder(MaskDecoder):
 
     Arguments
     ---------
-    hidden_channels, hidden_strides, channels, n_mels, mel_matrix : object
+    hidden_channels, hidden_strides, channels, n_mels, spread : object
         As for :class:`MaskDecoder`.
     embed_dim : int
         Length of the text embeddings.
     text_dim : int
         Length of what is made of them, from which every level is steered.
     heard : torch.Tensor or None
-        Bins that the model hears, bool (bins,), of
-        ``heard_bins``; the logits of others are
-        ``-inf``, their mask is 0: else the band nearest to them would decide
-        about sound that the model does not hear.
+        Bins that the model hears, bool (bins,); None for all. The logits of
+        others are ``-inf``, their mask is 0.
 
     Attributes
     ----------
@@ -64,13 +61,13 @@ class TextMaskDecoder(MaskDecoder):
         hidden_strides,
         channels=(96, 64, 48, 32, 16),
         n_mels=80,
-        mel_matrix=None,
+        spread=None,
         embed_dim=512,
         text_dim=64,
         heard=None,
     ):
         super().__init__(
-            hidden_channels, hidden_strides, channels, n_mels, mel_matrix
+            hidden_channels, hidden_strides, channels, n_mels, spread
         )
         self.embed_dim = embed_dim
         self.register_buffer("center", torch.zeros(embed_dim))
@@ -207,23 +204,9 @@ class PromptedDecoder(nn.Module):
         """The zero-shot classifier."""
         return self._classifier[0]
 
-    def mask(self, output, num_frames):
-        """Masks for the prompts that the classifier decided on.
-
-        Arguments
-        ---------
-        output : ClassifierOutput
-            Of the clips.
-        num_frames : int
-            Frames of the mask.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (batch, num_frames, bins), in [0, 1].
-        """
-        decided = output.logits.argmax(1)
-        text = self.classifier.text_embeddings[decided]
+    def mask(self, output, target, num_frames):
+        """Masks for the prompts of numbers, as ``decode_mask`` wants them."""
+        text = self.classifier.text_embeddings[target]
         return self.prompted(output, num_frames, text)
 
     def prompted(self, output, num_frames, text):
@@ -252,30 +235,21 @@ class PromptedDecoder(nn.Module):
         return torch.sigmoid(logits.float())
 
 
-def build_text_decoder(
-    encoder, frontend, mask_domain="stft", channels=(96, 64, 48, 32, 16)
-):
+def build_text_decoder(encoder, frontend, channels=(96, 64, 48, 32, 16)):
     """The :class:`TextMaskDecoder` that fits a CLAP encoder.
 
     Arguments
     ---------
     encoder : ClapEncoder or SmallClap
-        Tells the geometry of hidden maps and embeddings.
-    frontend : FrontEnd or ClapFrontEnd
-        Tells the number of bands and bins.
-    mask_domain : str
-        ``stft`` (mask on the STFT bins) or ``mel``.
+        With the geometry of hidden maps and embeddings.
+    frontend : BaseFrontEnd
+        With the grid of the masks.
     channels : sequence of int
         As for :class:`MaskDecoder`.
 
     Returns
     -------
     TextMaskDecoder
-
-    Raises
-    ------
-    UserError
-        If the mask domain is unknown.
 
     Example
     -------
@@ -285,18 +259,14 @@ def build_text_decoder(
     >>> decoder.embed_dim, decoder.spread.shape
     (128, torch.Size([80, 513]))
     """
-    if mask_domain not in ("stft", "mel"):
-        raise UserError(
-            f"`mask_domain` is {mask_domain!r}; expected 'stft' or 'mel'."
-        )
     return TextMaskDecoder(
         encoder.hidden_channels,
         encoder.hidden_strides,
         channels=channels,
         n_mels=frontend.n_mels,
-        mel_matrix=frontend.mel_matrix if mask_domain == "stft" else None,
+        spread=frontend.spread,
         embed_dim=encoder.embed_dim,
-        heard=heard_bins(frontend, mask_domain),
+        heard=frontend.heard,
     )
 
 

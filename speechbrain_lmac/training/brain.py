@@ -219,24 +219,26 @@ class RecipeBrain(FiniteSteps, sb.Brain):
     def on_stage_start(self, stage, epoch=None):
         """Forget the last stage's statistics."""
         self.stats = ClipStats()
-        self.terms = defaultdict(list)
+        self.term_values = defaultdict(list)
         self.stage_start = time.monotonic()
         if stage == sb.Stage.TRAIN:
             if self.draws is not None:
                 self.draws.epoch = epoch
             # Of the steps before an interruption within the epoch.
             for name, values in self.history.stage.items():
-                self.terms[name] = [*torch.tensor(values, device=self.device)]
+                self.term_values[name] = [
+                    *torch.tensor(values, device=self.device)
+                ]
 
     def add_terms(self, **terms):
         """Note the loss terms of a batch (scalars; no synchronisation)."""
         for name, value in terms.items():
-            self.terms[name].append(torch.as_tensor(value).detach())
+            self.term_values[name].append(torch.as_tensor(value).detach())
 
     def stage_summary(self, stage_loss):
         """Plain floats: the loss, its terms, the metrics, the seconds."""
         summary = {"loss": float(stage_loss)}
-        for name, values in self.terms.items():
+        for name, values in self.term_values.items():
             summary[name] = float(torch.stack(values).float().mean())
         summary.update(self.stats.means())
         summary["seconds"] = time.monotonic() - self.stage_start
@@ -267,7 +269,7 @@ class RecipeBrain(FiniteSteps, sb.Brain):
         """As SpeechBrain's, with the sums of the epoch so far."""
         self.history.stage = {
             name: torch.stack(values).tolist()
-            for name, values in self.terms.items()
+            for name, values in self.term_values.items()
         }
         super()._save_intra_epoch_ckpt()
         self.history.stage = {}

@@ -298,11 +298,12 @@ class ClapBrain(ClassifierBrain):
         self.stats.append(batch.id, stats)
         return F.cross_entropy(logits, labels)
 
-    def classify(self, features):
-        """Logits of the averaged model, (lists of prompts, batch, groups)."""
+    def probabilities(self, features):
+        """Of the groups, (lists of prompts, batch, groups)."""
         audio, _ = self.modules.average.embed(features)
         banks = [bank for some in self.banks.values() for bank in some]
-        return torch.stack([self._logits(audio, bank) for bank in banks])
+        logits = torch.stack([self._logits(audio, bank) for bank in banks])
+        return logits.softmax(-1)
 
     def _logits(self, audio, bank):
         return self.modules.average.logit_scale * audio @ bank.T

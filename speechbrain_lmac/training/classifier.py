@@ -94,19 +94,19 @@ class ClassifierBrain(RecipeBrain):
             self.average.reset()
 
     def compute_forward(self, batch, stage):
-        """Logits and soft labels of a batch."""
+        """Output and soft labels of a batch."""
         batch = batch.to(self.device)
         wavs, target = batch.sig.data, batch.label.data[:, 0]
         features, labels = self.augmented(
             wavs, target, self.hparams.out_n_neurons, stage
         )
-        if stage == sb.Stage.TRAIN:
-            return self.modules.classifier(features).logits, labels
-        return self.classify(features), labels
+        name = self.trained if stage == sb.Stage.TRAIN else "average"
+        return self.modules[name](features), labels
 
-    def classify(self, features):
-        """Logits of the averaged model, (..., batch, classes)."""
-        return self.modules.average(features).logits
+    def probabilities(self, features):
+        """Of the classes, by the averaged model, (..., batch, classes)."""
+        average = self.modules.average
+        return average.probabilities(average(features))
 
     def augmented(self, wavs, target, n_classes, stage):
         """Features and soft labels of a batch; in training, augmented.
@@ -133,22 +133,23 @@ class ClassifierBrain(RecipeBrain):
             if augment is not None:
                 wavs, labels = augment.waveforms(wavs, target, n_classes)
             frontend = self.modules.frontend
-            features = frontend.mel(frontend(wavs).log_magnitude)
+            features = frontend.features(wavs)
             if augment is not None:
                 features = augment.features(features)
         return features, labels
 
     def compute_objectives(self, predictions, batch, stage):
         """Cross-entropy against the soft labels; accuracy per clip."""
-        logits, labels = predictions
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
-        probs = logits.detach().float().softmax(1)[: len(batch.id)]
-        target = batch.label.data[:, 0].to(probs.device)
-        correct = (probs.argmax(1) == target).float()
+        output, labels = predictions
+        classifier = self.modules.average
+        loss = classifier.evidence_loss(output.logits, labels)
+        target = batch.label.data[:, 0].to(labels.device)
+        decided = classifier.decide(output)[: len(batch.id)]
+        correct = (decided == target).float()
         if stage == sb.Stage.TRAIN:
             self.add_terms(accuracy=correct.mean())
         else:
-            confidence = probs.amax(1)
+            confidence = classifier.probabilities(output).amax(1)
             self.stats.append(batch.id, accuracy=correct, confidence=confidence)
         return loss
 
@@ -186,8 +187,7 @@ class ClassifierBrain(RecipeBrain):
         noise = torch.randn(8, 5 * frontend.sample_rate, generator=generator)
         wavs = noise * torch.logspace(-2, -0.5, 8)[:, None]
         wavs = torch.cat([torch.zeros_like(wavs[:1]), wavs]).to(self.device)
-        features = frontend.mel(frontend(wavs).log_magnitude)
-        top = self.classify(features).softmax(-1).amax(-1)
+        top = self.probabilities(frontend.features(wavs)).amax(-1)
         return {
             "silence": float(top[..., 0].max()),
             "white_noise": float(top[..., 1:].max()),

@@ -16,8 +16,8 @@ from speechbrain.dataio.dataloader import make_dataloader
 from speechbrain.utils.distributed import ddp_broadcast, if_main_process
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_lmac.features import Spectrum
 from speechbrain_lmac.interpreters.l2i import L2IOutput, fit_dictionary
-from speechbrain_lmac.interpreters.masking import mask_features
 from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.training.brain import RecipeBrain
 from speechbrain_lmac.training.lmac import quality
@@ -30,15 +30,15 @@ class L2IPrediction(NamedTuple):
 
     Attributes
     ----------
-    log_magnitude : torch.Tensor
-        ``log1p|STFT|``, shape (batch, frames, bins).
+    spectrum : Spectrum
+        Of the clips.
     output : ClassifierOutput
         What the frozen classifier says of the clips.
     l2i : L2IOutput
         Activations, reconstruction and imitated logits.
     """
 
-    log_magnitude: torch.Tensor
+    spectrum: Spectrum
     output: tuple
     l2i: L2IOutput
 
@@ -101,7 +101,7 @@ class L2IBrain(RecipeBrain):
             if self.debug and k == self.debug_batches:
                 break
             wavs = batch.sig.data.to(self.device)
-            yield self.modules.frontend(wavs).log_magnitude
+            yield self.modules.frontend(wavs).view
 
     def compute_forward(self, batch, stage):
         """One STFT, one frozen forward, one of ``psi`` and ``theta``."""
@@ -109,10 +109,12 @@ class L2IBrain(RecipeBrain):
         modules = self.modules
         with torch.no_grad():
             wavs = self.contaminate(batch, stage)
-            log_magnitude = modules.frontend(wavs).log_magnitude
-            output = modules.classifier(modules.frontend.mel(log_magnitude))
-        l2i = modules.decoder(output.hidden, log_magnitude.shape[1])
-        return L2IPrediction(log_magnitude, output, l2i)
+            spectrum = modules.frontend(wavs)
+            output = modules.classifier(
+                modules.frontend.classifier_input(spectrum.view, spectrum)
+            )
+        l2i = modules.decoder(output.hidden, spectrum.view.shape[1])
+        return L2IPrediction(spectrum, output, l2i)
 
     def contaminate(self, batch, stage):
         """Training clips with what is added to them; others as they are."""
@@ -122,32 +124,40 @@ class L2IBrain(RecipeBrain):
         return self.contaminated(contamination, wavs, batch.id, stage).mixture
 
     def compute_objectives(self, predictions, batch, stage):
+        """The L2I objective; per-clip metrics from what is at hand."""
+        terms, weights = self.terms(predictions, batch, stage), self.weights()
+        self.add_terms(**terms)
+        self.note_metrics(predictions, batch, stage)
+        return sum(weights[name] * term for name, term in terms.items())
+
+    def weights(self):
+        """Weight of each term of the objective."""
+        return {
+            "l_fid": self.hparams.l_fid_w,
+            "l_nmf": self.hparams.l_nmf_w,
+            "l_h": self.hparams.reg_w_h,
+        }
+
+    def terms(self, predictions, batch, stage):
         """Fidelity to the classifier, reconstruction, sparse activations."""
-        hparams, l2i = self.hparams, predictions.l2i
-        probs = predictions.output.logits.float().softmax(1)
-        log_probs = l2i.logits.float().log_softmax(1)
-        terms = {
+        l2i, classifier = predictions.l2i, self.modules.classifier
+        return {
             # 0 where theta gives the classifier's own probabilities.
-            "l_fid": F.kl_div(log_probs, probs, reduction="batchmean"),
+            "l_fid": classifier.imitation_loss(
+                l2i.logits, classifier.probabilities(predictions.output)
+            ),
             "l_nmf": F.mse_loss(
-                l2i.reconstruction.float(), predictions.log_magnitude
+                l2i.reconstruction.float(), predictions.spectrum.view
             ),
             "l_h": l2i.activations.float().mean(),
         }
-        self.add_terms(**terms)
-        self.note_metrics(predictions, probs, batch, stage)
-        return (
-            hparams.l_fid_w * terms["l_fid"]
-            + hparams.l_nmf_w * terms["l_nmf"]
-            + hparams.reg_w_h * terms["l_h"]
-        )
 
     @torch.no_grad()
-    def note_metrics(self, predictions, probs, batch, stage):
+    def note_metrics(self, predictions, batch, stage):
         """Per-clip metrics of the masks; in training the cheap ones alone."""
-        l2i = predictions.l2i
-        target = probs.argmax(1)
-        fidelity = (l2i.logits.argmax(1) == target).float()
+        l2i, classifier = predictions.l2i, self.modules.classifier
+        target = classifier.decide(predictions.output)
+        fidelity = (classifier.decide(l2i) == target).float()
         correct = target == batch.label.data[:, 0].to(target.device)
         if stage == sb.Stage.TRAIN:
             self.add_terms(
@@ -155,15 +165,10 @@ class L2IBrain(RecipeBrain):
             )
             return
         mask = self.decoder.select(l2i, target).float()
-        masked = mask_features(
-            mask, predictions.log_magnitude, self.modules.frontend
-        )
-        masked_in, masked_out = (
-            self.modules.classifier(part).logits.float().softmax(1)
-            for part in masked
-        )
+        masked = self.modules.frontend.masked(mask, predictions.spectrum)
+        outputs = (predictions.output, *map(classifier, masked))
         metrics = explanation_metrics(
-            probs, masked_in, masked_out, mask, target
+            *map(classifier.probabilities, outputs), mask, target
         )
         self.stats.append(
             batch.id,

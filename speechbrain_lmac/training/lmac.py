@@ -19,11 +19,7 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.interpreters.masking import (
-    Explanation,
-    explain,
-    mask_features,
-)
+from speechbrain_lmac.interpreters.masking import Explanation, explain
 from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.training import losses
 from speechbrain_lmac.training.brain import RecipeBrain
@@ -94,17 +90,16 @@ class Prediction(NamedTuple):
     Attributes
     ----------
     explanation : Explanation
-        Spectrum, features, classifier output and mask of the (contaminated)
-        clips.
-    logits_in, logits_out : torch.Tensor
-        Logits on the masked-in and masked-out clips, (batch, classes).
+        Of the (contaminated) clips.
+    masked_in, masked_out : ClassifierOutput
+        Of the clips under the mask, and under its complement.
     clean : torch.Tensor or None
-        Log-magnitude before contamination, for the fine-tuning stage.
+        View of the clips before contamination, for the fine-tuning stage.
     """
 
     explanation: Explanation
-    logits_in: torch.Tensor
-    logits_out: torch.Tensor
+    masked_in: tuple
+    masked_out: tuple
     clean: torch.Tensor | None
 
 
@@ -115,37 +110,35 @@ class LMACBrain(RecipeBrain):
     Hyperparameters: ``l_in_w``, ``l_out_w``, ``mask_out_loss``,
     ``sparsity`` (a :class:`SparsityWeight`), ``reg_w_tv``, ``g_w``,
     ``finetuning``, ``crosscor_th``, ``crosscortype``, ``bin_th``,
-    ``guidelosstype``, ``mask_domain``, ``contamination`` (a
-    ``TrainingContamination`` or None), ``wave_prob``, ``seed``.
+    ``guidelosstype``, ``contamination`` (a ``TrainingContamination`` or
+    None), ``wave_prob``, ``seed``.
+
+    The objective is the sum of :meth:`terms`, each times its weight in
+    :meth:`weights`: a subclass with another objective overrides these two.
     """
 
     def compute_forward(self, batch, stage):
         """One STFT, one frozen forward, one decoder forward, two masked."""
         batch = batch.to(self.device)
         mixture, clean = self.contaminate(batch, stage)
-        modules, domain = self.modules, self.hparams.mask_domain
+        frontend, classifier = self.modules.frontend, self.modules.classifier
         explanation = explain(
-            mixture, modules.frontend, modules.classifier, modules.decoder
+            mixture, frontend, classifier, self.modules.decoder
         )
-        masked = mask_features(
-            explanation.mask,
-            explanation.spectrum.log_magnitude,
-            modules.frontend,
-            domain,
-            explanation.features,
-        )
-        masked_in = masked.masked_in
-        if stage == sb.Stage.TRAIN and self.hear_this_step():
-            masked_in = self.heard(explanation, mixture.shape[1])
+        mask, spectrum = explanation.mask, explanation.spectrum
+        masked_in, masked_out = frontend.masked(mask, spectrum)
+        if stage == sb.Stage.TRAIN and self.through_the_wave():
+            # A masked STFT is not the STFT of any signal; a decoder that is
+            # trained through the waveform makes masks whose sound keeps the
+            # decision.
+            sound = frontend.listen(mask, spectrum, mixture.shape[1])
+            masked_in = frontend.features(sound)
         return Prediction(
-            explanation,
-            modules.classifier(masked_in).logits.float(),
-            modules.classifier(masked.masked_out).logits.float(),
-            clean,
+            explanation, classifier(masked_in), classifier(masked_out), clean
         )
 
     def contaminate(self, batch, stage):
-        """Contaminated waveforms and, when fine-tuning, the clean spectra."""
+        """Contaminated waveforms and, when fine-tuning, the clean views."""
         wavs, contamination = batch.sig.data, self.hparams.contamination
         if contamination is None or stage == sb.Stage.TEST:
             return wavs, None
@@ -153,57 +146,58 @@ class LMACBrain(RecipeBrain):
         if not self.hparams.finetuning:
             return mixture.mixture, None
         with torch.no_grad():
-            clean = self.modules.frontend(mixture.target).log_magnitude
+            clean = self.modules.frontend(mixture.target).view
         return mixture.mixture, clean
 
-    def hear_this_step(self):
+    def through_the_wave(self):
         """Whether this step's masked-in part goes through the waveform."""
         prob = self.hparams.wave_prob
-        if self.hparams.mask_domain != "stft" or not prob:
+        if not self.modules.frontend.listenable or not prob:
             return False
         # The golden ratio spreads the chosen steps evenly, without a draw.
         return (self.optimizer_step * 0.6180339887) % 1 < prob
 
-    def heard(self, explanation, num_samples):
-        """Features of the explanation as it sounds: through ISTFT and STFT.
-
-        A masked STFT is not the STFT of any signal; a decoder that is trained
-        through the waveform makes masks whose sound keeps the decision.
-        """
-        frontend, spectrum = self.modules.frontend, explanation.spectrum
-        gain = frontend.gain(spectrum.log_magnitude, explanation.mask)
-        wavs = frontend.resynthesize(spectrum.stft, gain, num_samples)
-        return frontend.mel(frontend(wavs).log_magnitude)
-
     def compute_objectives(self, predictions, batch, stage):
         """The L-MAC objective; per-clip metrics from what is at hand."""
-        hparams, explanation = self.hparams, predictions.explanation
-        target = explanation.output.logits.argmax(1)
+        terms, weights = self.terms(predictions, batch, stage), self.weights()
+        self.add_terms(**terms)
+        self.note_metrics(predictions, batch, stage)
+        return sum(weights[name] * term for name, term in terms.items())
+
+    def weights(self):
+        """Weight of each term of the objective."""
+        return {
+            "l_in": self.hparams.l_in_w,
+            "l_out": self.hparams.l_out_w,
+            "l1": self.hparams.sparsity.weight,
+            "tv": self.hparams.reg_w_tv,
+            "guidance": self.hparams.g_w,
+        }
+
+    def terms(self, predictions, batch, stage):
+        """The terms of the objective by name, each a scalar."""
+        hparams, classifier = self.hparams, self.modules.classifier
+        mask, target = (
+            predictions.explanation.mask,
+            predictions.explanation.target,
+        )
         gate, guidance = self.guidance(predictions)
         free = (~gate).float()
-        mask = explanation.mask
         terms = {
-            "l_in": losses.mask_in_loss(predictions.logits_in, target),
-            "l_out": losses.mask_out_loss(
-                predictions.logits_out, target, hparams.mask_out_loss
+            "l_in": classifier.evidence_loss(
+                predictions.masked_in.logits, target
+            ),
+            "l_out": classifier.rest_loss(
+                predictions.masked_out.logits, target, hparams.mask_out_loss
             ),
             "l1": (losses.sparsity_loss(mask) * free).mean(),
         }
-        loss = (
-            hparams.l_in_w * terms["l_in"]
-            + hparams.l_out_w * terms["l_out"]
-            + hparams.sparsity.weight * terms["l1"]
-        )
         if hparams.reg_w_tv:
             terms["tv"] = (losses.total_variation(mask) * free).mean()
-            loss = loss + hparams.reg_w_tv * terms["tv"]
         if guidance is not None:
             terms["guidance"] = (guidance * gate).mean()
-            terms["guided"] = gate.float().mean()
-            loss = loss + hparams.g_w * terms["guidance"]
-        self.add_terms(**terms)
-        self.note_metrics(predictions, target, batch, stage)
-        return loss
+            self.add_terms(guided=gate.float().mean())
+        return terms
 
     def guidance(self, predictions):
         """Which clips the guidance holds for, and its value per clip.
@@ -212,41 +206,46 @@ class LMACBrain(RecipeBrain):
         masked-in spectrogram already correlates with the clean one; it then
         gets the guidance in place of the sparsity.
         """
-        mask = predictions.explanation.mask
-        if predictions.clean is None:
+        mask, clean = predictions.explanation.mask, predictions.clean
+        if clean is None:
             return torch.zeros(len(mask), dtype=bool, device=mask.device), None
-        hparams, clean = self.hparams, predictions.clean
-        log_magnitude = predictions.explanation.spectrum.log_magnitude
-        if hparams.mask_domain == "mel":
-            log_magnitude = predictions.explanation.features
-            clean = self.modules.frontend.mel(clean)
+        hparams, view = self.hparams, predictions.explanation.spectrum.view
         correlation = losses.cross_correlation(
-            (mask * log_magnitude).detach(), clean, hparams.crosscortype
+            (mask * view).detach(), clean, hparams.crosscortype
         )
         guidance = losses.guidance_loss(
-            mask, log_magnitude, clean, hparams.guidelosstype, hparams.bin_th
+            mask,
+            view,
+            clean,
+            hparams.guidelosstype,
+            hparams.bin_th,
+            self.modules.frontend.linear,
         )
         # Silence is flat, so it correlates with anything: it guides nothing.
-        heard = clean.amax((-2, -1)) > 1e-6
+        sounds = clean.amax((-2, -1)) > 1e-6
         # A clip as it was would guide its mask open: away from explaining.
-        added = (log_magnitude - clean).abs().amax((-2, -1)) > 1e-6
-        gate = heard & added & (correlation >= hparams.crosscor_th)
+        added = (view - clean).abs().amax((-2, -1)) > 1e-6
+        gate = sounds & added & (correlation >= hparams.crosscor_th)
         return gate, guidance
 
-    def note_metrics(self, predictions, target, batch, stage):
+    def note_metrics(self, predictions, batch, stage):
         """Per-clip metrics; in training the cheap ones alone."""
-        output = predictions.explanation.output
-        mask = predictions.explanation.mask.detach()
+        explanation, classifier = (
+            predictions.explanation,
+            self.modules.classifier,
+        )
+        mask, target = explanation.mask.detach(), explanation.target
         correct = target == batch.label.data[:, 0].to(target.device)
         if stage == sb.Stage.TRAIN:
             self.add_terms(accuracy=correct.float().mean(), MM=mask.mean())
             return
+        outputs = (
+            explanation.output,
+            predictions.masked_in,
+            predictions.masked_out,
+        )
         metrics = explanation_metrics(
-            output.logits.float().softmax(1),
-            predictions.logits_in.softmax(1),
-            predictions.logits_out.softmax(1),
-            mask,
-            target,
+            *map(classifier.probabilities, outputs), mask, target
         )
         self.stats.append(batch.id, {"accuracy": correct.float(), **metrics})
 

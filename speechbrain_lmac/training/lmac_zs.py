@@ -11,13 +11,11 @@ import speechbrain as sb
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from speechbrain_lmac.interpreters.masking import mask_features
 from speechbrain_lmac.training import losses, losses_zs
 from speechbrain_lmac.training.clap import MAX_CENTER_TEXTS, equal_texts
 from speechbrain_lmac.training.zero_shot_brain import ZeroShotExplainer
 from speechbrain_lmac.training.zs_batches import (
     choose_prompts,
-    linear_magnitude,
     mix_pairs,
 )
 from speechbrain_lmac.training.zs_settings import check_zs_settings
@@ -33,7 +31,7 @@ class LMACZSBrain(ZeroShotExplainer):
     ``reg_w_l1``, ``l_div_w``, ``area_budget``, ``area_floor``,
     ``sparsity_ramp``,
     ``prompts_per_clip``, ``similar_prompts``, ``bank_size``,
-    ``pairs_per_chunk``, ``mask_domain``, ``contamination`` (a
+    ``pairs_per_chunk``, ``contamination`` (a
     ``TrainingContamination`` or None), ``finetuning``, ``mix_prob``,
     ``mix_snr``, ``g_w``, ``crosscor_th``, ``crosscortype`` and ``seed``.
 
@@ -74,9 +72,9 @@ class LMACZSBrain(ZeroShotExplainer):
     def compute_forward(self, batch, stage):
         """Clips and what the encoder says of them; in training the pairs'."""
         batch = batch.to(self.device)
-        wavs = self.fitted(batch.sig.data)
+        wavs = self.modules.frontend.fit_length(batch.sig.data)
         if stage != sb.Stage.TRAIN:
-            return wavs, self.hear(wavs)
+            return wavs, self.scene_of(wavs)
         generator = self.step_generator(stage, batch.id)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(generator.initial_seed())
@@ -93,9 +91,9 @@ class LMACZSBrain(ZeroShotExplainer):
                 wavs, groups, hparams.mix_prob, hparams.mix_snr, generator
             )
             wavs = mixed.mixture
-            sources = torch.stack(
-                [self.view(mixed.target), self.view(mixed.interferer)], 1
-            )
+            frontend = self.modules.frontend
+            views = [frontend(x).view for x in (mixed.target, mixed.interferer)]
+            sources = torch.stack(views, 1)
             # Two sounds of one name cannot be told apart by it.
             sources = sources * known.to(sources)[:, None, None, None]
         elif hparams.contamination is not None:
@@ -116,7 +114,7 @@ class LMACZSBrain(ZeroShotExplainer):
         texts = self.groups.draw_texts(drawn, 1)
         same = equal_texts(texts) | (drawn[:, None] == drawn)
         bank = self.modules.encoder.encode_text(texts)
-        scene = self.hear(wavs)
+        scene = self.scene_of(wavs)
         similarity = scene.embedding @ bank.T
         always = (
             None if partner is None else torch.stack([own, own[partner]], 1)
@@ -176,13 +174,7 @@ class LMACZSBrain(ZeroShotExplainer):
             clip, guidance, and whether it holds (bool).
         """
         mask = self.masks(scene, owner, prompt)
-        masked = mask_features(
-            mask,
-            scene.view[owner],
-            self.modules.frontend,
-            self.hparams.mask_domain,
-            scene.features[owner],
-        )
+        masked = self.modules.frontend.masked(mask, scene.spectrum.rows(owner))
         encoder = self.modules.encoder
         masked_in, _ = encoder.embed(masked.masked_in)
         masked_out = masked_in.detach()
@@ -206,16 +198,16 @@ class LMACZSBrain(ZeroShotExplainer):
         owner, slot, mask = owner[rows], slot[rows], mask[rows]
         named = scene.sources[owner, slot]
         other = scene.sources[owner, 1 - slot]
-        view, frontend = scene.view[owner], self.modules.frontend
+        view, frontend = scene.spectrum.view[owner], self.modules.frontend
         correlation = losses.cross_correlation(
             (mask * view).detach(), named, self.hparams.crosscortype
         )
-        heard = torch.minimum(named.amax((1, 2)), other.amax((1, 2))) > 1e-6
+        sound = torch.minimum(named.amax((1, 2)), other.amax((1, 2))) > 1e-6
         residual = losses_zs.source_residual(
-            frontend.gain(view, mask),
-            *(linear_magnitude(frontend, x) for x in (view, named, other)),
+            frontend.gain(mask, view),
+            *map(frontend.linear, (view, named, other)),
         )
-        passed = heard & (correlation >= self.hparams.crosscor_th)
+        passed = sound & (correlation >= self.hparams.crosscor_th)
         residual = torch.where(passed, residual, 0.0)
         return guidance.index_copy(0, rows, residual), guided.index_copy(
             0, rows, passed
@@ -227,15 +219,16 @@ class LMACZSBrain(ZeroShotExplainer):
         """The objective; in validation and test the metrics."""
         if stage != sb.Stage.TRAIN:
             return self.measure(*predictions, batch.id)
-        scene, values = predictions
-        terms = self.terms_of(scene, *values)
-        area, guided = values[0], values[-1]
+        terms = self.terms(predictions, batch, stage)
+        _, (area, *_, guided) = predictions
         self.add_terms(**terms, MM=area.mean(), guided=guided.float().mean())
         weights = self.weights()
         return sum(weights[name] * value for name, value in terms.items())
 
-    def terms_of(self, scene, area, masked_in, masked_out, guidance, guided):
-        """The terms of the objective by name, from the pairs' values."""
+    def terms(self, predictions, batch, stage):
+        """The terms of the objective by name, each a scalar."""
+        scene, values = predictions
+        area, masked_in, masked_out, guidance, guided = values
         owner, prompt, _ = scene.pairs()
         hparams, bank = self.hparams, scene.bank
         scale = self.modules.encoder.logit_scale

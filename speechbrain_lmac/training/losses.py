@@ -16,75 +16,12 @@ Authors
 import torch
 import torch.nn.functional as F
 
-MASK_OUT_LOSSES = ("published", "saturating")
 CROSSCOR_TYPES = ("dotp", "conv")
 GUIDE_LOSS_TYPES = ("binary", "distance", "residual")
 
 #: What the energy of the interferer that is left counts in the guidance
 #: ``residual``, against 1 for the energy by which the target is missed.
 LEAK_WEIGHT = 0.5
-
-
-def mask_in_loss(logits, target):
-    """The masked-in clip keeps the decision: ``CE(f(M*X), y)``.
-
-    Arguments
-    ---------
-    logits : torch.Tensor
-        Logits on the masked-in clip, shape (batch, classes).
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-
-    Returns
-    -------
-    torch.Tensor
-        Scalar, >= 0, in nats.
-
-    Example
-    -------
-    >>> loss = mask_in_loss(torch.zeros(2, 4), torch.tensor([0, 3]))
-    >>> round(loss.item(), 4)  # ln 4
-    1.3863
-    """
-    return F.cross_entropy(logits, target)
-
-
-def mask_out_loss(logits, target, kind="published"):
-    """The masked-out rest loses the decision.
-
-    ``published`` is the paper's ``-CE(f((1-M)*X), y)``, which has no lower
-    bound: a clip whose class is gone already keeps pulling. ``saturating`` is
-    ``-log(1 - p_y)``: its gradient fades once the class is gone.
-
-    Arguments
-    ---------
-    logits : torch.Tensor
-        Logits on the masked-out clip, shape (batch, classes).
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-    kind : str
-        ``published`` or ``saturating``.
-
-    Returns
-    -------
-    torch.Tensor
-        Scalar, in nats.
-
-    Example
-    -------
-    >>> logits, target = torch.zeros(1, 2), torch.tensor([0])
-    >>> round(mask_out_loss(logits, target, "saturating").item(), 4)  # ln 2
-    0.6931
-    """
-    if kind == "published":
-        return -F.cross_entropy(logits, target)
-    if kind != "saturating":
-        raise ValueError(
-            f"Expected `mask_out_loss` to be one of {MASK_OUT_LOSSES}, "
-            f"but got {kind!r}"
-        )
-    others = logits.scatter(1, target[:, None], float("-inf"))
-    return (logits.logsumexp(1) - others.logsumexp(1)).mean()
 
 
 def sparsity_loss(mask):
@@ -171,7 +108,9 @@ def cross_correlation(masked_in, clean, kind="dotp"):
     return F.cosine_similarity(a, b, dim=1, eps=1e-8)
 
 
-def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
+def guidance_loss(
+    mask, view, clean, kind="binary", bin_th=0.35, linear=torch.expm1
+):
     """How far the explanation is from the clip before contamination.
 
     ``distance``: mean squared difference of ``M * X`` and ``X_clean``.
@@ -186,14 +125,16 @@ def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
     ---------
     mask : torch.Tensor
         Shape (batch, frames, bins), in [0, 1].
-    log_magnitude : torch.Tensor
-        ``log1p`` magnitude of the contaminated clip, same shape.
+    view : torch.Tensor
+        What the mask multiplies, of the contaminated clip, same shape.
     clean : torch.Tensor
-        ``log1p`` magnitude of the clean clip, same shape.
+        The view of the clean clip, same shape.
     kind : str
         ``binary``, ``distance`` or ``residual``.
     bin_th : float
         Share of the clip's maximum from which a bin belongs to the oracle.
+    linear : callable
+        From views to linear magnitudes, as a front end has it.
 
     Returns
     -------
@@ -207,9 +148,9 @@ def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
     [0.0]
     """
     if kind == "distance":
-        return (mask * log_magnitude - clean).square().mean((-2, -1))
+        return (mask * view - clean).square().mean((-2, -1))
     if kind == "residual":
-        return residual_energy(mask, log_magnitude, clean)
+        return residual_energy(mask, view, clean, linear)
     if kind != "binary":
         raise ValueError(
             f"Expected `guidelosstype` to be one of {GUIDE_LOSS_TYPES}, "
@@ -223,7 +164,7 @@ def guidance_loss(mask, log_magnitude, clean, kind="binary", bin_th=0.35):
     return entropy.mean((-2, -1))
 
 
-def residual_energy(mask, log_magnitude, clean):
+def residual_energy(mask, view, clean, linear=torch.expm1):
     """The guidance ``residual`` of :func:`guidance_loss`; same arguments.
 
     Example
@@ -234,8 +175,7 @@ def residual_energy(mask, log_magnitude, clean):
     >>> round(residual_energy(1 - clean, x, clean).item(), 4)
     2.5
     """
-    kept, wanted = (mask * log_magnitude).expm1(), clean.expm1()
-    magnitude = log_magnitude.expm1()
+    kept, wanted, magnitude = map(linear, (mask * view, clean, view))
     added = (magnitude - wanted).abs()
     gain = kept / magnitude.clamp_min(1e-6)
 

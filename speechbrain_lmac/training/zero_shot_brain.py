@@ -8,20 +8,16 @@ import math
 
 import torch
 
+from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.mixtures import mix_at_snr
-from speechbrain_lmac.interpreters.decoders import heard_bins, heard_part
-from speechbrain_lmac.interpreters.masking import mask_features
+from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.metrics import explanation_metrics
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
 from speechbrain_lmac.training import losses
 from speechbrain_lmac.training.brain import RecipeBrain
 from speechbrain_lmac.training.lmac import quality
-from speechbrain_lmac.training.zs_batches import (
-    Scene,
-    linear_magnitude,
-    rank_correlation,
-)
+from speechbrain_lmac.training.zs_batches import Scene, rank_correlation
 
 #: A mask of a present prompt below this mean says nothing.
 DEAD_MEAN = 0.02
@@ -32,8 +28,7 @@ class ZeroShotExplainer(RecipeBrain):
 
     Modules: ``frontend``, ``encoder`` (a frozen CLAP) and ``decoder``, a
     ``TextMaskDecoder``. Hyperparameters besides those of
-    :class:`RecipeBrain`: ``mask_domain``, ``pairs_per_chunk`` and
-    ``finetuning``.
+    :class:`RecipeBrain`: ``pairs_per_chunk`` and ``finetuning``.
 
     Arguments
     ---------
@@ -57,29 +52,14 @@ class ZeroShotExplainer(RecipeBrain):
         super().on_stage_start(stage, epoch)
         self.areas, self.similarities = [], []
 
-    def fitted(self, wavs):
-        """Clips of the length that the encoder takes, if it takes one."""
-        fit = getattr(self.modules.frontend, "fit_length", None)
-        return wavs if fit is None else fit(wavs)
-
-    def hear(self, wavs):
-        """What front end and encoder make of some clips, as a scene."""
+    def scene_of(self, wavs):
+        """What front end and encoder make of some clips."""
         frontend = self.modules.frontend
         with torch.no_grad():
             spectrum = frontend(wavs)
-            features = frontend.mel(spectrum.log_magnitude)
+            features = frontend.classifier_input(spectrum.view, spectrum)
             embedding, hidden = self.modules.encoder.embed(features)
-        view = spectrum.log_magnitude
-        if self.hparams.mask_domain == "mel":
-            view = features
-        return Scene(view, features, embedding, hidden)
-
-    def view(self, wavs):
-        """Spectra of some clips in the mask's domain."""
-        frontend = self.modules.frontend
-        magnitude = frontend(wavs).log_magnitude
-        mel = self.hparams.mask_domain == "mel"
-        return frontend.mel(magnitude) if mel else magnitude
+        return Scene(spectrum, embedding, hidden)
 
     def masks(self, scene, owner, prompt):
         """Masks of some pairs, (pairs, frames, bins)."""
@@ -87,46 +67,34 @@ class ZeroShotExplainer(RecipeBrain):
         low, high = int(owner[0]), int(owner[-1]) + 1
         logits = self.modules.decoder(
             [h[low:high] for h in scene.hidden],
-            scene.features.shape[1],
+            scene.spectrum.view.shape[1],
             scene.bank[prompt],
             scene.similarity[owner, prompt],
             owner - low,
         )
-        return torch.sigmoid(logits.to(scene.view.dtype))
-
-    @property
-    def heard(self):
-        """Bins that the encoder hears, or None for all."""
-        return heard_bins(self.modules.frontend, self.hparams.mask_domain)
+        return torch.sigmoid(logits.to(scene.spectrum.view.dtype))
 
     def mask_means(self, mask):
         """Mean of each mask over the bins that the encoder hears."""
-        return losses.sparsity_loss(heard_part(mask, self.heard))
+        return losses.sparsity_loss(
+            heard_part(mask, self.modules.frontend.heard)
+        )
 
     @torch.no_grad()
     def measure(self, wavs, scene, ids):
         """Metrics of clips for their decided prompts, and of all pairs."""
-        classifier = self.classifier
+        classifier, frontend = self.classifier, self.modules.frontend
         logits = classifier.encoder.logit_scale * (
             scene.embedding @ classifier.text_embeddings.T
         )
-        decided = logits.argmax(1)
+        output = ClassifierOutput(logits, scene.embedding, scene.hidden)
+        decided = classifier.decide(output)
         mask = self.decided_masks(scene, decided)
-        parts = mask_features(
-            mask,
-            scene.view,
-            self.modules.frontend,
-            self.hparams.mask_domain,
-            scene.features,
-        )
-        masked_in, masked_out = (
-            classifier(part).logits.float() for part in parts
-        )
+        masked = frontend.masked(mask, scene.spectrum)
+        outputs = (output, *map(classifier, masked))
         metrics = explanation_metrics(
-            logits.float().softmax(1),
-            masked_in.softmax(1),
-            masked_out.softmax(1),
-            heard_part(mask, self.heard),
+            *map(classifier.probabilities, outputs),
+            heard_part(mask, frontend.heard),
             decided,
         )
         self.stats.append(
@@ -137,7 +105,7 @@ class ZeroShotExplainer(RecipeBrain):
                 **self.measure_mixtures(wavs, decided),
             },
         )
-        return losses.mask_in_loss(masked_in, decided)
+        return classifier.evidence_loss(outputs[1].logits, decided)
 
     def decided_masks(self, scene, decided):
         """Masks of clips for one prompt each, (clips, frames, bins)."""
@@ -181,20 +149,20 @@ class ZeroShotExplainer(RecipeBrain):
             return {}
         frontend, shift = self.modules.frontend, len(wavs) // 2
         mixed = mix_at_snr(wavs, wavs.roll(shift, 0), 0.0)
-        scene = self.hear(mixed.mixture)
-        mask = self.decided_masks(scene, decided)
-        gain = frontend.gain(scene.view, mask)
+        scene = self.scene_of(mixed.mixture)
+        mask, spectrum = self.decided_masks(scene, decided), scene.spectrum
+        gain = frontend.gain(mask, spectrum.view)
         named, other = (
-            energy_kept(gain, linear_magnitude(frontend, self.view(x)).square())
+            energy_kept(gain, frontend.linear(frontend(x).view).square())
             for x in mixed[1:]
         )
         undefined = decided == decided.roll(shift)
         values = {"named wins": (named > other).float()}
-        if self.hparams.mask_domain == "stft":
-            stft = frontend(mixed.mixture).stft
-            heard = frontend.resynthesize(stft, gain, wavs.shape[1])
+        if frontend.listenable:
             values["SI-SDR gain"] = si_sdr_gain(
-                heard, mixed.mixture, mixed.target
+                frontend.listen(mask, spectrum, wavs.shape[1]),
+                mixed.mixture,
+                mixed.target,
             )
         return {
             name: torch.where(undefined | ~value.isfinite(), torch.nan, value)

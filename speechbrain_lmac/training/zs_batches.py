@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from speechbrain_lmac.data.mixtures import Mixture, mix_at_snr
-from speechbrain_lmac.features.clap import ClapFrontEnd
+from speechbrain_lmac.features import Spectrum
 from speechbrain_lmac.utils.checks import UserError
 
 
@@ -18,10 +18,8 @@ class Scene(NamedTuple):
 
     Attributes
     ----------
-    view : torch.Tensor
-        Spectra in the domain of the mask, (clips, frames, bins or bands).
-    features : torch.Tensor
-        The encoder's input, (clips, frames, bands).
+    spectrum : Spectrum
+        Of the clips.
     embedding : torch.Tensor
         L2-normalised, (clips, dim).
     hidden : tuple of torch.Tensor
@@ -36,12 +34,11 @@ class Scene(NamedTuple):
         Numbers of the prompts that each clip is explained for, int64 (clips,
         prompts per clip).
     sources : torch.Tensor or None
-        Spectra of what the first and the second of these prompts name, in the
-        domain of the mask, (clips, 2, frames, bins); zero where unknown.
+        Views of what the first and the second of these prompts name, (clips,
+        2, frames, bins); zero where unknown.
     """
 
-    view: torch.Tensor
-    features: torch.Tensor
+    spectrum: Spectrum
     embedding: torch.Tensor
     hidden: tuple
     bank: torch.Tensor = None
@@ -151,24 +148,6 @@ def mix_pairs(wavs, groups, prob, snr_db, generator):
     other = wavs[partner] * known.to(wavs)[:, None]
     mixed = mix_at_snr(wavs, other, (low + (high - low) * share).to(wavs))
     return Mixture(*mixed), partner, known.to(wavs.device)
-
-
-def linear_magnitude(frontend, view):
-    """Linear magnitudes of spectra in the domain of a front end.
-
-    Arguments
-    ---------
-    frontend : FrontEnd or ClapFrontEnd
-        The first works on ``log1p`` magnitudes, the other on linear ones.
-    view : torch.Tensor
-        Spectra or features, >= 0.
-
-    Returns
-    -------
-    torch.Tensor
-        Same shape.
-    """
-    return view if isinstance(frontend, ClapFrontEnd) else view.expm1()
 
 
 def rank_correlation(a, b):

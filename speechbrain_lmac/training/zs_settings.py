@@ -16,7 +16,6 @@ OBJECTIVES = ("published", "prompt_weighted")
 WEIGHTS = ("l_sim_w", "l_in_w", "l_out_w", "reg_w_l1", "l_div_w", "g_w")
 CHOICES = {
     "objective": OBJECTIVES,
-    "mask_domain": ("stft", "mel"),
     "crosscortype": ("dotp", "conv"),
 }
 

@@ -102,7 +102,7 @@ def burst_cells(encoder, frontend, at):
 
 def gradients(encoder, frontend, wavs):
     """Share of heard bins with a gradient; whether all maps have one."""
-    x = frontend(wavs).log_magnitude
+    x = frontend(wavs).view
     mask = torch.rand(x.shape).requires_grad_()
     output = ZeroShotClassifier(encoder, TEXTS)(frontend.mel(mask * x))
     to_mask, *to_maps = torch.autograd.grad(

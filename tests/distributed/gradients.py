@@ -21,7 +21,7 @@ from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.mixtures import TrainingContamination
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.training.lmac import LMACBrain, SparsityWeight
 from speechbrain_lmac.utils.distributed import shard
@@ -61,7 +61,6 @@ def make_brain():
             "sparsity": SparsityWeight(4),
             "reg_w_tv": 0.1,
             "finetuning": False,
-            "mask_domain": "stft",
             "contamination": TrainingContamination(["clip", "white_noise"]),
             "wave_prob": 1,
         },

@@ -107,11 +107,11 @@ def check(hparams_file, hparams, changes):
         seconds = 1 if hparams["sample_rate"] <= 10**5 else 0.1
         noise = torch.rand(1, int(hparams["sample_rate"] * seconds))
         spectrum = frontend(noise)
-        features = frontend.mel(spectrum.log_magnitude)
+        features = frontend.features(noise)
         require(bool(features.isfinite().all()), "features are not finite")
-        if hasattr(frontend, "resynthesize"):
-            ones = torch.ones_like(spectrum.log_magnitude)
-            back = frontend.resynthesize(spectrum.stft, ones, noise.shape[1])
+        if hasattr(frontend, "listen"):
+            ones = torch.ones_like(spectrum.view)
+            back = frontend.listen(ones, spectrum, noise.shape[1])
             require(bool(back.isfinite().all()), "sound is not finite")
 
 

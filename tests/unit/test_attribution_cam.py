@@ -14,8 +14,7 @@ from speechbrain_lmac.attribution.cam import (
 )
 from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.features.stft import FrontEnd
-from speechbrain_lmac.interpreters.decoders import mel_to_linear
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.utils.checks import UserError
 
 #: Two channels of 2 x 2 cells, and the logit's weights on them.
@@ -172,9 +171,9 @@ def test_an_event_is_found_where_it_is(frames):
 
 def test_bands_lead_to_bins_by_the_fixed_matrix():
     frontend = FrontEnd()
-    spread = mel_to_linear(frontend.mel_matrix)
+    spread = frontend.spread
     classifier = SlimCnn(n_classes=3).freeze()
-    log_magnitude = frontend(torch.randn(1, 16000)).log_magnitude
+    log_magnitude = frontend(torch.randn(1, 16000)).view
     target = torch.tensor([1])
     strides = classifier.hidden_strides
     for method in (gradcam, gradcampp):

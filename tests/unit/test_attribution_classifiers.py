@@ -13,8 +13,7 @@ from speechbrain_lmac.attribution.guided import GuidedRelus
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.features.stft import FrontEnd
-from speechbrain_lmac.interpreters.decoders import mel_to_linear
+from speechbrain_lmac.features import FrontEnd
 
 CLASSES = 4
 #: Few draws and steps: these tests look at shapes, not at precision.
@@ -63,12 +62,12 @@ def task(classifier, frontend, domain, frames, batch=1):
     wavs = torch.randn(batch, samples, generator=generator) * 0.1
     # Half of each clip is faint, as in real sounds.
     wavs[:, samples // 2 :] *= 1e-3
-    log_magnitude = frontend(wavs).log_magnitude
+    log_magnitude = frontend(wavs).view
     assert log_magnitude.shape[1] == frames
     target = torch.arange(batch) % CLASSES
     if domain == "mel":
         return classifier, frontend.mel(log_magnitude), target, None
-    spread = mel_to_linear(frontend.mel_matrix)
+    spread = frontend.spread
     return (
         lambda x: classifier(frontend.mel(x)),
         log_magnitude,

@@ -19,7 +19,7 @@ from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.augment import Augmenter
 from speechbrain_lmac.data.mixtures import Mixture, TrainingContamination
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.training import losses
 from speechbrain_lmac.training.brain import cosine_warmup
@@ -53,7 +53,7 @@ def trained_state(data, batch16):
     """A classifier that knows the 16 clips, and answers none by chance."""
     torch.manual_seed(0)
     model, frontend = slim(), FrontEnd()
-    features = frontend.mel(frontend(batch16.sig.data).log_magnitude)
+    features = frontend.features(batch16.sig.data)
     target = batch16.label.data[:, 0]
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(40):
@@ -380,7 +380,7 @@ def test_unknown_sounds_do_not_disturb_the_accuracy(classifier_brain, batch16):
     (logits, labels), loss = step(brain, batch16)
     assert logits.shape == labels.shape == (24, 4)
     assert torch.isfinite(loss)
-    assert 0 <= brain.terms["accuracy"][0] <= 1
+    assert 0 <= brain.term_values["accuracy"][0] <= 1
 
 
 # --- L-MAC: what a step computes ---
@@ -396,7 +396,7 @@ def cross_entropy(logits, target):
 def by_hand(brain, wavs, domain, kind):
     """The terms of the objective, from the waveforms on."""
     modules = brain.modules
-    log_magnitude = modules.frontend(wavs).log_magnitude
+    log_magnitude = modules.frontend(wavs).view
     matrix = modules.frontend.mel_matrix
     mel = torch.log1p(torch.expm1(log_magnitude) @ matrix)
     output = modules.classifier(mel)
@@ -446,7 +446,7 @@ def test_the_objective_is_its_terms(lmac_brain, batch16, domain, kind):
     )
     assert loss.item() == pytest.approx(expected, rel=1e-3)
     for name in ("in", "out"):
-        value = brain.terms[f"l_{name}"][0].item()
+        value = brain.term_values[f"l_{name}"][0].item()
         assert value == pytest.approx(terms[name], rel=1e-2, abs=1e-4)
 
 
@@ -522,12 +522,12 @@ def test_heard_features_are_those_of_the_sound(lmac_brain, batch16):
     assert any(g.abs().sum() > 0 for g in grads)
     frontend, spectrum = brain.modules.frontend, prediction.explanation.spectrum
     gain = torch.expm1(
-        prediction.explanation.mask * spectrum.log_magnitude
+        prediction.explanation.mask * spectrum.view
     ) / spectrum.stft.abs().clamp_min(1e-6)
     wavs = frontend.compute_istft(
         torch.view_as_real(spectrum.stft * gain), sig_length=LENGTH
     )
-    features = frontend.mel(frontend(wavs).log_magnitude)
+    features = frontend.features(wavs)
     torch.testing.assert_close(
         prediction.logits_in,
         brain.modules.classifier(features).logits,
@@ -572,7 +572,7 @@ def test_the_gate_holds_per_clip(lmac_brain, batch16, guidance, domain):
     prediction, loss = step(brain, batch16)
     explanation = prediction.explanation
     mask = explanation.mask.detach().double()
-    view = explanation.spectrum.log_magnitude
+    view = explanation.spectrum.view
     view = (view if domain == "stft" else explanation.features).double()
     clean = prediction.clean
     if domain == "mel":
@@ -592,7 +592,7 @@ def test_the_gate_holds_per_clip(lmac_brain, batch16, guidance, domain):
     l1 = mask.mean((1, 2))
     expected = (2 * values[::2].sum() + 3 * l1[1::2].sum()) / 16
     assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
-    assert brain.terms["guided"][0].item() == 0.5
+    assert brain.term_values["guided"][0].item() == 0.5
 
 
 @pytest.mark.parametrize("threshold, share", [(-1.0, 1.0), (1.1, 0.0)])
@@ -603,8 +603,8 @@ def test_the_threshold_opens_and_shuts_the_gate(
         finetuning=True, contamination=half_is_target, crosscor_th=threshold
     )
     step(brain, batch16)
-    assert brain.terms["guided"][0].item() == share
-    no_sparsity = brain.terms["l1"][0].item() == 0
+    assert brain.term_values["guided"][0].item() == share
+    no_sparsity = brain.term_values["l1"][0].item() == 0
     assert no_sparsity == (share == 1)
 
 
@@ -614,7 +614,7 @@ def test_a_silent_target_guides_nothing(lmac_brain, batch16):
 
     brain = lmac_brain(finetuning=True, contamination=all_interferer)
     step(brain, batch16)
-    assert brain.terms["guided"][0].item() == 0
+    assert brain.term_values["guided"][0].item() == 0
 
 
 def test_a_clip_without_contamination_guides_nothing(lmac_brain, batch16):
@@ -625,14 +625,14 @@ def test_a_clip_without_contamination_guides_nothing(lmac_brain, batch16):
         finetuning=True, contamination=nothing_added, crosscor_th=-1.0
     )
     step(brain, batch16)
-    assert brain.terms["guided"][0].item() == 0
-    assert brain.terms["l1"][0].item() > 0
+    assert brain.term_values["guided"][0].item() == 0
+    assert brain.term_values["l1"][0].item() > 0
 
 
 def test_no_guidance_without_fine_tuning(lmac_brain, batch16):
     brain = lmac_brain(contamination=half_is_target)
     prediction, _ = step(brain, batch16)
-    assert prediction.clean is None and "guidance" not in brain.terms
+    assert prediction.clean is None and "guidance" not in brain.term_values
 
 
 def test_the_correlation_is_no_path_for_gradients(lmac_brain, batch16):

@@ -555,7 +555,7 @@ def test_every_prompt_set_is_measured(brain, data):
     entries = [data.test.data[clip]["class_string"] for clip in batch.id]
     target = torch.tensor([names.index(name) for name in entries])
     frontend, average = brain.modules.frontend, brain.modules.average
-    features = frontend.mel(frontend(batch.sig.data).log_magnitude)
+    features = frontend.features(batch.sig.data)
     with torch.no_grad():
         audio, _ = average.embed(features)
     accuracies = []

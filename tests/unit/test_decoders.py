@@ -6,7 +6,7 @@ from speechbrain.lobes.models.Cnn14 import Cnn14, CNN14PSI_stft
 
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import (
     MaskDecoder,
     ReferenceDecoder,

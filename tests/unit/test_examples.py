@@ -11,7 +11,7 @@ from PIL import Image
 
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.evaluation.examples import ExampleWriter
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 
 SETTINGS = {"common": {"seed": 1}, "methods": {"lmac": None, "ig": None}}
 LABELS = ["dog", "rain"]
@@ -38,7 +38,7 @@ def scored(frontend):
     """Of two clips; the first clip's mask keeps nothing but one bin."""
     generator = torch.Generator().manual_seed(0)
     wavs = 0.1 * torch.randn(2, 16000, generator=generator)
-    view = frontend(wavs).log_magnitude
+    view = frontend(wavs).view
     mask = torch.zeros_like(view)
     mask[0, 0, 0] = 1.0
     return SimpleNamespace(

@@ -10,8 +10,7 @@ from torch.testing import assert_close
 
 from speechbrain_lmac.evaluation.methods import random_mask, under_protocol
 from speechbrain_lmac.evaluation.scoring import Scorer
-from speechbrain_lmac.features.clap import ClapFrontEnd
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import ClapFrontEnd, FrontEnd
 from speechbrain_lmac.interpreters.decoders import (
     build_decoder,
     heard_bins,
@@ -116,7 +115,7 @@ def test_the_brain_counts_what_is_heard(frontend, size):
     brain.modules.decoder.head.bias.data.fill_(20.0)
     train_loss(brain, batch)
     # A mask that is open wherever it can be is open.
-    assert float(brain.terms["MM"][0]) == pytest.approx(1, abs=1e-3)
+    assert float(brain.term_values["MM"][0]) == pytest.approx(1, abs=1e-3)
     scene, values = brain.compute_forward(batch, Stage.TRAIN)
     assert_close(values[0], torch.ones(len(values[0])), atol=1e-3, rtol=0)
 

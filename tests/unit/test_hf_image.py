@@ -10,7 +10,8 @@ from recipe_models import SMALL, small_classifier
 from safetensors.torch import load_file, save_file
 
 from speechbrain_lmac.attribution import build_attribution, gradcam
-from speechbrain_lmac.classifiers.base import MapTap, fingerprint, resample
+from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.hidden_maps import MapTap, resample
 from speechbrain_lmac.classifiers.huggingface import (
     FocalNetClassifier,
     ViTClassifier,
@@ -23,7 +24,7 @@ from speechbrain_lmac.classifiers.loading import (
 )
 from speechbrain_lmac.data.pipelines import make_label_encoder
 from speechbrain_lmac.evaluation.randomization import blocks, randomize_cascade
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.utils.checks import UserError
 

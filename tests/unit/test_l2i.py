@@ -15,7 +15,7 @@ from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.mixtures import TrainingContamination
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.l2i import (
     Theta,
     build_l2i,

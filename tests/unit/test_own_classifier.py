@@ -16,7 +16,7 @@ from speechbrain_lmac.classifiers.loading import load_classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.classifiers.wrapper import TorchClassifier
 from speechbrain_lmac.evaluation.randomization import randomize_cascade
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.interpreters.masking import explain

@@ -59,7 +59,8 @@ n_fft: 512
 win_length: 23.2199
 hop_length: 11.6099
 n_mels: 32
-frontend: !new:speechbrain_lmac.features.stft.FrontEnd
+frontend: !apply:speechbrain_lmac.features.build_frontend
+    mask_domain: !ref <mask_domain>
     sample_rate: !ref <sample_rate>
     n_fft: !ref <n_fft>
     n_mels: !ref <n_mels>
@@ -70,7 +71,6 @@ classifier: !new:{classifier}
 decoder: !apply:{decoder}
     classifier: !ref <classifier>
     frontend: !ref <frontend>
-    mask_domain: !ref <mask_domain>
     channels: [6, 4]
 opt_class: !name:torch.optim.Adam
     lr: !ref <lr>
@@ -84,11 +84,11 @@ encoder: !{make}
     {argument}: !ref <clap_source>
 frontend: !apply:{clap_class}.build_frontend
     self: !ref <encoder>
+    mask_domain: !ref <mask_domain>
 sample_rate: {rate}
 decoder: !apply:speechbrain_lmac.interpreters.text_decoder.build_text_decoder
     encoder: !ref <encoder>
     frontend: !ref <frontend>
-    mask_domain: !ref <mask_domain>
     channels: [6, 4]
 """
 )

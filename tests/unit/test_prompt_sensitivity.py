@@ -164,7 +164,7 @@ def test_similarities_are_cosines_of_clip_and_prompt(items):
     masker = PromptMasker(toy, ["lmac_zs"])
     values = measure_prompts(masker, items, ["lmac_zs"], **QUIET)
     wav = items[3].make().mixture[None]
-    features = toy.frontend.mel(toy.frontend(wav).log_magnitude)
+    features = toy.frontend.features(wav)
     audio, _ = toy.classifier.encoder.embed(features)
     text = toy.classifier.encoder.encode_text(
         [f"the sound of {p}" for p in PROMPTS]
@@ -196,7 +196,7 @@ def test_a_method_explains_the_prompt_that_is_named(items):
     batch = masker.batch(wavs, ["a", "b"])
     targets = torch.tensor([[2, 0], [1, 2]])
     masks = masker.masks("gradcam", batch, targets)
-    assert masks.shape == (2, 2, *batch.input_features.shape[1:])
+    assert masks.shape == (2, 2, *batch.view.shape[1:])
     decided = batch.explanation.output.logits.argmax(1)
     own = masker.methods["gradcam"](batch)
     again = masker.masks("gradcam", batch, decided[:, None])

@@ -41,7 +41,7 @@ def test_the_file_is_the_published_form(settings):
     after = (values[1] * scene.bank[prompt]).sum(1)
     change = (scene.similarity[owner, prompt] - after).abs()
     assert_close(loss, change.mean() + 0.1 * values[0].mean())
-    assert set(brain.terms) == {"l_sim", "l1", "MM", "guided"}
+    assert set(brain.term_values) == {"l_sim", "l1", "MM", "guided"}
 
 
 def test_no_ramp_holds_back_the_sparsity(settings):
@@ -81,7 +81,7 @@ def test_a_batch_of_one_class_has_no_mask_out(settings):
         settings, [CAPTIONS[0]] * 4, l_out_w=0.5
     )
     brain.compute_objectives(prediction, batch, Stage.TRAIN).backward()
-    assert float(brain.terms["l_out"][0]) == 0
+    assert float(brain.term_values["l_out"][0]) == 0
     for parameter in brain.modules.decoder.parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all()
 

@@ -24,13 +24,12 @@ from speechbrain_lmac.evaluation.roar import (
     RoarPoint,
     check_epochs,
     check_shares,
-    mask_on_bands,
     remove_and_retrain,
     remove_top,
     save_roar,
     wilson,
 )
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.metrics.curves import bin_ranks
 from speechbrain_lmac.utils.checks import UserError
@@ -120,18 +119,6 @@ def test_every_clip_loses_the_same_share(share):
     assert lost.tolist() == [round(share * FRAMES * BANDS)] * 3
 
 
-def test_a_mask_on_bins_becomes_its_average_on_bands():
-    frontend = FrontEnd()
-    mask = torch.rand(2, 7, 513)
-    on_bands = mask_on_bands(mask, frontend.mel_matrix)
-    assert on_bands.shape == (2, 7, 80)
-    filters = frontend.mel_matrix[:, 40]
-    expected = (mask[1, 3] * filters).sum() / filters.sum()
-    torch.testing.assert_close(on_bands[1, 3, 40], expected)
-    ones = mask_on_bands(torch.ones(1, 1, 513), frontend.mel_matrix)
-    torch.testing.assert_close(ones, torch.ones(1, 1, 80))
-
-
 @pytest.mark.parametrize("correct, n", [(0, 40), (17, 40), (40, 40), (1, 1)])
 def test_wilson_agrees_with_scipy(correct, n):
     expected = binomtest(correct, n).proportion_ci(method="wilson")
@@ -202,7 +189,7 @@ def roar():
         for s in (0, 10)
     )
     return Roar(
-        frontend, classifier, decoder, "stft", train, test,
+        frontend, classifier, decoder, train, test,
         {"low": 0, "high": 1}, epochs=2, batch_size=4,
     )  # fmt: skip
 

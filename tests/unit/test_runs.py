@@ -231,9 +231,7 @@ def test_all_clips_as_examples(run, clips, tmp_path):
 
 
 def classify(interpreter, wav):
-    features = interpreter.frontend.mel(
-        interpreter.frontend(wav[None]).log_magnitude
-    )
+    features = interpreter.frontend.features(wav[None])
     with torch.no_grad():
         return interpreter.classifier(features).logits.softmax(1)[0]
 

@@ -54,7 +54,7 @@ partial: !name:torch.nn.Linear
     in_features: 2
 anchored: &a [1, 2]
 aliased: *a
-frontend: !new:speechbrain_lmac.features.stft.FrontEnd
+frontend: !new:speechbrain_lmac.features.FrontEnd
 classifier: !new:speechbrain_lmac.classifiers.slim.SlimCnn
     n_classes: 3
     channels: [4, 8]
@@ -366,7 +366,7 @@ def test_texts_are_not_multiplied_nor_numbers_raised(load):
         "torch.nn.Linear [200000, 200000]",
         "torch.nn.Conv2d [100000, 100000, 3]",
         "torch.nn.LSTM [50000, 50000, 100]",
-        "speechbrain_lmac.features.stft.FrontEnd {n_fft: 1000000}",
+        "speechbrain_lmac.features.FrontEnd {n_fft: 1000000}",
         "speechbrain_lmac.classifiers.slim.SlimCnn\n"
         "    {n_classes: 3, channels: [100000, 100000]}",
         "torch.nn.Embedding [9999999, 9999999]",

@@ -15,16 +15,16 @@ from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.mixtures import mix_clips
+from speechbrain_lmac.evaluation.batches import make_batch
 from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.randomization import (
     BlockSimilarity,
     blocks,
     cascading_randomization,
-    clip_batch,
     randomize_cascade,
 )
 from speechbrain_lmac.evaluation.randomization_report import save_randomization
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd, MelFrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.utils.checks import UserError
 
@@ -73,7 +73,7 @@ def parts():
     classifier.train()
     with torch.no_grad():
         for _ in range(30):  # batch-norm statistics
-            classifier(frontend.mel(frontend(wavs).log_magnitude))
+            classifier(frontend.features(wavs))
     classifier.freeze()
     decoder = build_decoder(classifier, frontend, channels=(8, 8, 8, 8, 8))
     with torch.no_grad():
@@ -203,7 +203,7 @@ def test_the_seed_decides_alone():
 
 def run(parts, methods, clips=None, **options):
     return cascading_randomization(
-        *parts, "stft", methods, clips or make_clips(), 7,
+        *parts, methods, clips or make_clips(), 7,
         progressbar=False, **options,
     )  # fmt: skip
 
@@ -237,23 +237,22 @@ def test_masks_change_where_their_layers_do(parts):
 def test_the_explained_class_stays_the_original_decision(parts):
     frontend, classifier, decoder = parts
     wavs = torch.stack([c.make().mixture for c in make_clips((8000, 8000))])
-    original = classifier(frontend.mel(frontend(wavs).log_magnitude)).logits
-    shifted = original.roll(1, 1)
-    batch = clip_batch(
-        wavs, ["a", "b"], frontend, classifier, decoder, "stft", 0, shifted
+    original = classifier(frontend.features(wavs)).logits
+    other = original.roll(1, 1).argmax(1)
+    batch = make_batch(
+        wavs, ["a", "b"], frontend, classifier, decoder, 0, other
     )
-    assert torch.equal(batch.explanation.output.logits, shifted)
-    torch.testing.assert_close(
-        batch.forward(batch.input_features).logits, original
-    )
-    assert batch.input_features.shape == batch.explanation.mask.shape
+    assert torch.equal(batch.target, other)
+    torch.testing.assert_close(batch.forward(batch.view).logits, original)
+    assert batch.view.shape == batch.explanation.mask.shape
 
 
 def test_masks_on_mel_bands(parts):
-    frontend, classifier, _ = parts
-    decoder = build_decoder(classifier, frontend, "mel", (8, 8, 8, 8, 8))
+    _, classifier, _ = parts
+    frontend = MelFrontEnd()
+    decoder = build_decoder(classifier, frontend, (8, 8, 8, 8, 8))
     found = cascading_randomization(
-        frontend, classifier, decoder, "mel", ["gradcam"],
+        frontend, classifier, decoder, ["gradcam"],
         make_clips((8000,)), progressbar=False,
     )  # fmt: skip
     assert found["gradcam"][0].ssim.shape == (1,)

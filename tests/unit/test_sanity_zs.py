@@ -12,19 +12,18 @@ from zs_toys import PROMPTS, tones, with_rule, zs_interpreter
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.evaluation.batches import make_batch
 from speechbrain_lmac.evaluation.conditions import build_condition
 from speechbrain_lmac.evaluation.methods import build_methods
 from speechbrain_lmac.evaluation.randomization import (
     blocks,
     cascading_randomization,
     checked_methods,
-    clip_batch,
     randomize_cascade,
 )
 from speechbrain_lmac.evaluation.randomization_report import run_randomization
 from speechbrain_lmac.evaluation.zero_shot import spread
-from speechbrain_lmac.features.lengths import for_any_length
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.utils.checks import UserError
@@ -74,7 +73,7 @@ def hf(clap_folder):
 
     toy = zs_interpreter(HfClap(clap_folder))
     learned(toy.classifier)
-    return toy._replace(frontend=for_any_length(toy.frontend))
+    return toy
 
 
 @pytest.fixture(params=list(BLOCKS))
@@ -158,7 +157,7 @@ def test_copies_are_frozen_for_good(toy):
 def test_a_copy_computes_with_its_own_weights(hf):
     """Hidden maps change from the randomised stage on, not before."""
     wavs = torch.stack([c.make().mixture for c in make_clips(hf)])
-    features = hf.frontend.mel(hf.frontend(wavs).log_magnitude)
+    features = hf.frontend.features(wavs)
     original = hf.classifier(features)
     # Deepest first: the last two are of stage 1 and of the patch embedding.
     changed = {
@@ -229,13 +228,12 @@ def deciding_otherwise(toy, wavs):
 def test_the_prompt_stays_and_maps_and_similarity_change(toy):
     wavs = torch.stack([c.make().mixture for c in make_clips(toy)])
     _, model, own, original = deciding_otherwise(toy, wavs)
-    logits = original.output.logits
-    batch = clip_batch(
-        wavs, list(PROMPTS), toy.frontend, model, toy.decoder, "stft", 0, logits
+    batch = make_batch(
+        wavs, PROMPTS, toy.frontend, model, toy.decoder, 0, original.target
     )
     output = batch.explanation.output
-    text = toy.classifier.text_embeddings[logits.argmax(1)]
-    assert torch.equal(output.logits, logits)
+    text = toy.classifier.text_embeddings[original.target]
+    assert torch.equal(batch.target, original.target)
     # Hidden maps and similarity are the randomised model's.
     for new, old in zip(output.hidden, original.output.hidden, strict=True):
         assert not torch.allclose(new, old)
@@ -245,7 +243,7 @@ def test_the_prompt_stays_and_maps_and_similarity_change(toy):
     assert (similarity - before).abs().min() > 1e-4
     # The mask is the original prompt's under them, and not the own one's.
     expected = toy.decoder.prompted(own.output, original.mask.shape[1], text)
-    found = build_methods(["lmac_zs"], model, toy.frontend, "stft")
+    found = build_methods(["lmac_zs"], model, toy.frontend)
     mask = found["lmac_zs"](batch)
     assert torch.equal(mask, expected)
     assert not torch.allclose(mask, own.mask, atol=1e-4)
@@ -267,7 +265,7 @@ def test_a_decoder_that_sees_the_prompt_alone_does_not_change(small):
 
 def cascade(toy, methods, seed=7, **options):
     return cascading_randomization(
-        toy.frontend, toy.classifier, toy.decoder, "stft", methods,
+        toy.frontend, toy.classifier, toy.decoder, methods,
         make_clips(toy), seed, progressbar=False, **options,
     )  # fmt: skip
 
@@ -311,7 +309,6 @@ def test_the_trained_decoder_is_named_by_the_kind_of_classifier(small):
             frontend,
             closed,
             build_decoder(closed, frontend, channels=(8, 8)),
-            "stft",
             ["lmac_zs"],
             make_clips(small),
             progressbar=False,

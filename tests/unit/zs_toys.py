@@ -24,14 +24,12 @@ def small_clap():
 def zs_interpreter(encoder=None, domain="stft", prompts=PROMPTS):
     """An interpreter whose decoder has random weights."""
     encoder = small_clap() if encoder is None else encoder
-    frontend = encoder.build_frontend()
+    frontend = encoder.build_frontend(domain)
     classifier = ZeroShotClassifier(encoder, prompts, ("the sound of {}",))
     torch.manual_seed(5)
-    decoder = build_text_decoder(encoder, frontend, domain, channels=(8, 4))
+    decoder = build_text_decoder(encoder, frontend, channels=(8, 4))
     decoder = PromptedDecoder(decoder, classifier).eval()
-    return Interpreter(
-        frontend, classifier, decoder, None, {"mask_domain": domain}
-    )
+    return Interpreter(frontend, classifier, decoder)
 
 
 class FixedDecoder(torch.nn.Module):

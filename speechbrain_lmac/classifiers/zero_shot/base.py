@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
-from speechbrain_lmac.classifiers.zero_shot.htsat import tapped
+from speechbrain_lmac.classifiers.hidden_maps import tapped
 from speechbrain_lmac.classifiers.zero_shot.words import split_words
 from speechbrain_lmac.data.captions.prompts import fill
-from speechbrain_lmac.features.clap import ClapFrontEnd
+from speechbrain_lmac.features import build_clap_frontend
 from speechbrain_lmac.utils.checks import UserError
 
 #: Floor of the mel power before decibels, as in CLAP's own preparation.
@@ -70,6 +70,8 @@ class ClapEncoder(torch.nn.Module):
 
     #: Padding of texts, as the model's own library does it.
     text_padding = True
+    #: Hooks listen to it: not from several threads at a time.
+    reentrant = False
 
     def settle(self, source, frontend, tokenizer, vocab_size, max_tokens):
         """Set what every back end knows, and freeze.
@@ -104,7 +106,7 @@ class ClapEncoder(torch.nn.Module):
         Arguments
         ---------
         stages, taps : sequence
-            As for :func:`speechbrain_lmac.classifiers.zero_shot.htsat.tapped`.
+            As for :func:`speechbrain_lmac.classifiers.hidden_maps.tapped`.
         channels, strides : sequence of int
             Geometry of the maps.
         """
@@ -116,21 +118,30 @@ class ClapEncoder(torch.nn.Module):
         self.hidden_channels = tuple(channels)[::-1]
         self.hidden_strides = tuple(strides)[::-1]
 
+    def unknown(self, texts):
+        """Those of some texts of which the model knows no word; here none."""
+        return []
+
     def train(self, mode=True):
         """Stays in eval mode: the model is the fixed object of explanation."""
         return super().train(False)
 
-    def build_frontend(self):
+    def build_frontend(self, mask_domain="stft"):
         """The front end with the settings that the model was trained with.
 
         A YAML file gets it by ``!apply:`` and the dotted name of this method,
-        with ``[!ref <encoder>]`` as its arguments.
+        with ``self: !ref <encoder>`` among its arguments.
+
+        Arguments
+        ---------
+        mask_domain : str
+            ``stft`` or ``mel``.
 
         Returns
         -------
         ClapFrontEnd
         """
-        return ClapFrontEnd(**self.frontend_settings)
+        return build_clap_frontend(mask_domain, **self.frontend_settings)
 
     def embed(self, features):
         """Embedding and hidden maps of mel amplitudes; a pure function.
@@ -138,7 +149,8 @@ class ClapEncoder(torch.nn.Module):
         Arguments
         ---------
         features : torch.Tensor
-            From ``ClapFrontEnd.mel``, shape (batch, num_frames, n_mels), >= 0.
+            From ``ClapFrontEnd.features``, >= 0, shape (batch, num_frames,
+            n_mels).
 
         Returns
         -------
@@ -275,6 +287,7 @@ class ZeroShotClassifier(AudioClassifier):
         because the same model classifies any prompts.
     """
 
+    zero_shot = True
     trained_name = "lmac_zs"
 
     def __init__(
@@ -299,7 +312,7 @@ class ZeroShotClassifier(AudioClassifier):
     @property
     def reentrant(self):
         """Not for the models of other libraries, which hooks listen to."""
-        return not isinstance(self.encoder, ClapEncoder)
+        return self.encoder.reentrant
 
     def set_prompts(self, prompts, templates=("{}",)):
         """Classify between other prompts from now on.

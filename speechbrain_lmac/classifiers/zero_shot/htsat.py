@@ -10,7 +10,6 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import contextlib
 from typing import NamedTuple
 
 import torch
@@ -228,54 +227,3 @@ def htsat_blocks(htsat, batch_norm):
         "patch_embed": htsat.patch_embed,
         "batch_norm": batch_norm,
     }
-
-
-def straight(maps):
-    """Tap of a stage that gives (batch, channels, frames, bands) itself."""
-    return maps, maps
-
-
-@contextlib.contextmanager
-def tapped(stages, taps):
-    """Collect the maps of some stages while a forward runs inside.
-
-    Arguments
-    ---------
-    stages : sequence of torch.nn.Module
-        Modules that return a tensor, or a tuple that starts with it.
-    taps : sequence of callable
-        From a stage's tensor to (what is passed on, the map), one a stage.
-
-    Yields
-    ------
-    list of torch.Tensor
-        Filled with the maps in the order of the forward.
-
-    Example
-    -------
-    >>> layer = torch.nn.Linear(2, 3)
-    >>> with tapped([layer], [straight]) as maps:
-    ...     _ = layer(torch.rand(1, 2))
-    >>> maps[0].shape
-    torch.Size([1, 3])
-    """
-    maps = []
-
-    def hook_of(tap):
-        def hook(module, args, output):
-            several = isinstance(output, tuple)
-            passed, hidden = tap(output[0] if several else output)
-            maps.append(hidden)
-            return (passed, *output[1:]) if several else passed
-
-        return hook
-
-    handles = [
-        stage.register_forward_hook(hook_of(tap))
-        for stage, tap in zip(stages, taps, strict=True)
-    ]
-    try:
-        yield maps
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -15,6 +15,7 @@ import sys
 
 import torch
 
+from speechbrain_lmac.classifiers.hidden_maps import straight
 from speechbrain_lmac.classifiers.zero_shot.base import ClapEncoder
 from speechbrain_lmac.classifiers.zero_shot.checkpoints import (
     check_amodel,
@@ -24,7 +25,6 @@ from speechbrain_lmac.classifiers.zero_shot.checkpoints import (
 from speechbrain_lmac.classifiers.zero_shot.htsat import (
     htsat_blocks,
     htsat_taps,
-    straight,
 )
 from speechbrain_lmac.utils.checks import UserError
 

@@ -27,7 +27,7 @@ from speechbrain_lmac.classifiers.zero_shot.words import (
     hashed,
     split_words,
 )
-from speechbrain_lmac.features.stft import FrontEnd
+from speechbrain_lmac.features import build_frontend
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
@@ -84,6 +84,7 @@ class SmallClap(nn.Module):
     """
 
     max_tokens = 32
+    reentrant = True
 
     def __init__(
         self,
@@ -118,14 +119,19 @@ class SmallClap(nn.Module):
         """What similarities are multiplied with before a softmax; 1 to 100."""
         return self.log_scale.clamp(0, math.log(MAX_SCALE)).exp()
 
-    def build_frontend(self):
+    def build_frontend(self, mask_domain="stft"):
         """The front end that makes the features.
+
+        Arguments
+        ---------
+        mask_domain : str
+            ``stft`` or ``mel``.
 
         Returns
         -------
         FrontEnd
         """
-        return FrontEnd(**self.frontend_settings)
+        return build_frontend(mask_domain, **self.frontend_settings)
 
     def embed(self, features):
         """Embedding and hidden maps of log1p mel features.
@@ -133,7 +139,7 @@ class SmallClap(nn.Module):
         Arguments
         ---------
         features : torch.Tensor
-            From :meth:`FrontEnd.mel`, shape (batch, frames, n_mels), of any
+            From ``FrontEnd.features``, shape (batch, frames, n_mels), of any
             length; zeros are silence.
 
         Returns
@@ -209,6 +215,10 @@ class SmallClap(nn.Module):
     def text_lengths(self, texts):
         """Words of each text, as a list of int; of none it can read nothing."""
         return [len(split_words(text)) for text in texts]
+
+    def unknown(self, texts):
+        """Those of some texts of which the model knows no word."""
+        return self.text.strange(texts)
 
     def learn_words(self, texts):
         """Make room for the words of the training texts; before training."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from speechbrain_lmac import __version__
 from speechbrain_lmac.inference.package.safe.yaml_text import UnsafePackageError
-from speechbrain_lmac.interpreters.masking import MASK_DOMAINS
 from speechbrain_lmac.utils.checks import UserError
 
 CONFIG_FILE = "config.json"
@@ -27,6 +26,7 @@ CLAP_FOLDER = "clap"
 INTERFACE = "AudioInterpreter"
 #: Raise it when an older version could not read what is written.
 FORMAT = 1
+MASK_DOMAINS = ("stft", "mel")
 KINDS = ("closed-set", "zero-shot")
 
 MAX_CONFIG_BYTES = 1 << 20

@@ -174,7 +174,7 @@ def _assembled(folder, config, hparams):
         classifier,
         decoder,
         labels,
-        {"mask_domain": config["mask_domain"], **hparams},
+        hparams,
     )
 
 

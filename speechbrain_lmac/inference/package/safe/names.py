@@ -52,6 +52,7 @@ LABEL_ENCODERS = tuple(
 _CLAP = "speechbrain_lmac.classifiers.zero_shot"
 #: The functions: each builds a module from modules and plain values.
 FUNCTIONS = (
+    "speechbrain_lmac.features.build_frontend",
     "speechbrain_lmac.interpreters.decoders.build_decoder",
     "speechbrain_lmac.interpreters.l2i.build_l2i",
     "speechbrain_lmac.interpreters.text_decoder.build_text_decoder",
@@ -146,7 +147,7 @@ def resolve_function(name):
 
     Example
     -------
-    >>> resolve_function("speechbrain_lmac.features.stft.FrontEnd").__name__
+    >>> resolve_function("speechbrain_lmac.features.FrontEnd").__name__
     'FrontEnd'
     """
     if name not in FUNCTIONS:

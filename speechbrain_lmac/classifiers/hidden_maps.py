@@ -1,0 +1,208 @@
+"""Hidden maps: taken out of a network's forward, and brought onto a grid."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+import torch
+
+
+def straight(maps):
+    """Tap of a stage that gives (batch, channels, frames, bands) itself."""
+    return maps, maps
+
+
+@contextlib.contextmanager
+def tapped(stages, taps):
+    """Collect the maps of some stages while a forward runs inside.
+
+    Arguments
+    ---------
+    stages : sequence of torch.nn.Module
+        Modules that return a tensor, or a tuple that starts with it.
+    taps : sequence of callable
+        From a stage's tensor to (what is passed on, the map), one a stage.
+
+    Yields
+    ------
+    list of torch.Tensor
+        Filled with the maps in the order of the forward.
+
+    Example
+    -------
+    >>> layer = torch.nn.Linear(2, 3)
+    >>> with tapped([layer], [straight]) as maps:
+    ...     _ = layer(torch.rand(1, 2))
+    >>> maps[0].shape
+    torch.Size([1, 3])
+    """
+    maps = []
+
+    def hook_of(tap):
+        def hook(module, args, output):
+            several = isinstance(output, tuple)
+            passed, hidden = tap(output[0] if several else output)
+            maps.append(hidden)
+            return (passed, *output[1:]) if several else passed
+
+        return hook
+
+    handles = [
+        stage.register_forward_hook(hook_of(tap))
+        for stage, tap in zip(stages, taps, strict=True)
+    ]
+    try:
+        yield maps
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@functools.lru_cache(maxsize=256)
+def line_weights(size, new_size, scale=None):
+    """Matrix that resamples a line of cells linearly.
+
+    Between the centres of cells that begin at the same place. Where the new
+    cells are the wider ones they average, as PyTorch's ``antialias`` does.
+
+    Arguments
+    ---------
+    size, new_size : int
+        Cells before and after.
+    scale : float or None
+        Width of a new cell in old ones; None: both lines are equally long.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (new_size, size); rows sum to one.
+
+    Example
+    -------
+    >>> line_weights(4, 2) @ torch.tensor([0.0, 2.0, 4.0, 6.0])
+    tensor([1.4286, 4.5714])
+    >>> torch.equal(line_weights(3, 3), torch.eye(3))
+    True
+    """
+    with torch.inference_mode(False):
+        scale = size / new_size if scale is None else scale
+        centres = (torch.arange(new_size).double() + 0.5) * scale - 0.5
+        # What lies behind the last cell takes its value.
+        centres = centres.clamp(max=size - 1 + max(scale - 1, 0) / 2)
+        distance = (torch.arange(size) - centres[:, None]).abs()
+        weights = (1 - distance / max(scale, 1)).clamp_min(0)
+        return (weights / weights.sum(1, keepdim=True)).float()
+
+
+def resample(maps, sizes, scales=(None, None)):
+    """Maps on another grid: linear along time and frequency.
+
+    Products of matrices, which give the same bits every time on every device;
+    PyTorch's own resizing does not where gradients pass it on a GPU.
+
+    Arguments
+    ---------
+    maps : torch.Tensor
+        Shape (batch, channels, frames, bands).
+    sizes : sequence of int
+        Frames and bands wanted.
+    scales : sequence of (float or None)
+        As ``scale`` of :func:`line_weights`, for frames and bands.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (batch, channels, *sizes).
+
+    Example
+    -------
+    >>> maps = torch.rand(1, 2, 8, 6)
+    >>> expected = torch.nn.functional.interpolate(
+    ...     maps, (4, 9), mode="bilinear", antialias=True
+    ... )
+    >>> torch.allclose(resample(maps, (4, 9)), expected, atol=1e-6)
+    True
+    """
+    time, frequency = (
+        line_weights(*line).to(maps)
+        for line in zip(maps.shape[2:], sizes, scales, strict=True)
+    )
+    return time @ maps @ frequency.T
+
+
+class MapTap:
+    """Leads a layer's output out as a hidden map, for one forward.
+
+    The map stands *in* the graph, between the layer and what follows: the
+    derivative of a logit with respect to it is what GradCAM needs. A map whose
+    cells are not ``stride`` frames and bands wide is brought there; what
+    follows gets the layer's own values all the same, bit by bit, and the
+    layer its own gradient.
+
+    Arguments
+    ---------
+    stride : int
+        Input frames, and bands, that a cell is to cover.
+    num_frames, num_bands : int
+        Of the input.
+    widths : sequence of (float or None)
+        Frames and bands that a cell of the layer covers; None if its cells
+        cover the input evenly, whatever its size.
+    to_map, from_map : callable or None
+        Between the layer's output and (batch, channels, frames, bands).
+
+    Example
+    -------
+    >>> tap = MapTap(4, num_frames=16, num_bands=8, widths=(None, None))
+    >>> output = torch.rand(1, 3, 15, 2)
+    >>> passed, hidden = tap(output)
+    >>> torch.equal(passed, output), hidden.shape
+    (True, torch.Size([1, 3, 4, 2]))
+    """
+
+    def __init__(
+        self,
+        stride,
+        num_frames,
+        num_bands,
+        widths=None,
+        to_map=None,
+        from_map=None,
+    ):
+        self.stride = stride
+        self.lengths = (num_frames, num_bands)
+        self.widths = widths or (stride, stride)
+        self.to_map = to_map or (lambda x: x)
+        self.from_map = from_map or (lambda x: x)
+
+    def __call__(self, output):
+        """Output to (what is passed on, the map)."""
+        maps = self.to_map(output)
+        found = maps.shape[2:]
+        scales = [
+            self.stride / (length / cells if width is None else width)
+            for cells, length, width in zip(
+                found, self.lengths, self.widths, strict=True
+            )
+        ]
+        if scales == [1, 1]:
+            return self.from_map(maps), maps
+        sizes = [
+            # Pooling drops what fills no cell, or pads it: both are cells.
+            cells if scale == 1 else -(-length // self.stride)
+            for cells, length, scale in zip(
+                found, self.lengths, scales, strict=True
+            )
+        ]
+        aligned = resample(maps, sizes, scales)
+        if not torch.is_grad_enabled():
+            return output, aligned
+        # Adds zero: what comes next hears of `aligned`, and the two terms'
+        # gradients with respect to the layer's output cancel.
+        nothing = resample(
+            aligned - resample(maps, sizes, scales),
+            found,
+            [1 / scale for scale in scales],
+        )
+        return self.from_map(maps + nothing), aligned

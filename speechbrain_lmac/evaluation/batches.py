@@ -1,0 +1,107 @@
+"""Clips in batches: all that methods and scores share, computed once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
+from speechbrain_lmac.data.mixtures import Mixture
+from speechbrain_lmac.features import BaseFrontEnd, Spectrum
+from speechbrain_lmac.interpreters.masking import Explanation, explain
+
+
+class ClipBatch(NamedTuple):
+    """What a method may look at to make masks for a batch of clips.
+
+    Attributes
+    ----------
+    ids : list of str
+        The clips.
+    frontend, classifier : torch.nn.Module
+        Of the interpreter.
+    explanation : Explanation
+        The trained decoder's.
+    seed : int
+        For methods that draw.
+    sources : tuple of Spectrum or None
+        Target and interferer; None where nothing was added to the clip.
+    mixture : Mixture or None
+        The waveforms, each (batch, samples).
+    truth : torch.Tensor or None
+        Index of each clip's true class, shape (batch,).
+    """
+
+    ids: list
+    frontend: BaseFrontEnd
+    classifier: AudioClassifier
+    explanation: Explanation
+    seed: int
+    sources: tuple[Spectrum, Spectrum] | None = None
+    mixture: Mixture | None = None
+    truth: torch.Tensor | None = None
+
+    @property
+    def view(self) -> torch.Tensor:
+        """What masks multiply, (batch, frames, bins)."""
+        return self.explanation.spectrum.view
+
+    @property
+    def target(self) -> torch.Tensor:
+        """The explained classes, int64 (batch,)."""
+        return self.explanation.target
+
+    @property
+    def heard(self) -> torch.Tensor | None:
+        """Bins of a mask that the classifier hears, bool; None for all."""
+        return self.frontend.heard
+
+    def forward(self, view: torch.Tensor) -> ClassifierOutput:
+        """From (changed) views to the classifier, with gradients."""
+        spectrum = self.explanation.spectrum
+        return self.classifier(self.frontend.classifier_input(view, spectrum))
+
+    def probs(self) -> torch.Tensor:
+        """Class probabilities on the clips, shape (batch, classes)."""
+        return self.classifier.probabilities(self.explanation.output)
+
+    def clip_seeds(self) -> list[int]:
+        """One seed per clip, from the evaluation's seed and the clip's id."""
+        texts = (f"{self.seed}|{clip_id}" for clip_id in self.ids)
+        digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+        return [int.from_bytes(d[:8], "little") >> 1 for d in digests]
+
+
+def make_batch(
+    wavs: torch.Tensor,
+    ids: Sequence[str],
+    frontend: BaseFrontEnd,
+    classifier: AudioClassifier,
+    decoder: Callable[..., Any],
+    seed: int,
+    target: torch.Tensor | None = None,
+) -> ClipBatch:
+    """A batch of clips of which no sources are known.
+
+    Arguments
+    ---------
+    wavs : torch.Tensor
+        Shape (batch, samples).
+    ids : sequence of str
+        The clips.
+    frontend, classifier, decoder : torch.nn.Module
+        The interpreter, or a randomised classifier under its decoder.
+    seed : int
+        For methods that draw.
+    target : torch.Tensor or None
+        What is explained, int64 (batch,), if not the classifier's decisions.
+
+    Returns
+    -------
+    ClipBatch
+    """
+    explanation = explain(wavs, frontend, classifier, decoder, target)
+    return ClipBatch(list(ids), frontend, classifier, explanation, seed)
