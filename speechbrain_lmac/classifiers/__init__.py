@@ -1,1 +1,23 @@
 """Classifiers that can be explained: frozen, with their hidden maps."""
+
+from speechbrain_lmac.utils.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "base": ["AudioClassifier", "ClassifierOutput"],
+        "cnn14": ["Cnn14Classifier"],
+        "huggingface": [
+            "FocalNetClassifier",
+            "ViTClassifier",
+            "load_pretrained",
+        ],
+        "loading": ["load_classifier", "save_classifier"],
+        "slim": ["SlimCnn"],
+        "wrapper": ["TorchClassifier"],
+        "zero_shot.base": ["ClapEncoder", "ZeroShotClassifier"],
+        "zero_shot.hf": ["HfClap"],
+        "zero_shot.laion": ["LaionClap"],
+        "zero_shot.small": ["SmallClap", "load_small_clap", "save_small_clap"],
+    },
+)

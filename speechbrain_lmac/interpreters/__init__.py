@@ -1,1 +1,18 @@
 """What explains: masks, decoders, L2I, and loading them."""
+
+from speechbrain_lmac.utils.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "decoders": ["MaskDecoder", "ReferenceDecoder", "build_decoder"],
+        "l2i": ["L2IDecoder", "build_l2i"],
+        "loading": ["Interpreter", "load_decoder", "load_others"],
+        "masking": ["Explanation", "explain"],
+        "text_decoder": [
+            "PromptedDecoder",
+            "TextMaskDecoder",
+            "build_text_decoder",
+        ],
+    },
+)

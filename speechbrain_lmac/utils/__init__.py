@@ -1,1 +1,12 @@
 """What every room stands on: checks, hyperparameters, runs, checkpoints."""
+
+from speechbrain_lmac.utils.lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "checkpoints": ["AtomicCheckpointer"],
+        "checks": ["UserError"],
+        "hparams": ["load_hparams", "parse_arguments"],
+    },
+)
