@@ -51,7 +51,7 @@ setup(
         "requests>=2.28",
         "safetensors>=0.4",
         "scikit-learn>=1.3",
-        "scipy>=1.10",
+        "scipy>=1.15",
         "soundfile>=0.12.1",
         "tqdm>=4.42",
     ],

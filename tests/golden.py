@@ -27,7 +27,7 @@ CURVE_POINT = re.compile(r"(insertion|deletion)_[\d.]+")
 # What results.csv holds beside the means of metrics.
 BESIDE = {
     *("dataset", "condition", "mask_domain", "method", "protocol"),
-    *("n_clips", "n_rows"),
+    *("n_clips", "n_rows", "n_trained"),
 }
 
 

@@ -170,6 +170,7 @@ def test_clips(
         names = interpreter.names
     train = manifest_clips(manifests.train, data_folder) if with_train else []
     name = dataset or DATASETS.get(layout) or own_name(layout, data_folder)
+    name = name or layout
     check_classes(names, clips + train)
     return LabelledClips(
         clips, names, audio, None if seen is None else len(seen), train, name

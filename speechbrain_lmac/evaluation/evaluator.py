@@ -15,6 +15,7 @@ from tqdm import tqdm
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.batches import make_batch
+from speechbrain_lmac.evaluation.journal import gather_rows
 from speechbrain_lmac.evaluation.methods import (
     NEED_SOURCES,
     build_methods,
@@ -166,13 +167,14 @@ class Evaluator:
             if not missing:
                 continue
             batch, made = self._make(chosen, labels, contaminated)
+            owners = [clip.clip_id for clip in chosen]
             for name, protocols in missing.items():
                 mask = self.methods[name](batch)
                 scored = self.scorer(mask, batch, protocols)
                 for protocol, found in scored.items():
                     key = row_key(name, protocol)
                     if batch.ids[0] not in stats[key]:
-                        stats[key].append(batch.ids, found.values)
+                        stats[key].append(batch.ids, found.values, owners)
                     for k, clip in enumerate(chosen if on_scored else []):
                         on_scored(key, clip, k, made[k], found)
             if on_batch is not None:
@@ -240,43 +242,3 @@ def split_key(key):
     """
     method, _, protocol = key.partition("@")
     return method, protocol or "published"
-
-
-def gather_rows(rows, ids):
-    """All processes' per-clip values, in one order, the same in each process.
-
-    What an interrupted evaluation left may be in another order, and paired
-    tests compare by place.
-
-    Arguments
-    ---------
-    rows : dict of str to ClipStats
-        What this process scored, by method; clips that several processes
-        know, from an earlier run, count once.
-    ids : list of str
-        All clips in the order of one process.
-
-    Returns
-    -------
-    dict of str to ClipStats
-        In the order of ``ids``.
-    """
-    _, world = shard()
-    own = {key: stats.rows() for key, stats in rows.items()}
-    parts = [own]
-    if world > 1:
-        parts = [None] * world
-        torch.distributed.all_gather_object(parts, own)
-    return {key: _merged([part[key] for part in parts], ids) for key in rows}
-
-
-def _merged(parts, ids):
-    """One ``ClipStats`` from lists of rows, in the order of the ids."""
-    known = {row["id"]: row for rows in parts for row in rows}
-    ordered = [known[clip] for clip in ids if clip in known]
-    stats = ClipStats()
-    if ordered:
-        names = [name for name in ordered[0] if name != "id"]
-        columns = {name: [row[name] for row in ordered] for name in names}
-        stats.append([row["id"] for row in ordered], columns)
-    return stats

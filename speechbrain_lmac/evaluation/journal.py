@@ -3,26 +3,33 @@
 The per-clip files of an output folder are the evaluation's memory, and
 ``evaluation.json`` says under which settings they were measured. A row is
 taken up again only where all that could change its values is as it was.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.evaluation.conditions import CONDITIONS
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.distributed import shard
 from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
 
 SETTINGS_FILE = "evaluation.json"
+#: Of per-clip files: raised when what they hold changes.
+FORMAT = 2
+#: Seconds between two savings within a condition.
+INTERVAL = 20.0
 
 
 class Journal:
@@ -36,33 +43,28 @@ class Journal:
         Settings that every value depends on; plain JSON values.
     methods : dict of str to object
         What each method's values depend on besides.
-    interval : float
-        Seconds between two savings within a condition.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> folder = tempfile.mkdtemp()
-    >>> journal = Journal(folder, {"seed": 1}, {"lmac": "abc"})
-    >>> stats = ClipStats()
-    >>> stats.append(["a"], {"FF": [0.5]})
-    >>> journal.save("clean", {"lmac": stats}, now=True)
-    >>> sorted(Journal(folder, {"seed": 1}, {"lmac": "abc"}).load("clean"))
-    ['lmac']
-    >>> Journal(folder, {"seed": 2}, {"lmac": "abc"}).load("clean")
-    {}
     """
 
-    def __init__(self, folder, common, methods, interval=20.0):
+    def __init__(
+        self,
+        folder: str | Path,
+        common: Mapping[str, Any],
+        methods: Mapping[str, Any],
+    ) -> None:
         self.folder = Path(folder)
-        self.interval = interval
         self.saved = time.monotonic()
-        self.settings = _plain({"common": common, "methods": dict(methods)})
+        # As JSON gives them back, so that they can be compared.
+        ours = json.loads(json.dumps([{"format": FORMAT, **common}, methods]))
+        self.settings = dict(zip(("common", "methods"), ours, strict=True))
         self._forget_what_changed()
 
-    def _forget_what_changed(self):
+    def _forget_what_changed(self) -> None:
         """Remove values of other settings, then write down ours."""
-        before = self._settings_before()
+        try:
+            path = self.folder / SETTINGS_FILE
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            before = {}
         same = before.get("common") == self.settings["common"]
         known = before.get("methods", {}) if same else {}
         ours = self.settings["methods"]
@@ -79,22 +81,10 @@ class Journal:
             )
         # Rows of methods that are not asked for now stay valid.
         self.settings["methods"] = {**known, **ours}
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.settings, indent=2, sort_keys=True) + "\n"
-        write_atomically(self.folder / SETTINGS_FILE, text.encode())
+        write_atomically(self.folder / SETTINGS_FILE, text)
 
-    def _settings_before(self):
-        try:
-            text = (self.folder / SETTINGS_FILE).read_text(encoding="utf-8")
-            return json.loads(text)
-        except (OSError, ValueError):
-            return {}
-
-    def path(self, condition, key):
-        """The file of a row's per-clip values."""
-        return self.folder / f"per_clip_{condition}_{key}.csv"
-
-    def load(self, condition):
+    def load(self, condition: str) -> dict[str, ClipStats]:
         """Rows of a condition that were measured before, as far as they go."""
         prefix = f"per_clip_{condition}_"
         rows = {}
@@ -106,29 +96,44 @@ class Journal:
                 path.unlink(missing_ok=True)
         return rows
 
-    def save(self, condition, stats, now=False):
-        """Keep the rows so far, at most once in ``interval`` seconds.
-
-        Of several processes the main one writes.
-        """
-        if not if_main_process():
-            return
-        if not now and time.monotonic() - self.saved < self.interval:
+    def save(
+        self, condition: str, stats: Mapping[str, ClipStats], now: bool = False
+    ) -> None:
+        """Keep the rows so far, not too often; the main process writes."""
+        late = now or time.monotonic() - self.saved >= INTERVAL
+        if not late or not if_main_process():
             return
         for key, scores in stats.items():
-            scores.to_csv(self.path(condition, key))
+            scores.to_csv(self.folder / f"per_clip_{condition}_{key}.csv")
         self.saved = time.monotonic()
 
 
-def _method_of(path):
+def gather_rows(
+    rows: Mapping[str, ClipStats], ids: Sequence[str]
+) -> dict[str, ClipStats]:
+    """All processes' rows by method, in the order of ``ids`` in each process.
+
+    What an interrupted evaluation left may be in another order, and paired
+    tests compare by place.
+    """
+    own = {key: stats.rows() for key, stats in rows.items()}
+    parts: list[Any] = [own]
+    world = shard()[1]
+    if world > 1:
+        parts = [None] * world
+        torch.distributed.all_gather_object(parts, own)
+    gathered = {}
+    for key in rows:
+        known = {row["id"]: row for part in parts for row in part[key]}
+        ordered = [known[name] for name in ids if name in known]
+        gathered[key] = ClipStats.from_rows(ordered)
+    return gathered
+
+
+def _method_of(path: Path) -> str:
     """Method of a file ``per_clip_<condition>_<method>[@<protocol>].csv``."""
     name = path.stem.removeprefix("per_clip_").partition("@")[0]
     for condition in CONDITIONS:
         if name.startswith(f"{condition}_"):
             return name.removeprefix(f"{condition}_")
     return name
-
-
-def _plain(settings):
-    """Settings as JSON gives them back, so that they can be compared."""
-    return json.loads(json.dumps(settings))

@@ -118,7 +118,7 @@ def measure_sources(
     Returns
     -------
     dict of str to pandas.DataFrame
-        By method, two rows a mixture: mixture, named, other (classes),
+        By method, two rows a mixture: mixture, clip, named, other (classes),
         similarity and probability of the named prompt, MM, named_kept,
         other_kept (shares of energy), difference and SI-SDR_gain (dB, of the
         explanation over the mixture, against the named source).
@@ -140,7 +140,7 @@ def measure_sources(
         for method in methods:
             masks = masker.masks(method, batch, targets)
             values = {**shared, **_separation(masker, batch, masks, parts)}
-            found[method].append(_rows(batch.ids, classes, values))
+            found[method].append(_rows(chosen, classes, values))
     return {m: pandas.concat(f, ignore_index=True) for m, f in found.items()}
 
 
@@ -162,11 +162,12 @@ def _separation(masker, batch, masks, parts):
     }
 
 
-def _rows(ids, classes, values):
+def _rows(pairs, classes, values):
     """Two rows a mixture: its first class named, then its second."""
     frame = pandas.DataFrame(
         {
-            "mixture": [name for name in ids for _ in range(2)],
+            "mixture": [pair.id for pair in pairs for _ in range(2)],
+            "clip": [pair.clip_id for pair in pairs for _ in range(2)],
             "named": [name for pair in classes for name in pair],
             "other": [name for pair in classes for name in pair[::-1]],
             **{
@@ -323,7 +324,7 @@ def save_sources(folder, sources):
     rows = []
     for method, frame in sources.items():
         frame.to_csv(folder / f"sources_{method}.csv", index=False)
-        found = source_statistics(frame.mixture.tolist(), frame)
+        found = source_statistics(frame["clip"], frame)
         rows += _summary_rows("sources", method, found)
     return rows
 

@@ -25,7 +25,7 @@ from speechbrain_lmac.evaluation.methods import build_methods
 from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.metrics.similarity import (
     centred_ranks,
-    rank_correlation,
+    correlate_ranks,
     ssim,
 )
 from speechbrain_lmac.utils.checks import UserError
@@ -237,7 +237,7 @@ def cascading_randomization(
         for k, (_, model) in enumerate(randomize_cascade(classifier, seed)):
             for m, mask in enumerate(masks(model, wavs, ids, batch.target)[1]):
                 values[0, m, k, indices] = ssim(originals[m], mask).cpu()
-                values[1, m, k, indices] = rank_correlation(
+                values[1, m, k, indices] = correlate_ranks(
                     ranks[m], centred_ranks(mask)
                 ).cpu()
     return {

@@ -249,7 +249,8 @@ def write_evaluation(evaluated, facts, output_folder):
             meta = {
                 **facts,
                 "condition": condition,
-                "n_clips": len(scores),
+                "n_clips": scores.n_clips,
+                "n_rows": len(scores),
             }
             named = {"method": method, "protocol": protocol}
             rows.append(row_of({**meta, **named}, scores))

@@ -1,44 +1,19 @@
 """Metrics of explanations: per-clip values, separation and statistics."""
 
-from speechbrain_lmac.metrics.explanation import explanation_metrics
-from speechbrain_lmac.metrics.functional import (
-    average_drop,
-    average_drop_speechbrain,
-    average_gain,
-    average_increase,
-    complexity,
-    faithfulness,
-    input_fidelity,
-    mask_mean,
-    sparseness,
-)
-from speechbrain_lmac.metrics.separation import (
-    energy_kept,
-    mask_auc,
-    si_sdr,
-    si_sdr_gain,
-)
-from speechbrain_lmac.metrics.stats import ClipStats, Summary, summarize
-from speechbrain_lmac.metrics.table import METRICS, Metric
+from speechbrain_lmac.utils.lazy import attach
 
-__all__ = [
-    "METRICS",
-    "ClipStats",
-    "Metric",
-    "Summary",
-    "average_drop",
-    "average_drop_speechbrain",
-    "average_gain",
-    "average_increase",
-    "complexity",
-    "energy_kept",
-    "explanation_metrics",
-    "faithfulness",
-    "input_fidelity",
-    "mask_auc",
-    "mask_mean",
-    "si_sdr",
-    "si_sdr_gain",
-    "sparseness",
-    "summarize",
-]
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "explanation": ["explanation_metrics"],
+        "functional": [
+            *("average_drop", "average_drop_speechbrain", "average_gain"),
+            *("average_increase", "faithfulness", "input_fidelity"),
+        ],
+        "masks": ["complexity", "mask_mean", "sparseness"],
+        "separation": ["energy_kept", "mask_auc", "si_sdr", "si_sdr_gain"],
+        "similarity": ["rank_correlation", "spearman", "ssim"],
+        "stats": ["ClipStats", "Summary", "summarize"],
+        "table": ["METRICS", "Metric"],
+    },
+)

@@ -1,18 +1,20 @@
 """Paired comparisons of two methods, clip by clip.
 
 Wilcoxon's signed-rank test on the paired differences, Holm's correction for
-the number of comparisons, and a bootstrap interval of the mean difference.
-
-Authors
- * The speechbrain_lmac authors 2026
+the number of comparisons, and a bootstrap interval of the mean difference. The
+mixtures of a clip depend on each other: their differences are averaged first.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wilcoxon
 
-from speechbrain_lmac.metrics.stats import summarize
+from speechbrain_lmac.metrics.stats import ClipStats, mean_by_clip, summarize
 from speechbrain_lmac.metrics.table import METRICS
 
 #: Metrics on which L-MAC is compared with the other methods.
@@ -43,18 +45,22 @@ class Comparison(NamedTuple):
     n: int
 
 
-def compare(first, second, metric, seed=0):
+def compare(
+    first: ArrayLike,
+    second: ArrayLike,
+    metric: str,
+    clips: Sequence[str] | None = None,
+) -> Comparison:
     """Compare two methods on the same clips.
 
     Arguments
     ---------
-    first, second : array_like
-        Per-clip values in the same order, shape (clips,); NaN where the
-        metric is undefined.
+    first, second : array-like
+        Values in the same order, shape (rows,); NaN where undefined.
     metric : str
         Name of one of ``METRICS``: decides which sign is better.
-    seed : int
-        Of the bootstrap.
+    clips : sequence of str or None
+        The clip of each row; None if each row is of its own.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def compare(first, second, metric, seed=0):
     Raises
     ------
     ValueError
-        If the numbers of clips differ, or the metric has no direction.
+        If the numbers of rows differ, or the metric has no direction.
 
     Example
     -------
@@ -84,29 +90,17 @@ def compare(first, second, metric, seed=0):
             f"{first.shape} and {second.shape}"
         )
     differences = sign * (first - second)
+    if clips is not None:
+        differences = mean_by_clip(differences, clips)
     differences = differences[~np.isnan(differences)]
-    mean, low, high, n, _ = summarize(differences, seed=seed)
-    p = 1.0
-    if n and np.any(differences):
-        p = float(wilcoxon(differences).pvalue)
+    mean, low, high, n, _ = summarize(differences)
+    p = float(wilcoxon(differences).pvalue) if np.any(differences) else 1.0
     return Comparison(mean, low, high, p, n)
 
 
-def holm(p_values):
-    """Holm's step-down correction (Holm 1979).
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """P-values of one family after Holm's step-down correction (Holm 1979).
 
-    Arguments
-    ---------
-    p_values : sequence of float
-        Of one family of comparisons.
-
-    Returns
-    -------
-    np.ndarray
-        Adjusted p-values in the same order, at most 1.
-
-    Example
-    -------
     >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
     [0.03, 0.06, 0.06]
     """
@@ -119,19 +113,20 @@ def holm(p_values):
     return adjusted
 
 
-def compare_with_lmac(meta, stats):
+def compare_with_lmac(
+    meta: Mapping[str, Any], stats: Mapping[str, ClipStats]
+) -> list[dict[str, Any]]:
     """Paired tests of L-MAC, or LMAC-ZS, against every other method.
 
     Holm's correction counts the methods and metrics of a condition and
-    protocol as one family; ``all_ones`` and ``ideal`` are yardsticks and not
-    compared.
+    protocol as one family; :data:`UNRANKED` are not compared.
 
     Arguments
     ---------
     meta : dict
         Columns that the rows begin with.
     stats : dict of str to ClipStats
-        Of :meth:`Evaluator.evaluate`.
+        By row, of :meth:`Evaluator.evaluate`.
 
     Returns
     -------
@@ -139,7 +134,7 @@ def compare_with_lmac(meta, stats):
         protocol, method, metric, difference (positive: L-MAC is better), low,
         high, p, n, p_holm.
     """
-    families = {}
+    families: dict[str, list[dict[str, Any]]] = {}
     names = {key.partition("@")[0] for key in stats}
     trained = "lmac_zs" if "lmac_zs" in names else "lmac"
     for key, other in stats.items():
@@ -152,16 +147,13 @@ def compare_with_lmac(meta, stats):
                 f"Expected the clips of {trained} and {key} in one order, but "
                 f"got {len(ours)} and {len(other)} of other places"
             )
+        protocol = protocol or "published"
         for metric in COMPARED:
-            result = compare(ours.values(metric), other.values(metric), metric)
-            row = {
-                **meta,
-                "protocol": protocol or "published",
-                "method": method,
-                "metric": metric,
-                **result._asdict(),
-            }
-            families.setdefault(row["protocol"], []).append(row)
+            first, second = ours.values(metric), other.values(metric)
+            result = compare(first, second, metric, ours.clips)
+            named = {"protocol": protocol, "method": method, "metric": metric}
+            row = {**meta, **named, **result._asdict()}
+            families.setdefault(protocol, []).append(row)
     for family in families.values():
         adjusted = holm([row["p"] for row in family])
         for row, p_holm in zip(family, adjusted, strict=True):

@@ -3,17 +3,21 @@
 Every prompt of a set is explained on every clip, whether the clip holds what
 the prompt names or not (Paissan et al. 2024, LMAC-ZS, arXiv 2405.17615, show
 the mask's mean against the similarity of text and sound). Intervals come from
-resampling clips, with all of a clip's prompts: the pairs of a clip are not
-independent.
-
-Authors
- * The speechbrain_lmac authors 2026
+resampling clips, with all of a clip's prompts and mixtures: they depend on
+each other.
 """
 
-import numpy as np
-from scipy.stats import rankdata
+from __future__ import annotations
 
-from speechbrain_lmac.metrics.stats import Summary, summarize
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from speechbrain_lmac.metrics.similarity import rank_correlation
+from speechbrain_lmac.metrics.stats import Summary, mean_by_clip, summarize
 
 #: A mask of a smaller mean is dead: nothing is left to be heard.
 DEAD_MASK = 0.02
@@ -21,36 +25,9 @@ DEAD_MASK = 0.02
 N_BOOT = 500
 
 
-def spearman_of_pairs(a, b):
-    """Spearman's rank correlation of two lists of numbers.
-
-    Arguments
-    ---------
-    a, b : array-like
-        Of one size, any shape.
-
-    Returns
-    -------
-    float
-        In [-1, 1]; NaN where one of them is constant or holds fewer than two
-        values. Pairs with a NaN are left out.
-
-    Example
-    -------
-    >>> round(spearman_of_pairs([1, 2, 3, 4], [1, 3, 2, 9]), 6)
-    0.8
-    """
-    a, b = np.ravel(np.asarray(a, float)), np.ravel(np.asarray(b, float))
-    defined = ~(np.isnan(a) | np.isnan(b))
-    if defined.sum() < 2:
-        return float("nan")
-    a, b = (rankdata(x[defined]) for x in (a, b))
-    a, b = a - a.mean(), b - b.mean()
-    norms = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norms) if norms > 0 else float("nan")
-
-
-def prompt_statistics(similarity, mask_mean, right):
+def prompt_statistics(
+    similarity: ArrayLike, mask_mean: ArrayLike, right: ArrayLike
+) -> dict[str, Summary]:
     """How far mask means follow the similarity of prompt and clip.
 
     Arguments
@@ -99,16 +76,13 @@ def prompt_statistics(similarity, mask_mean, right):
             f"{right.shape}."
         )
     present, absent = split_means(mask_mean, right)
-    within = [
-        spearman_of_pairs(*pair)
-        for pair in zip(similarity, mask_mean, strict=True)
-    ]
+    within = list(map(rank_correlation, similarity, mask_mean))
     dead = np.where(np.isnan(present), np.nan, present < DEAD_MASK)
     n = int((~np.isnan(mask_mean)).sum())
     counts = {"n": n, "n_undefined": mask_mean.size - n}
     return {
         "spearman": _bootstrapped(
-            lambda k: spearman_of_pairs(similarity[k], mask_mean[k]),
+            lambda k: rank_correlation(similarity[k], mask_mean[k]),
             len(right),
             **counts,
         ),
@@ -122,23 +96,14 @@ def prompt_statistics(similarity, mask_mean, right):
     }
 
 
-def split_means(mask_mean, right):
+def split_means(
+    mask_mean: NDArray, right: NDArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mask means of each clip's right prompt, and the mean over its others.
 
-    Arguments
-    ---------
-    mask_mean : numpy.ndarray
-        Shape (clips, prompts).
-    right : numpy.ndarray
-        Index of each clip's prompt, shape (clips,).
+    Means (clips, prompts) and indices of prompts (clips,) to two times
+    (clips,); the second is NaN where there is no other prompt.
 
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Both (clips,); the second is NaN where there is no other prompt.
-
-    Example
-    -------
     >>> split_means(np.array([[0.5, 0.1, 0.3]]), np.array([0]))
     (array([0.5]), array([0.2]))
     """
@@ -152,15 +117,17 @@ def split_means(mask_mean, right):
     return mask_mean[rows, right], absent
 
 
-def source_statistics(mixtures, values):
-    """What naming a source of a mixture does, over mixtures.
+def source_statistics(
+    clips: Sequence[str], values: Mapping[str, Any]
+) -> dict[str, Summary]:
+    """What naming a source of a mixture does.
 
     Arguments
     ---------
-    mixtures : sequence of str
-        The mixture of each row; it has a row for each prompt, one after the
-        other source. A method that does not listen to the prompt then has a
-        difference of 0 and wins half of the time.
+    clips : sequence of str
+        The clip of each row. A mixture of it has a row for each of two
+        prompts, one source after the other. A method that does not listen to
+        the prompt then has a difference of 0 and wins half of the time.
     values : dict of str to array-like
         ``named_kept``, ``other_kept`` (shares of energy, 0 to 1),
         ``SI-SDR_gain`` (dB) and ``MM``, each (rows,).
@@ -170,8 +137,8 @@ def source_statistics(mixtures, values):
     dict of str to Summary
         ``named_kept``, ``other_kept``, their ``difference``, ``named_wins``
         (share of the rows where the named source keeps more than the other;
-        ties count half), ``MM``, each averaged over a mixture's prompts
-        first; and ``SI-SDR_gain``, the *median* over rows.
+        ties count half), ``MM``, each averaged over a clip's rows first; and
+        ``SI-SDR_gain``, the *median* over rows.
 
     Example
     -------
@@ -183,38 +150,28 @@ def source_statistics(mixtures, values):
     named = np.asarray(values["named_kept"], float)
     other = np.asarray(values["other_kept"], float)
     difference = named - other
-    wins = np.where(np.isnan(difference), np.nan, (np.sign(difference) + 1) / 2)
     columns = {
         "named_kept": named,
         "other_kept": other,
         "difference": difference,
-        "named_wins": wins,
-        "MM": np.asarray(values["MM"], float),
+        "named_wins": (np.sign(difference) + 1) / 2,
+        "MM": values["MM"],
     }
-    order = {name: k for k, name in enumerate(dict.fromkeys(mixtures))}
-    owner = np.array([order[name] for name in mixtures])
     found = {
-        name: summarize(_mean_by(owner, column, len(order)))
+        name: summarize(mean_by_clip(column, clips))
         for name, column in columns.items()
     }
     gain = np.asarray(values["SI-SDR_gain"], float)
-    rows = [np.flatnonzero(owner == k) for k in range(len(order))]
+    owner, names = pd.factorize(np.asarray(clips, dtype=object))
+    rows = [np.flatnonzero(owner == k) for k in range(len(names))]
     n = int((~np.isnan(gain)).sum())
     found["SI-SDR_gain"] = _bootstrapped(
         lambda chosen: _median(gain[np.concatenate([rows[k] for k in chosen])]),
-        len(order),
+        len(rows),
         n=n,
         n_undefined=len(gain) - n,
     )
     return found
-
-
-def _mean_by(owner, column, count):
-    """Mean of the defined values of each owner, (count,)."""
-    defined = ~np.isnan(column)
-    total = np.bincount(owner[defined], column[defined], count)
-    n = np.bincount(owner[defined], minlength=count)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
 def _median(values):
@@ -229,21 +186,29 @@ def _quotient(above, below):
     return float(above[both].sum() / total) if total > 0 else float("nan")
 
 
-def _bootstrapped(statistic, n_clips, n, n_undefined, seed=0):
+def _bootstrapped(
+    statistic: Callable[[NDArray], float],
+    n_clips: int,
+    n: int,
+    n_undefined: int,
+) -> Summary:
     """Summary of a statistic of clips: on all, and on resamples of them.
 
-    ``statistic`` takes indices of clips.
+    ``statistic`` takes indices of clips; where it is undefined a resample is
+    left out.
     """
     value = statistic(np.arange(n_clips))
-    generator = np.random.default_rng(seed)
+    if n_clips == 1:
+        return Summary(value, value, value, n, n_undefined)
+    generator = np.random.default_rng(0)
     draws = np.array(
         [
             statistic(generator.integers(n_clips, size=n_clips))
-            for _ in range(N_BOOT if n_clips > 1 else 1)
+            for _ in range(N_BOOT)
         ]
     )
     draws = draws[np.isfinite(draws)]
-    low = high = value if n_clips == 1 else float("nan")
-    if len(draws) and n_clips > 1:
+    low = high = float("nan")
+    if len(draws):
         low, high = (float(q) for q in np.quantile(draws, [0.025, 0.975]))
     return Summary(value, low, high, n, n_undefined)

@@ -268,7 +268,11 @@ def group_facts(group):
     clips = _shared(group, "n_clips", lambda value: str(value))
     accuracy = _shared(group, "accuracy", lambda v: f"{_number(v):.3f}")
     known = max((row.get("n_trained") or 0 for row in group), default=0)
-    clips += f" clips, {known} of them trained on" if known else " clips"
+    clips += " clips"
+    rows = {row.get("n_rows") or row.get("n_clips") for row in group}
+    if rows != {row.get("n_clips") for row in group}:
+        clips += f" in {max(rows)} mixtures"
+    clips += f", {known} of them trained on" if known else ""
     facts = f"{clips}; classifier accuracy {accuracy}"
     for row in group:
         for name, what in (("n_empty_masks", "zeros"), ("n_nan_masks", "NaN")):

@@ -124,7 +124,7 @@ def curves_of(stats):
                 if name.startswith(f"{way}_") and name != f"{way}_auc"
             ]
             if names and "@" not in method:
-                ways[way] = np.stack([scores.values(n) for n in names], 1)
+                ways[way] = np.stack([scores.by_clip(n) for n in names], 1)
         if ways:
             curves[method] = ways
     return curves

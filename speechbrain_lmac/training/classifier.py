@@ -150,7 +150,9 @@ class ClassifierBrain(RecipeBrain):
             self.add_terms(accuracy=correct.mean())
         else:
             confidence = classifier.probabilities(output).amax(1)
-            self.stats.append(batch.id, accuracy=correct, confidence=confidence)
+            self.stats.append(
+                batch.id, {"accuracy": correct, "confidence": confidence}
+            )
         return loss
 
     def stage_summary(self, stage_loss):

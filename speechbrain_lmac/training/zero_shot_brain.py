@@ -14,10 +14,11 @@ from speechbrain_lmac.data.mixtures import mix_at_snr
 from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.metrics import explanation_metrics
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
+from speechbrain_lmac.metrics.similarity import rank_correlation
 from speechbrain_lmac.training import losses
 from speechbrain_lmac.training.brain import RecipeBrain
 from speechbrain_lmac.training.lmac import quality
-from speechbrain_lmac.training.zs_batches import Scene, rank_correlation
+from speechbrain_lmac.training.zs_batches import Scene
 
 #: A mask of a present prompt below this mean says nothing.
 DEAD_MEAN = 0.02

@@ -148,35 +148,3 @@ def mix_pairs(wavs, groups, prob, snr_db, generator):
     other = wavs[partner] * known.to(wavs)[:, None]
     mixed = mix_at_snr(wavs, other, (low + (high - low) * share).to(wavs))
     return Mixture(*mixed), partner, known.to(wavs.device)
-
-
-def rank_correlation(a, b):
-    """Spearman's rank correlation of all values of two tensors.
-
-    Arguments
-    ---------
-    a, b : torch.Tensor
-        Of one shape.
-
-    Returns
-    -------
-    float
-        In [-1, 1]; NaN if one of them is constant. Ties share their ranks.
-
-    Example
-    -------
-    >>> a = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    >>> round(rank_correlation(a, a.exp()), 6)
-    1.0
-    """
-    ranks = torch.stack([_ranks(a), _ranks(b)])
-    return float(torch.corrcoef(ranks)[0, 1])
-
-
-def _ranks(values):
-    """Mean rank of each value, float64."""
-    _, place, count = values.flatten().unique(
-        return_inverse=True, return_counts=True
-    )
-    last = count.cumsum(0).double()
-    return (last - (count - 1).double() / 2)[place]

@@ -696,7 +696,9 @@ def test_being_sure_of_nothing_costs_score(
         "white_noise": noise,
     }
     brain.on_stage_start(Stage.VALID, 1)
-    brain.stats.append(["a", "b"], accuracy=[1.0, 0.0], confidence=[0.9, 0.6])
+    brain.stats.append(
+        ["a", "b"], {"accuracy": [1.0, 0.0], "confidence": [0.9, 0.6]}
+    )
     summary = brain.stage_summary(torch.tensor(2.0))
     assert summary["score"] == pytest.approx(0.5 - 0.2 - cost)
     assert summary["white_noise"] == noise

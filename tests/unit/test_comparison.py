@@ -67,6 +67,18 @@ def test_undefined_clips_are_left_out():
     assert result.difference == pytest.approx(0.15)
 
 
+def test_mixtures_of_a_clip_are_averaged():
+    """Each clip twice: the test of the clips alone."""
+    rng = np.random.default_rng(0)
+    first, second = rng.random(20), rng.random(20)
+    names = [f"c{k}" for k in range(20)]
+    alone = compare(first, second, "FF")
+    pairs = (np.stack([x - 0.1, x + 0.1], 1).ravel() for x in (first, second))
+    twice = compare(*pairs, "FF", np.repeat(names, 2))
+    assert twice.n == alone.n == 20
+    np.testing.assert_allclose(twice, alone, rtol=1e-9)
+
+
 def test_mistakes():
     with pytest.raises(ValueError, match="direction.*'MM'"):
         compare([1.0], [2.0], "MM")

@@ -137,7 +137,7 @@ def clean(evaluate):
 def table(stats):
     """Metric values by clip and metric; NaN becomes None."""
     return {
-        row["id"]: {k: v for k, v in row.items() if k != "id"}
+        row["id"]: {k: v for k, v in row.items() if k not in ("id", "clip")}
         for row in stats.rows()
     }
 

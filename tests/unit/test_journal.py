@@ -62,7 +62,7 @@ def test_a_damaged_file_is_measured_anew(kept):
 
 
 def test_within_the_interval_nothing_is_written(tmp_path):
-    journal = Journal(tmp_path, {}, {"lmac": None}, interval=1e6)
+    journal = Journal(tmp_path, {}, {"lmac": None})
     journal.save("clean", {"lmac": stats_of("a")})
     assert journal.load("clean") == {}
     journal.save("clean", {"lmac": stats_of("a")}, now=True)

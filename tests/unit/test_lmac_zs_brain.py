@@ -35,7 +35,6 @@ from speechbrain_lmac.training.zs_batches import (
     choose_prompts,
     linear_magnitude,
     mix_pairs,
-    rank_correlation,
 )
 from speechbrain_lmac.training.zs_settings import validation_prompts
 from speechbrain_lmac.utils.checks import UserError
@@ -225,14 +224,6 @@ def test_linear_magnitude_of_both_front_ends():
     clap = ClapFrontEnd(torch.rand(513, 8), torch.hann_window(1024))
     view = clap(wavs).view
     assert linear_magnitude(clap, view) is view
-
-
-def test_rank_correlation_against_scipy():
-    from scipy.stats import spearmanr
-
-    a, b = torch.randn(40), torch.randint(5, (40,)).float()
-    expected = spearmanr(a.numpy(), b.numpy()).statistic
-    assert rank_correlation(a, b) == pytest.approx(expected, abs=1e-9)
 
 
 # --- a step ---

@@ -54,7 +54,7 @@ class ToyBrain(RecipeBrain):
             if self.step in self.nan_parts_at:
                 loss = loss * torch.nan
         else:
-            self.stats.append(batch.id, error=predictions.detach()[:, 0])
+            self.stats.append(batch.id, {"error": predictions.detach()[:, 0]})
         return loss
 
     def on_fit_batch_start(self, batch, should_step):

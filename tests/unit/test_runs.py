@@ -266,6 +266,15 @@ def test_listening_with_the_classifier(
         assert float(row["AD_wav"]) == pytest.approx(drop, abs=1.0)
 
 
+def test_mixtures_of_a_clip_count_once(run, clips, tmp_path):
+    changes = {"conditions": ["mixtures"], "methods": ["lmac", "random"]}
+    for row in run(tmp_path, clips[:6], n_mixtures=2, n_examples=0, **changes):
+        assert (row["n_clips"], row["n_rows"]) == (6, 12)
+    assert {r["n"] for r in read_csv(tmp_path / "comparisons.csv")} == {"6"}
+    text = (tmp_path / "results.md").read_text()
+    assert "6 clips in 12 mixtures" in text
+
+
 def test_mistakes_are_found_before_any_work(run, tmp_path):
     folder = tmp_path / "out"
     with pytest.raises(UserError, match="unknown method 'lime'"):

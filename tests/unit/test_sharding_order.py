@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechbrain_lmac.evaluation.evaluator import gather_rows
+from speechbrain_lmac.evaluation.journal import gather_rows
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
 from speechbrain_lmac.metrics.stats import ClipStats
 
