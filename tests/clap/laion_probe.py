@@ -24,7 +24,6 @@ from clap_toys import (
 
 from speechbrain_lmac.classifiers.zero_shot import laion
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
-from speechbrain_lmac.classifiers.zero_shot.checkpoints import POSITION_IDS
 from speechbrain_lmac.features.clap import ClapFrontEnd
 from speechbrain_lmac.utils.checks import UserError
 
@@ -36,7 +35,7 @@ def save_checkpoint(module, path):
     """As laion's training saves it: arguments beside prefixed weights."""
     state = module.model.state_dict()
     state = {f"module.{name}": value for name, value in state.items()}
-    state[f"module.{POSITION_IDS}"] = torch.arange(80)[None]
+    state[f"module.{laion.POSITION_IDS}"] = torch.arange(80)[None]
     torch.save({"state_dict": state, "args": argparse.Namespace(lr=1)}, path)
 
 

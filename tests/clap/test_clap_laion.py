@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechbrain_lmac.classifiers.zero_shot import checkpoints
+from speechbrain_lmac.classifiers.zero_shot import laion
 from speechbrain_lmac.utils.checks import UserError
 
 # See tests/unit/test_clap_hf.py.
@@ -92,7 +92,7 @@ def test_checkpoints_with_more_than_weights_need_trust(measured, amodel):
 
 def test_the_other_audio_encoder_is_named(measured, amodel):
     message = measured[amodel]["errors"]["other"]
-    assert f"is of {amodel}, but `amodel` says HTSAT-" in message
+    assert f"is of {amodel};" in message and "`amodel`: HTSAT-" in message
 
 
 def test_the_import_path_is_left_alone(measured):
@@ -118,8 +118,8 @@ def test_a_hub_out_of_reach_is_noticed_at_once(probe, tmp_path):
 
 def test_the_silent_tokenizer_is_refused(probe, deaf_cache):
     answer = probe("error", deaf_cache)
-    assert "missing keys" in answer["first"]
-    assert "5 tokens, the text encoder expects 261" in answer["own"]
+    assert "Missing key" in answer["first"]
+    assert "5 tokens (the text encoder: 261)" in answer["own"]
 
 
 # --- checkpoints, without the library ---------------------------------------
@@ -133,38 +133,40 @@ def checkpoint(tmp_path, state, **more):
 
 def test_prefix_and_position_ids_are_dropped(tmp_path):
     state = {
-        f"module.{checkpoints.POSITION_IDS}": torch.arange(3),
+        f"module.{laion.POSITION_IDS}": torch.arange(3),
         "module.logit_scale_a": torch.ones(()),
     }
     for more in ({}, {"epoch": 3}):
         path = checkpoint(tmp_path, state, **more)
-        assert list(checkpoints.read_checkpoint(path)) == ["logit_scale_a"]
+        assert list(laion.read_checkpoint(path)) == ["logit_scale_a"]
 
 
 def test_a_checkpoint_saved_without_position_ids_loads(tmp_path):
     path = checkpoint(tmp_path, {"logit_scale_a": torch.ones(())})
-    assert list(checkpoints.read_checkpoint(path)) == ["logit_scale_a"]
+    assert list(laion.read_checkpoint(path)) == ["logit_scale_a"]
 
 
 def test_pickled_checkpoints_need_trust(tmp_path):
     state = {"a": torch.ones(1)}
     path = checkpoint(tmp_path, state, args=argparse.Namespace(lr=1))
-    with pytest.raises(UserError, match="trust_source=True"):
-        checkpoints.read_checkpoint(path)
-    assert list(checkpoints.read_checkpoint(path, trust_source=True)) == ["a"]
+    with pytest.raises(
+        UserError, match="argparse.Namespace.*trust_source=True"
+    ):
+        laion.read_checkpoint(path)
+    assert list(laion.read_checkpoint(path, trust_source=True)) == ["a"]
 
 
 @pytest.mark.parametrize("trust", [False, True])
 def test_files_that_are_no_checkpoints(tmp_path, trust):
     path = tmp_path / "some.pt"
-    with pytest.raises(UserError, match="no file .*630k"):
-        checkpoints.read_checkpoint(path, trust)
+    with pytest.raises(UserError, match="some.pt"):
+        laion.read_checkpoint(path, trust)
     path.write_bytes(b"RIFF....WAVE")
     with pytest.raises(UserError, match="readable"):
-        checkpoints.read_checkpoint(path, trust)
+        laion.read_checkpoint(path, trust)
     torch.save([1, 2], path)
-    with pytest.raises(UserError, match="no state dict"):
-        checkpoints.read_checkpoint(path, trust)
+    with pytest.raises(UserError, match="state dict"):
+        laion.read_checkpoint(path, trust)
 
 
 @pytest.mark.parametrize(
@@ -175,22 +177,20 @@ def test_files_that_are_no_checkpoints(tmp_path, trust):
         ("HTSAT-large", PATCHES, (256, 1, 4, 4)),
         ("unknown", PATCHES, (7, 1, 4, 4)),
         ("PANN-14", "audio_branch.conv_block6.conv1.weight", (1,)),
-        ("PANN-10", "audio_branch.conv_block4.conv2.weight", (1,)),
-        ("PANN-6", "audio_branch.conv_block4.conv1.weight", (1,)),
-        ("unknown", "something", (1,)),
+        ("unknown", "audio_branch.conv_block4.conv2.weight", (1,)),
     ],
 )
 def test_audio_encoders_are_told_apart(name, key, shape):
-    assert checkpoints.audio_model_of({key: torch.zeros(shape)}) == name
+    assert laion.audio_model_of({key: torch.zeros(shape)}) == name
 
 
 @pytest.mark.parametrize(
     "amodel, channels, more, message",
     [
-        ("HTSAT-tiny", 128, (), "is of HTSAT-base, but `amodel` says HTSAT-t"),
-        ("PANN-14", 96, (), "is of HTSAT-tiny, but `amodel` says PANN-14"),
+        ("HTSAT-tiny", 128, (), "HTSAT-tiny.* is of HTSAT-base"),
+        ("PANN-14", 96, (), "PANN-14.* is of HTSAT-tiny"),
         ("HTSAT-tiny", 7, (), "unknown"),
-        ("HTSAT-huge", 96, (), "expected one of HTSAT-tiny, "),
+        ("HTSAT-huge", 96, (), "HTSAT-huge.*HTSAT-base"),
         ("HTSAT-tiny", 96, ("patch_embed.mel_conv2d.weight",), "fused"),
         ("HTSAT-tiny", 96, ("patch_embed.fusion_model.a",), "fused"),
     ],
@@ -199,14 +199,14 @@ def test_mismatches_are_named(amodel, channels, more, message):
     state = {PATCHES: torch.zeros(channels, 1, 4, 4)}
     state |= {f"audio_branch.{name}": torch.ones(1) for name in more}
     with pytest.raises(UserError, match=message):
-        checkpoints.check_amodel(state, amodel, "some.pt")
+        laion.check_amodel(state, amodel, "some.pt")
 
 
 def test_weights_must_be_complete():
     model = torch.nn.Linear(2, 3)
-    with pytest.raises(UserError, match="missing keys bias"):
-        checkpoints.load_state(model, {"weight": torch.ones(3, 2)}, "some.pt")
-    checkpoints.load_state(
+    with pytest.raises(UserError, match="bias"):
+        laion.load_state(model, {"weight": torch.ones(3, 2)}, "some.pt")
+    laion.load_state(
         model, {"weight": torch.ones(3, 2), "bias": torch.ones(3)}, "some.pt"
     )
     assert model.weight.sum() == 6

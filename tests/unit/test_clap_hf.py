@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import json
 import shutil
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -455,29 +456,18 @@ def test_other_prompts_are_the_same_model(tiny):
     assert fingerprint(classifier) == before
 
 
-def test_embeddings_can_be_given(tiny):
-    given = 3 * tiny.encode_text(PROMPTS)
-    classifier = ZeroShotClassifier(tiny, text_embeddings=given)
-    torch.testing.assert_close(classifier.text_embeddings, given / 3)
-    assert classifier.prompts[2] == "text 2"
-    with pytest.raises(ValueError, match="one prompt per embedding"):
-        ZeroShotClassifier(tiny, ["dog"], text_embeddings=given)
-    with pytest.raises(ValueError, match="classes, 64"):
-        ZeroShotClassifier(tiny, text_embeddings=given[:, :3])
-
-
 @pytest.mark.parametrize(
     "prompts, templates, message",
     [
-        ([], ["{}"], "at least one"),
-        (["dog"], [], "at least one"),
-        ("dog", ["{}"], "lists"),
-        (["dog", " "], ["{}"], "non-empty"),
-        (["dog", None], ["{}"], "non-empty"),
-        (["dog", "cat", "dog "], ["{}"], "twice"),
+        ([], ["{}"], "prompts"),
+        (["dog"], [], "templates"),
+        ("dog", ["{}"], "'dog'"),
+        (["dog", " "], ["{}"], "' '"),
+        (["dog", None], ["{}"], "None"),
+        (["dog", "cat", "dog "], ["{}"], "'dog '"),
         (["dog"], ["a sound"], "exactly one"),
         (["dog"], ["{} and {}"], "exactly one"),
-        (["x" * 77], ["{}"], "79 tokens; the text encoder takes 78"),
+        (["x" * 77], ["{}"], "79 .*78"),
     ],
 )
 def test_prompts_that_make_no_sense(tiny, prompts, templates, message):
@@ -486,7 +476,8 @@ def test_prompts_that_make_no_sense(tiny, prompts, templates, message):
 
 
 def test_the_longest_prompt_passes(tiny):
-    assert tiny.encode_text(["x" * 76]).isfinite().all()
+    classifier = ZeroShotClassifier(tiny, ["x" * 76])
+    assert classifier.text_embeddings.isfinite().all()
 
 
 def test_nothing_ever_trains(tiny, classifier):
@@ -511,48 +502,60 @@ def test_fused_models_are_refused(changed):
 
 
 def test_other_architectures_are_refused(changed):
-    with pytest.raises(UserError, match="'roberta'.*expected a CLAP"):
+    with pytest.raises(UserError, match="roberta"):
         HfClap(changed("config.json", model_type="roberta"))
 
 
 def test_fused_preparation_is_refused(changed):
-    with pytest.raises(UserError, match="truncation.*'fusion'"):
+    with pytest.raises(UserError, match="'fusion'"):
         HfClap(changed("preprocessor_config.json", truncation="fusion"))
 
 
 def test_a_preprocessor_of_another_model_is_refused(changed):
-    with pytest.raises(UserError, match="at most 256 frames.*and 301"):
+    with pytest.raises(UserError, match="301 .*256"):
         HfClap(changed("preprocessor_config.json", max_length_s=3))
 
 
 @pytest.mark.parametrize(
-    "file, message",
+    "file",
     [
-        ("config.json", "config.json"),
-        ("model.safetensors", "model.safetensors or pytorch_model.bin"),
-        ("preprocessor_config.json", "preprocessor_config.json"),
-        ("tokenizer.json", "tokenizer.json or vocab.json; merges.txt"),
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "tokenizer.json",
     ],
 )
-def test_missing_files_are_named(tiny_folder, tmp_path, file, message):
+def test_missing_files_are_named(tiny_folder, tmp_path, file):
     folder = tmp_path / "incomplete"
     shutil.copytree(tiny_folder, folder)
     (folder / file).unlink()
-    with pytest.raises(UserError, match=f"misses {message}"):
+    with pytest.raises(UserError, match=f"misses {file}"):
         HfClap(str(folder))
 
 
 def test_a_folder_that_is_not_there():
-    with pytest.raises(UserError, match="no folder ./no/clap"):
+    with pytest.raises(UserError, match="./no/clap"):
         HfClap("./no/clap")
 
 
-def test_a_missing_network_says_what_to_place_where(monkeypatch):
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_hub_out_of_reach_is_noticed_at_once(monkeypatch, offline):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    # Nothing listens on port 9 of this machine.
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    start = time.monotonic()
+    with pytest.raises(UserError, match="model.safetensors"):
+        HfClap("nobody/no-such-clap")
+    assert time.monotonic() - start < 8  # its client would retry for 30 s
+
+
+def test_offline_a_folder_loads(tiny_folder, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="model.safetensors.*place the files"):
-        HfClap("nobody/no-such-clap")
+    assert HfClap(str(tiny_folder)).embed_dim == 64
 
 
 def edit_weights(folder, edit):
@@ -569,11 +572,11 @@ def edit_weights(folder, edit):
     [
         (
             lambda state: state.pop("audio_projection.linear1.weight"),
-            "missing keys audio_projection.linear1.weight",
+            "audio_projection.linear1.weight",
         ),
         (
             lambda state: state.update(other=torch.ones(1)),
-            "unexpected keys other",
+            "unexpected.* other",
         ),
     ],
 )
@@ -590,7 +593,7 @@ def test_the_silent_tokenizer_is_refused(changed):
     folder = changed("config.json")
     # What transformers returns offline where there are no files.
     RobertaTokenizer().save_pretrained(folder)
-    with pytest.raises(UserError, match="5 tokens, .* expects 261.*vocab.json"):
+    with pytest.raises(UserError, match="5 tokens .*261.*vocab.json"):
         HfClap(folder)
 
 
@@ -601,5 +604,5 @@ def test_a_deaf_text_encoder_is_refused(changed):
         state["text_projection.linear1.weight"].zero_()
 
     edit_weights(folder, silence)
-    with pytest.raises(UserError, match="the same embedding"):
+    with pytest.raises(UserError, match="same embedding"):
         HfClap(folder)

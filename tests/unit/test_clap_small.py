@@ -210,21 +210,11 @@ def test_texts_are_encoded_alike_in_training_mode():
     assert clap.text.training
 
 
-@pytest.mark.parametrize(
-    "texts, message",
-    [
-        ([], "at least one text"),
-        (["dog", "  "], "with a word, got '  '"),
-        (["?!"], "with a word"),
-        ([3], "with a word, got 3"),
-        (["word " * 33], "33 words; the text encoder takes 32"),
-        ("dog", "a list of texts"),
-    ],
-)
-def test_texts_that_cannot_be_read(texts, message):
-    with pytest.raises(UserError, match=message):
-        small().encode_text(texts)
-    assert small().encode_text(["word " * 32]).shape == (1, 32)
+@pytest.mark.parametrize("text, words", [("?!", 0), ("word " * 33, 33)])
+def test_texts_that_cannot_be_read(text, words):
+    assert small().text_lengths([text]) == [words]
+    with pytest.raises(UserError, match=f"{words} .*32"):
+        ZeroShotClassifier(small(), ["dog", text])
 
 
 def test_freeze_is_for_good():
@@ -284,40 +274,28 @@ def test_the_folder_knows_the_front_end(tmp_path):
     assert (frontend.n_mels, frontend.sample_rate) == (40, 8000)
 
 
-def spoil(path, **changes):
-    info = json.loads(path.read_text())
-    info.update(changes)
-    info = {key: value for key, value in info.items() if value is not None}
-    path.write_text(json.dumps(info))
+def spoil(folder, **changes):
+    info = json.loads((folder / "clap.json").read_text())
+    (folder / "clap.json").write_text(json.dumps({**info, **changes}))
 
 
 @pytest.mark.parametrize(
-    "damage, message",
+    "damage, found",
     [
-        (lambda f: (f / "clap.json").unlink(), "there is no .*clap.json"),
-        (lambda f: (f / "clap.ckpt").unlink(), "no checkpoint .*clap.ckpt"),
-        (lambda f: (f / "clap.json").write_text("{"), "no valid JSON"),
-        (lambda f: (f / "clap.json").write_text("[]"), "expected format 1"),
-        (
-            lambda f: spoil(f / "clap.json", architecture=None),
-            "no architecture",
-        ),
-        (lambda f: spoil(f / "clap.json", format=9), "format 1 .*found 9"),
-        (
-            lambda f: spoil(f / "clap.json", architecture={"layers": 3}),
-            "cannot build .*layers",
-        ),
-        (
-            lambda f: spoil(f / "clap.json", architecture={"embed_dim": 16}),
-            "another model than SmallClap: .*shapes",
-        ),
-        (lambda f: (f / "clap.ckpt").write_bytes(b"x"), "not a readable"),
+        (lambda f: (f / "clap.json").unlink(), "clap.json"),
+        (lambda f: (f / "clap.ckpt").unlink(), "clap.ckpt"),
+        (lambda f: (f / "clap.json").write_text("{"), "JSON"),
+        (lambda f: (f / "clap.json").write_text("{}"), "format"),
+        (lambda f: spoil(f, format=9), "9"),
+        (lambda f: spoil(f, architecture={"layers": 3}), "layers"),
+        (lambda f: spoil(f, architecture={"embed_dim": 16}), "16"),
+        (lambda f: (f / "clap.ckpt").write_bytes(b"x"), "clap.ckpt"),
     ],
 )
-def test_a_damaged_folder(tmp_path, damage, message):
+def test_a_damaged_folder(tmp_path, damage, found):
     folder = save_small_clap(tmp_path, small(), PROMPTS)
     damage(folder)
-    with pytest.raises(UserError, match=f"(?s)`zero_shot`: .*{message}"):
+    with pytest.raises(UserError, match=f"(?s)`zero_shot`: .*{found}"):
         load_small_clap(folder, key="zero_shot")
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from speechbrain_lmac.attribution import build_attribution
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.loading import load_classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
@@ -153,7 +152,7 @@ def test_a_network_of_one_input_size():
     def stretch(features):
         return nn.functional.interpolate(features[:, None], (32, 32))
 
-    with pytest.raises(UserError, match="no time axis.*`axes`"):
+    with pytest.raises(UserError, match="conv.*`axes`"):
         TorchClassifier(Square(), ["conv"], 3, transform=stretch)
     model = TorchClassifier(
         *(Square(), ["conv"], 3),
@@ -163,23 +162,13 @@ def test_a_network_of_one_input_size():
     ).freeze()
     assert model.hidden_strides == (16,)  # 128 frames in 8 cells
     assert model(torch.rand(1, 200, 80)).hidden[0].shape == (1, 4, 13, 5)
-    with pytest.raises(UserError, match="`axes`: expected one of.*'bct'"):
+    with pytest.raises(UserError, match="`axes`.*'bct'"):
         TorchClassifier(Square(), "conv", 3, transform=stretch, axes="bct")
-    with pytest.raises(UserError, match="one size only.*stretch"):
+    with pytest.raises(UserError, match="one size.*`axes`"):
         TorchClassifier(Square(), ["conv"], 3)
 
 
 # --- explained ---
-
-
-@pytest.mark.parametrize("method", ["gradcam", "gradcampp", "saliency"])
-def test_attribution(method):
-    model = wrapped()
-    attribute = build_attribution(method, model.hidden_strides, None)
-    x = torch.rand(2, 70, 80)
-    found = attribute(model, x, torch.tensor([0, 3]))
-    assert found.shape == x.shape and found.isfinite().all()
-    assert method == "gradcampp" or found.abs().sum() > 0
 
 
 def test_gradients_reach_every_map():
@@ -232,16 +221,13 @@ def test_wrapping_changes_nothing():
 
 
 def test_a_layer_that_does_not_exist():
-    with pytest.raises(UserError, match=r"'mid'; it has low, high, high\.0"):
-        wrapped(layers=["low", "mid"])
-    with pytest.raises(UserError, match="one or more different names"):
-        wrapped(layers=[])
-    with pytest.raises(UserError, match="one or more different names"):
-        wrapped(layers=["low", "low"])
+    for layers in (["low", "mid"], [], ["low", "low"], [""]):
+        with pytest.raises(UserError, match=r"`layers`.*low, high, high\.0"):
+            wrapped(layers=layers)
 
 
 def test_a_layer_without_time():
-    with pytest.raises(UserError, match=r"out has no time axis.*\(2, 4\)"):
+    with pytest.raises(UserError, match=r"out .*\(2, 4\)"):
         wrapped(layers=["low", "out"])
 
 
@@ -251,14 +237,14 @@ def test_a_wrong_number_of_classes():
 
 
 def test_a_transform_that_passes_no_gradient():
-    with pytest.raises(UserError, match="No gradient passes"):
+    with pytest.raises(UserError, match="no gradient.*features"):
         wrapped(transform=lambda x: to_columns(x.detach()))
-    with pytest.raises(UserError, match="weights to be trained"):
+    with pytest.raises(UserError, match="`transform` has weights"):
         wrapped(transform=nn.Linear(80, 80))
 
 
 def test_a_transform_that_does_not_fit():
-    with pytest.raises(UserError, match="cannot classify 256 frames of 80"):
+    with pytest.raises(UserError, match="256 frames of 80"):
         wrapped(transform=lambda x: x)
 
 
@@ -279,11 +265,11 @@ def test_layers_that_no_decoder_can_see():
     def build(layer):
         return TorchClassifier(Odd(), [layer], 4, transform=to_columns)
 
-    with pytest.raises(UserError, match="aside; name layers that lead"):
+    with pytest.raises(UserError, match="aside"):
         build("aside")
-    with pytest.raises(UserError, match="unused runs 0 times"):
+    with pytest.raises(UserError, match="unused.* 0 "):
         build("unused")
-    with pytest.raises(UserError, match="act runs 2 times"):
+    with pytest.raises(UserError, match="act.* 2 "):
         build("act")
     assert build("pair").places[0].layout == "btc"  # the first of its tuple
 

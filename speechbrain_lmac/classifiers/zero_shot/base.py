@@ -2,21 +2,23 @@
 
 A CLAP model (Wu et al. 2023, arXiv 2211.06687) embeds sounds and texts in one
 space. Its zero-shot class of a sound is the prompt whose embedding is nearest.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 from speechbrain_lmac.classifiers.hidden_maps import tapped
 from speechbrain_lmac.classifiers.zero_shot.words import split_words
 from speechbrain_lmac.data.captions.prompts import fill
-from speechbrain_lmac.features import build_clap_frontend
+from speechbrain_lmac.features import ClapFrontEnd, build_clap_frontend
 from speechbrain_lmac.utils.checks import UserError
 
 #: Floor of the mel power before decibels, as in CLAP's own preparation.
@@ -25,35 +27,31 @@ MIN_POWER = 1e-10
 TEXT_BATCH = 64
 # Two texts that any working text encoder tells apart.
 PROBES = ("a dog barks", "heavy rain falls on a tin roof")
-TEXT_FILES = "vocab.json, merges.txt, tokenizer.json, tokenizer_config.json"
 
 
-def to_decibels(features):
+def to_decibels(features: Tensor) -> Tensor:
     """Mel amplitudes to CLAP's decibels of mel power, at least -100 dB.
 
-    Example
-    -------
     >>> to_decibels(torch.tensor([0.0, 1.0, 10.0]))
     tensor([-100.,    0.,   20.])
     """
     return 10 * features.float().square().clamp_min(MIN_POWER).log10()
 
 
-class ClapEncoder(torch.nn.Module):
+class ClapEncoder(nn.Module):
     """A frozen CLAP model: sounds and texts to embeddings of one space.
 
     Always in eval mode and without gradients on its weights; gradients pass
     to the features. A subclass loads a model, sets the attributes below by
-    :meth:`settle` and implements ``audio_features(decibels)``,
-    ``text_features(input_ids, attention_mask)``, and ``blocks()`` and
-    ``outside_blocks()`` as :class:`AudioClassifier` describes them.
+    :meth:`settle` and :meth:`set_taps`, and implements ``audio_features``,
+    ``text_features``, and ``blocks()`` and ``outside_blocks()`` as
+    :class:`AudioClassifier` describes them.
 
     Attributes
     ----------
-    hidden_channels : tuple of int
-        Channels of each hidden map, deepest first.
-    hidden_strides : tuple of int
-        Frames (and bands) that one cell of each hidden map covers.
+    hidden_channels, hidden_strides : tuple of int
+        Of each hidden map, deepest first: channels, and the frames (and
+        bands) that a cell covers.
     embed_dim : int
         Length of the embeddings.
     logit_scale : float
@@ -69,88 +67,90 @@ class ClapEncoder(torch.nn.Module):
     """
 
     #: Padding of texts, as the model's own library does it.
-    text_padding = True
-    #: Hooks listen to it: not from several threads at a time.
+    text_padding: bool | str = True
+    #: Hooks catch the hidden maps: not in several threads at a time.
     reentrant = False
+    embed_dim: int
+    logit_scale: float
 
-    def settle(self, source, frontend, tokenizer, vocab_size, max_tokens):
+    def settle(
+        self,
+        source: str,
+        frontend: dict[str, Any],
+        tokenizer: Any,
+        vocab_size: int,
+        max_tokens: int,
+        place: str | None = None,
+    ) -> None:
         """Set what every back end knows, and freeze.
 
-        Arguments
-        ---------
-        source : str
-            Where the model comes from.
-        frontend : dict
-            Arguments of :class:`ClapFrontEnd`.
-        tokenizer : callable
-            A tokenizer of the library ``transformers``.
-        vocab_size : int
-            Words that the text encoder knows.
-        max_tokens : int
-            Tokens that it takes.
+        ``tokenizer`` is one of ``transformers``, whose files belong to
+        ``place``; ``vocab_size`` and ``max_tokens`` are the text encoder's.
         """
         self.source = str(source)
         self.frontend_settings = frontend
         self.num_frames = frontend["n_samples"] // frontend["hop_samples"] + 1
         self.n_mels = frontend["mel_matrix"].shape[1]
         self.tokenizer = tokenizer
-        self.vocab_size = vocab_size
         self.max_tokens = max_tokens
         self.requires_grad_(False)
         self.eval()
-        self._check_tokenizer()
+        # Without its files `transformers` may raise no error but return a
+        # tokenizer of 5 tokens, for which all texts are the same.
+        one, other = self.encode_text(PROBES)
+        if len(tokenizer) != vocab_size or (one - other).abs().max() < 1e-6:
+            raise UserError(
+                f"`{source}`: the tokenizer has {len(tokenizer)} tokens (the "
+                f"text encoder: {vocab_size}) or all texts have the same "
+                "embedding; place vocab.json, merges.txt, tokenizer.json and "
+                f"tokenizer_config.json {place or f'in {source}'}."
+            )
 
-    def set_taps(self, stages, taps, channels, strides):
-        """Where hidden maps are taken, in the order of the forward.
-
-        Arguments
-        ---------
-        stages, taps : sequence
-            As for :func:`speechbrain_lmac.classifiers.hidden_maps.tapped`.
-        channels, strides : sequence of int
-            Geometry of the maps.
-        """
+    def set_taps(
+        self,
+        stages: Sequence[nn.Module],
+        taps: Sequence[Any],
+        channels: Sequence[int],
+        strides: Sequence[int],
+    ) -> None:
+        """Where hidden maps are taken, in the order of the forward."""
         # The stages are parts of the model already: here only referred to.
         self._stages = tuple(stages)
         self._taps = tuple(taps)
-        modules = [tap for tap in taps if isinstance(tap, torch.nn.Module)]
-        self.tap_modules = torch.nn.ModuleList(modules)
+        modules = [tap for tap in taps if isinstance(tap, nn.Module)]
+        self.tap_modules = nn.ModuleList(modules)
         self.hidden_channels = tuple(channels)[::-1]
         self.hidden_strides = tuple(strides)[::-1]
 
-    def unknown(self, texts):
-        """Those of some texts of which the model knows no word; here none."""
-        return []
-
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> ClapEncoder:
         """Stays in eval mode: the model is the fixed object of explanation."""
         return super().train(False)
 
-    def build_frontend(self, mask_domain="stft"):
-        """The front end with the settings that the model was trained with.
+    def build_frontend(self, mask_domain: str = "stft") -> ClapFrontEnd:
+        """The front end that the model was trained with; masks stft or mel.
 
         A YAML file gets it by ``!apply:`` and the dotted name of this method,
         with ``self: !ref <encoder>`` among its arguments.
-
-        Arguments
-        ---------
-        mask_domain : str
-            ``stft`` or ``mel``.
-
-        Returns
-        -------
-        ClapFrontEnd
         """
         return build_clap_frontend(mask_domain, **self.frontend_settings)
 
-    def embed(self, features):
-        """Embedding and hidden maps of mel amplitudes; a pure function.
+    def audio_features(self, decibels: Tensor) -> Tensor:
+        """Decibels (batch, 1, frames, bands) to (batch, embed_dim)."""
+        raise NotImplementedError
+
+    def text_features(
+        self, input_ids: Tensor, attention_mask: Tensor
+    ) -> Tensor:
+        """Tokens (texts, length) to (texts, embed_dim)."""
+        raise NotImplementedError
+
+    def embed(self, features: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Embedding and hidden maps of mel amplitudes.
 
         Arguments
         ---------
         features : torch.Tensor
-            From ``ClapFrontEnd.features``, >= 0, shape (batch, num_frames,
-            n_mels).
+            Of the front end, shape (batch, num_frames, n_mels), >= 0.
 
         Returns
         -------
@@ -172,90 +172,30 @@ class ClapEncoder(torch.nn.Module):
         return F.normalize(audio.float(), dim=-1), tuple(maps[::-1])
 
     @torch.no_grad()
-    def encode_text(self, texts):
-        """Embeddings of texts.
-
-        Arguments
-        ---------
-        texts : sequence of str
-            At least one; no text empty, none longer than ``max_tokens``.
-
-        Returns
-        -------
-        torch.Tensor
-            L2-normalised, shape (texts, embed_dim).
-
-        Raises
-        ------
-        UserError
-            If there is no text, an empty one or too long a one.
-        """
-        texts = list(texts)
-        if not texts:
-            raise UserError("`prompts`: expected at least one text, got none.")
-        for text in texts:
-            if not isinstance(text, str) or not text.strip():
-                raise UserError(
-                    f"`prompts`: expected non-empty texts, got {text!r}."
-                )
-        self._check_length(texts)
-        parts = [
-            self._encode(texts[start : start + TEXT_BATCH])
-            for start in range(0, len(texts), TEXT_BATCH)
-        ]
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """L2-normalised embeddings (texts, embed_dim) of one or more texts."""
+        device = next(self.parameters()).device
+        parts = []
+        for start in range(0, len(texts), TEXT_BATCH):
+            tokens = self.tokenizer(
+                list(texts[start : start + TEXT_BATCH]),
+                padding=self.text_padding,
+                truncation=True,
+                max_length=self.max_tokens,
+                return_tensors="pt",
+            )
+            names = ("input_ids", "attention_mask")
+            ids, attended = (tokens[name].to(device) for name in names)
+            parts.append(self.text_features(ids, attended))
         return F.normalize(torch.cat(parts).float(), dim=-1)
 
-    def _encode(self, texts):
-        tokens = self.tokenizer(
-            texts,
-            padding=self.text_padding,
-            truncation=True,
-            max_length=self.max_tokens,
-            return_tensors="pt",
-        )
-        device = next(self.parameters()).device
-        return self.text_features(
-            tokens["input_ids"].to(device), tokens["attention_mask"].to(device)
-        )
-
-    def text_lengths(self, texts):
-        """Tokens of each text, start and end included, as a list of int."""
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, start and end included."""
         return [len(ids) for ids in self.tokenizer(list(texts))["input_ids"]]
 
-    def _check_length(self, texts):
-        """Refuse texts whose end the text encoder would not hear."""
-        for text, count in zip(texts, self.text_lengths(texts), strict=True):
-            if count > self.max_tokens:
-                raise UserError(
-                    f"`prompts`: {text[:60]!r}... has {count} tokens; the "
-                    f"text encoder takes {self.max_tokens}. Shorten it."
-                )
-
-    def _check_tokenizer(self):
-        """Refuse the tokenizer that offline libraries make out of nothing.
-
-        Without its files ``transformers`` may raise no error but return a
-        tokenizer of 5 tokens, for which all texts are the same.
-        """
-        advice = (
-            f"The tokenizer's files were not found. Place {TEXT_FILES} "
-            f"{self._text_place()}, or allow the download from the hub."
-        )
-        if len(self.tokenizer) != self.vocab_size:
-            raise UserError(
-                f"`{self.source}`: the tokenizer has {len(self.tokenizer)} "
-                f"tokens, the text encoder expects {self.vocab_size}. {advice}"
-            )
-        one, other = self.encode_text(PROBES)
-        if (one - other).abs().max() < 1e-6:
-            raise UserError(
-                f"`{self.source}`: the text encoder gives {PROBES[0]!r} and "
-                f"{PROBES[1]!r} the same embedding. {advice}"
-            )
-
-    def _text_place(self):
-        """Where the tokenizer's files belong, for errors."""
-        return f"beside the model's in {self.source}"
+    def unknown(self, texts: Sequence[str]) -> list[str]:
+        """Those of some texts of which the model knows no word; here none."""
+        return []
 
 
 class ZeroShotClassifier(AudioClassifier):
@@ -266,15 +206,12 @@ class ZeroShotClassifier(AudioClassifier):
 
     Arguments
     ---------
-    encoder : ClapEncoder
+    encoder : ClapEncoder or SmallClap
         The frozen model.
-    prompts : sequence of str or None
-        One per class, such as class names; None if embeddings are given.
+    prompts : sequence of str
+        One per class, such as class names.
     templates : sequence of str
         As for :meth:`set_prompts`.
-    text_embeddings : torch.Tensor or None
-        Embeddings to use in place of the encoder's, shape (classes,
-        embed_dim); they are normalised here. ``prompts`` then only names them.
 
     Attributes
     ----------
@@ -285,36 +222,44 @@ class ZeroShotClassifier(AudioClassifier):
     text_embeddings : torch.Tensor
         Shape (classes, embed_dim), L2-normalised; no part of the state dict,
         because the same model classifies any prompts.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
+    >>> clap = SmallClap()
+    >>> clap.learn_words(["a dog barks", "rain falls"])
+    >>> classifier = ZeroShotClassifier(clap.freeze(), ["dog", "rain"])
+    >>> classifier(torch.rand(3, 215, 80)).logits.shape
+    torch.Size([3, 2])
     """
 
     zero_shot = True
     trained_name = "lmac_zs"
+    text_embeddings: Tensor
 
     def __init__(
-        self, encoder, prompts=None, templates=("{}",), text_embeddings=None
-    ):
+        self,
+        encoder: Any,
+        prompts: Sequence[str],
+        templates: Sequence[str] = ("{}",),
+    ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.reentrant = encoder.reentrant
         self.hidden_channels = encoder.hidden_channels
         self.hidden_strides = encoder.hidden_strides
         self.register_buffer("text_embeddings", None, persistent=False)
-        if text_embeddings is not None:
-            self._set_embeddings(prompts, text_embeddings)
-        else:
-            self.set_prompts(prompts or [], templates)
+        self.set_prompts(prompts, templates)
         self.freeze()
 
     @property
-    def n_classes(self):
+    def n_classes(self) -> int:
         """Number of prompts."""
         return len(self.prompts)
 
-    @property
-    def reentrant(self):
-        """Not for the models of other libraries, which hooks listen to."""
-        return self.encoder.reentrant
-
-    def set_prompts(self, prompts, templates=("{}",)):
+    def set_prompts(
+        self, prompts: Sequence[str], templates: Sequence[str] = ("{}",)
+    ) -> ZeroShotClassifier:
         """Classify between other prompts from now on.
 
         Arguments
@@ -337,29 +282,32 @@ class ZeroShotClassifier(AudioClassifier):
             If there is no prompt, one is empty, too long or given twice, or
             a template has not exactly one ``{}``.
         """
-        prompts, templates = _checked(prompts, templates)
+        _check_prompts(prompts, templates)
         texts = [fill(t, p) for p in prompts for t in templates]
+        lengths = self.encoder.text_lengths(texts)
+        for text, length in zip(texts, lengths, strict=True):
+            if not 0 < length <= self.encoder.max_tokens:
+                raise UserError(
+                    f"`prompts`: {text[:60]!r} has {length} tokens; the text "
+                    f"encoder takes 1 to {self.encoder.max_tokens}."
+                )
         embeddings = self.encoder.encode_text(texts)
         embeddings = embeddings.view(len(prompts), len(templates), -1).mean(1)
         self.text_embeddings = F.normalize(embeddings, dim=-1)
-        self.prompts, self.templates = prompts, templates
+        self.prompts, self.templates = list(prompts), tuple(templates)
         return self
 
-    def compute(self, features):
-        """As described by :class:`AudioClassifier`, from mel amplitudes."""
+    def compute(self, features: Tensor) -> ClassifierOutput:
+        """As described by :class:`AudioClassifier`, from the mel input."""
         embedding, hidden = self.encoder.embed(features)
         logits = self.encoder.logit_scale * embedding @ self.text_embeddings.T
         return ClassifierOutput(logits, embedding, hidden)
 
-    def parts(self):
-        """As :meth:`AudioClassifier.parts`: prompts hold no weights."""
-        return {"clap": self.encoder}
-
-    def blocks(self):
+    def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`: the encoder's audio side."""
         return self.encoder.blocks()
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """Prompts, templates, and a hash of the prompts' embeddings."""
         embeddings = self.text_embeddings.cpu().contiguous().numpy()
         return {
@@ -368,41 +316,19 @@ class ZeroShotClassifier(AudioClassifier):
             "embeddings": hashlib.sha256(embeddings.tobytes()).hexdigest()[:16],
         }
 
-    def outside_blocks(self):
+    def outside_blocks(self) -> tuple[str, ...]:
         """As :meth:`AudioClassifier.outside_blocks`: the text side."""
         return tuple(f"encoder.{n}" for n in self.encoder.outside_blocks())
 
-    def _set_embeddings(self, names, embeddings):
-        dim = self.encoder.embed_dim
-        if embeddings.dim() != 2 or embeddings.shape[1] != dim:
-            raise ValueError(
-                f"Expected `text_embeddings` of shape (classes, {dim}) but "
-                f"got {tuple(embeddings.shape)}"
-            )
-        if names is None:
-            names = [f"text {k}" for k in range(len(embeddings))]
-        self.prompts, self.templates = _checked(names, ("{}",))
-        if len(self.prompts) != len(embeddings):
-            raise ValueError(
-                f"Expected one prompt per embedding, {len(embeddings)}, but "
-                f"got {len(self.prompts)}"
-            )
-        self.text_embeddings = F.normalize(embeddings.detach().float(), dim=-1)
 
-
-def _checked(prompts, templates):
-    """Prompts (list) and templates (tuple), or an error that teaches."""
-    if isinstance(prompts, str) or isinstance(templates, str):
-        raise UserError(
-            "`prompts` and `templates`: expected lists of texts, got one text."
-        )
-    prompts, templates = list(prompts), tuple(templates)
-    if not prompts or not templates:
-        raise UserError(
-            "`prompts` and `templates`: expected at least one of each, got "
-            f"{len(prompts)} and {len(templates)}."
-        )
-    seen = {}
+def _check_prompts(prompts: Sequence[str], templates: Sequence[str]) -> None:
+    """Refuse what are no lists of different texts."""
+    for name, texts in (("prompts", prompts), ("templates", templates)):
+        if isinstance(texts, str) or not texts:
+            raise UserError(
+                f"`{name}`: expected a list of texts, got {texts!r}."
+            )
+    seen: dict[str, str] = {}
     for prompt in prompts:
         if not isinstance(prompt, str) or not prompt.strip():
             raise UserError(
@@ -411,11 +337,8 @@ def _checked(prompts, templates):
         # Text encoders may not tell case and punctuation apart.
         same = " ".join(split_words(prompt)) or prompt.strip()
         if same in seen:
-            twice = f"{prompt!r} is given twice"
-            if prompt.strip() != seen[same].strip():
-                twice = f"{seen[same]!r} and {prompt!r} are the same words"
             raise UserError(
-                f"`prompts`: {twice}; a class needs a prompt of its own."
+                f"`prompts`: {seen[same]!r} and {prompt!r} are the same words; "
+                "each class needs a prompt of its own."
             )
         seen[same] = prompt
-    return prompts, templates

@@ -1,12 +1,13 @@
-"""CLAP models of the library ``transformers``.
+"""CLAP models of the library ``transformers``."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.huggingface import from_pretrained, library
 from speechbrain_lmac.classifiers.zero_shot.base import ClapEncoder
@@ -28,6 +29,8 @@ FILES = (
     ),
     ("preprocessor_config.json", "processor_config.json"),
     ("tokenizer.json", "vocab.json"),
+    # Without the merges the tokenizer works, and splits words otherwise.
+    ("tokenizer.json", "merges.txt"),
 )
 # Numbers that follow from the architecture; some versions save them.
 DERIVED = ("position_ids", "relative_position_index", "num_batches_tracked")
@@ -40,8 +43,7 @@ class HfClap(ClapEncoder):
     ---------
     source : str
         Hub repository such as ``laion/clap-htsat-unfused``, or a folder of
-        its files. With ``HF_HUB_OFFLINE=1`` in the environment only the local
-        cache is looked into.
+        its files. Without a network the hub's local cache serves.
 
     Raises
     ------
@@ -50,67 +52,48 @@ class HfClap(ClapEncoder):
         no CLAP model, or if its weights are incomplete.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: str) -> None:
         super().__init__()
         model, tokenizer, extractor = load_parts(source)
         self.model = model
         self.embed_dim = model.config.projection_dim
         self.logit_scale = model.logit_scale_a.exp().item()
         frontend = frontend_settings(extractor)
-        self._set_htsat_taps(frontend)
+        encoder = model.audio_model.audio_encoder
+        bands = frontend["mel_matrix"].shape[1]
+        num_frames = frontend["n_samples"] // frontend["hop_samples"] + 1
+        if bands != encoder.config.num_mel_bins or num_frames > (
+            encoder.spec_size * encoder.freq_ratio
+        ):
+            raise UserError(
+                f"`{source}`: preprocessor_config.json has {bands} bands and "
+                f"{num_frames} frames; config.json expects "
+                f"{encoder.config.num_mel_bins} and at most "
+                f"{encoder.spec_size * encoder.freq_ratio}."
+            )
+        patches = encoder.config.patch_embeds_hidden_size
+        self.set_taps(*htsat_taps(encoder, patches, frontend))
         text = model.config.text_config
         # RoBERTa counts positions from the padding token's on.
         limit = text.max_position_embeddings - text.pad_token_id - 1
-        self.settle(
-            source,
-            frontend,
-            tokenizer,
-            text.vocab_size,
-            min(limit, tokenizer.model_max_length),
-        )
+        limit = min(limit, tokenizer.model_max_length)
+        self.settle(source, frontend, tokenizer, text.vocab_size, limit)
 
-    def _set_htsat_taps(self, frontend):
-        encoder = self.model.audio_model.audio_encoder
-        num_frames = frontend["n_samples"] // frontend["hop_samples"] + 1
-        width = encoder.spec_size * encoder.freq_ratio
-        n_mels = encoder.config.num_mel_bins
-        if frontend["mel_matrix"].shape[1] != n_mels or num_frames > width:
-            raise UserError(
-                "preprocessor_config.json: expected `feature_size` "
-                f"{n_mels} and at most {width} frames, as config.json tells, "
-                f"got {frontend['mel_matrix'].shape[1]} and {num_frames}."
-            )
-        depth = len(encoder.layers)
-        taps, strides = htsat_taps(
-            encoder.patch_embed.grid_size,
-            encoder.patch_stride[0],
-            depth,
-            encoder.freq_ratio,
-            num_frames,
-            width,
-        )
-        first = encoder.config.patch_embeds_hidden_size
-        levels = (0, *range(1, depth), depth - 1)
-        self.set_taps(
-            [encoder.patch_embed, *encoder.layers],
-            taps,
-            [first << level for level in levels],
-            strides,
-        )
-
-    def audio_features(self, decibels):
+    def audio_features(self, decibels: Tensor) -> Tensor:
         """Decibels (batch, 1, frames, bands) to (batch, embed_dim)."""
         pooled = self.model.audio_model(input_features=decibels).pooler_output
         return self.model.audio_projection(pooled)
 
-    def text_features(self, input_ids, attention_mask):
+    def text_features(
+        self, input_ids: Tensor, attention_mask: Tensor
+    ) -> Tensor:
         """Tokens (texts, length) to (texts, embed_dim)."""
         pooled = self.model.text_model(
             input_ids=input_ids, attention_mask=attention_mask
         ).pooler_output
         return self.model.text_projection(pooled)
 
-    def blocks(self):
+    def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`: projection and HTSAT."""
         encoder = self.model.audio_model.audio_encoder
         return {
@@ -118,38 +101,29 @@ class HfClap(ClapEncoder):
             **htsat_blocks(encoder, encoder.batch_norm),
         }
 
-    def outside_blocks(self):
+    def outside_blocks(self) -> tuple[str, ...]:
         """As :meth:`AudioClassifier.outside_blocks`."""
         scales = ("logit_scale_a", "logit_scale_t")
         names = ("text_model", "text_projection", *scales)
         return tuple(f"model.{name}" for name in names)
 
 
-def frontend_settings(extractor):
-    """Arguments of the front end from a model's feature extractor.
+def frontend_settings(extractor: Any) -> dict[str, Any]:
+    """Arguments of ``ClapFrontEnd`` from a ``ClapFeatureExtractor``.
 
-    Arguments
-    ---------
-    extractor : transformers.ClapFeatureExtractor
-        Read from the model's own preprocessor_config.json: the defaults of
-        the class are those of another model.
-
-    Returns
-    -------
-    dict
-        For :class:`speechbrain_lmac.features.clap.ClapFrontEnd`.
+    Read from the model's own preprocessor_config.json: the defaults of the
+    class are those of another model.
     """
     from transformers.audio_utils import window_function
 
-    if extractor.truncation != "rand_trunc":
+    if (
+        extractor.truncation != "rand_trunc"
+        or extractor.padding not in PADDINGS
+    ):
         raise UserError(
-            "preprocessor_config.json: expected `truncation` 'rand_trunc', as "
-            f"unfused models have it, got {extractor.truncation!r}."
-        )
-    if extractor.padding not in PADDINGS:
-        raise UserError(
-            f"preprocessor_config.json: expected `padding` to be one of "
-            f"{', '.join(PADDINGS)}, got {extractor.padding!r}."
+            "preprocessor_config.json: expected `truncation` 'rand_trunc' and "
+            f"`padding` one of {', '.join(PADDINGS)}, as unfused models have "
+            f"them, got {extractor.truncation!r} and {extractor.padding!r}."
         )
     window = window_function(extractor.fft_window_size, "hann")
     return {
@@ -162,32 +136,29 @@ def frontend_settings(extractor):
     }
 
 
-def load_parts(source):
-    """Model, tokenizer and feature extractor of a folder or repository.
-
-    Arguments
-    ---------
-    source : str
-        As for :class:`HfClap`.
-
-    Returns
-    -------
-    tuple
-        ``(model, tokenizer, extractor)``.
-
-    Raises
-    ------
-    UserError
-        As for :class:`HfClap`.
-    """
+def load_parts(source: str) -> tuple[Any, Any, Any]:
+    """Model, tokenizer and feature extractor of a folder or repository."""
     transformers = library()
     _check_folder(source)
     config = load_part(transformers.AutoConfig, source)
-    _check_config(config, source)
+    if config.model_type != "clap" or config.audio_config.enable_fusion:
+        kind = "fused" if config.model_type == "clap" else config.model_type
+        raise UserError(
+            f"{source} is a model of the kind {kind!r}; expected an unfused "
+            "CLAP model, such as laion/clap-htsat-unfused."
+        )
     model, info = load_part(
         transformers.ClapModel, source, output_loading_info=True
     )
-    _check_keys(info, source)
+    # Missing weights would be random.
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = map(str, info.get(problem, ()))
+        keys = sorted(name for name in names if not name.endswith(DERIVED))
+        if keys:
+            raise UserError(
+                f"{source} does not hold the weights that its config.json "
+                f"describes: {problem.replace('_', ' ')} {', '.join(keys[:5])}."
+            )
     return (
         # Checkpoints may be in half precision.
         model.float(),
@@ -196,79 +167,28 @@ def load_parts(source):
     )
 
 
-def _check_folder(source):
+def load_part(kind: Any, source: str, **options: Any) -> Any:
+    """``kind.from_pretrained(source)``, or which files to place where."""
+    return from_pretrained(kind, source, _advice(source), **options)
+
+
+def _check_folder(source: str) -> None:
     """Refuse a local folder that is missing or incomplete."""
     folder = Path(source).expanduser()
-    if not folder.is_dir():
-        if str(source).startswith((".", "/", "~")):
-            raise UserError(f"There is no folder {source}. {_files(source)}")
-        return
-    there = {path.name for path in folder.iterdir()}
-    missing = [" or ".join(names) for names in FILES if there.isdisjoint(names)]
-    # Without the merges the tokenizer works, and splits words otherwise.
-    if "tokenizer.json" not in there and "merges.txt" not in there:
-        missing.append("merges.txt")
-    if missing:
-        raise UserError(
-            f"{source} misses {'; '.join(missing)}. {_files(source)}"
-        )
+    if folder.is_dir():
+        there = set(os.listdir(folder))
+        for names in FILES:
+            if there.isdisjoint(names):
+                raise UserError(
+                    f"{source} misses {' or '.join(names)}. {_advice(source)}"
+                )
+    elif str(source).startswith((".", "/", "~")):
+        raise UserError(f"There is no folder {source}. {_advice(source)}")
 
 
-def _check_config(config, source):
-    if config.model_type != "clap":
-        raise UserError(
-            f"{source} is of the architecture {config.model_type!r}; expected "
-            "a CLAP model, such as laion/clap-htsat-unfused."
-        )
-    if config.audio_config.enable_fusion:
-        raise UserError(
-            f"{source} is a fused CLAP model (`enable_fusion`), which hears a "
-            "clip four times over; expected an unfused one, such as "
-            "laion/clap-htsat-unfused."
-        )
-
-
-def _check_keys(info, source):
-    """Refuse weights that are missing (they would be random) or unknown."""
-    problems = []
-    for name in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        keys = [str(key) for key in info.get(name, ())]
-        keys = sorted(k for k in keys if not k.endswith(DERIVED))
-        if keys:
-            more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-            label = name.replace("_", " ")
-            problems.append(f"{label} {', '.join(keys[:5])}{more}")
-    if problems:
-        raise UserError(
-            f"{source} does not hold the weights of the CLAP model that its "
-            f"config.json describes: {'; '.join(problems)}."
-        )
-
-
-def load_part(kind, source, **options):
-    """Load a part of a CLAP model, or say which files to place where.
-
-    Arguments
-    ---------
-    kind : type
-        A class of ``transformers``.
-    source : str
-        As for :class:`HfClap`.
-    **options : dict
-        Of ``kind.from_pretrained``.
-
-    Returns
-    -------
-    object
-        What ``kind`` loads.
-    """
-    return from_pretrained(kind, source, _files(source), **options)
-
-
-def _files(source):
-    names = "; ".join(" or ".join(names) for names in FILES)
+def _advice(source: str) -> str:
     return (
-        f"Expected these files: {names} (with vocab.json also merges.txt). "
-        f"Without a network, place the files of the repository {source} in a "
-        "folder and give that folder."
+        "Expected config.json, model.safetensors, preprocessor_config.json and "
+        "tokenizer.json (or vocab.json and merges.txt); without a network, "
+        f"place these files of {source} in a folder and give that folder."
     )

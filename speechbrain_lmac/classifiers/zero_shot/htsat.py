@@ -1,55 +1,32 @@
-"""Hidden maps of an audio encoder, taken out of its forward as it runs.
+"""Hidden maps of HTSAT, the audio encoder of most CLAP models.
 
-HTSAT (Chen et al. 2022, arXiv 2202.00874), the audio encoder of most CLAP
-models, stretches the clip's frames to a fixed width, cuts them into chunks
-and stacks these above one another as a square image. Its maps are unfolded
-here to (batch, channels, frames, bands), and brought back to the clip's own
-time, in which a cell covers a whole number of frames.
-
-Authors
- * The speechbrain_lmac authors 2026
+HTSAT (Chen et al. 2022, arXiv 2202.00874) stretches the clip's frames to a
+fixed width, cuts them into chunks and stacks these above one another as a
+square image. Its maps are unfolded here to (batch, channels, frames, bands),
+and brought back to the clip's own time, in which a cell covers a whole number
+of frames.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 
 class FoldedGrid(NamedTuple):
-    """How HTSAT's tokens lie on time and frequency.
+    """How HTSAT's tokens lie on time and frequency."""
 
-    Attributes
-    ----------
-    chunks : int
-        Stretches of time that are stacked along the rows.
-    bands : int
-        Rows of a chunk.
-    steps : int
-        Columns: cells of time in a chunk.
-    """
-
-    chunks: int
-    bands: int
-    steps: int
+    chunks: int  # stretches of time that are stacked along the rows
+    bands: int  # rows of a chunk
+    steps: int  # columns: cells of time in a chunk
 
 
-def unfold(tokens, grid):
-    """Tokens of the folded image as a map over time and frequency.
+def unfold(tokens: Tensor, grid: FoldedGrid) -> Tensor:
+    """Tokens (batch, cells, channels) as (batch, channels, frames, bands).
 
-    Arguments
-    ---------
-    tokens : torch.Tensor
-        Shape (batch, chunks * bands * steps, channels).
-    grid : FoldedGrid
-        Their order.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch, channels, chunks * steps, bands).
-
-    Example
-    -------
     >>> tokens = torch.arange(8.0).view(1, 8, 1)  # 2 chunks of 2 x 2
     >>> unfold(tokens, FoldedGrid(2, 2, 2))[0, 0].T
     tensor([[0., 1., 4., 5.],
@@ -62,11 +39,9 @@ def unfold(tokens, grid):
     )
 
 
-def fold(maps, grid):
+def fold(maps: Tensor, grid: FoldedGrid) -> Tensor:
     """The inverse of :func:`unfold`.
 
-    Example
-    -------
     >>> tokens, grid = torch.rand(1, 24, 5), FoldedGrid(2, 3, 4)
     >>> torch.equal(fold(unfold(tokens, grid), grid), tokens)
     True
@@ -77,32 +52,17 @@ def fold(maps, grid):
     return tokens.transpose(1, 2).contiguous()
 
 
-def time_matrices(num_frames, width, stride):
+def time_matrices(
+    num_frames: int, width: int, stride: int
+) -> tuple[Tensor, Tensor]:
     """Matrices between the cells of stretched time and of the clip's time.
 
     HTSAT stretches ``num_frames`` frames to ``width`` columns, first on first
     and last on last; cell ``c`` of its maps then covers columns ``c * stride``
     to ``(c + 1) * stride - 1``. On 10 s of sound the two times are up to 0.23
-    s apart. Both matrices interpolate linearly between the cells' centres.
+    s apart. Both matrices, ``align`` (frame cells, column cells) and ``back``,
+    interpolate linearly between the cells' centres; their rows sum to one.
 
-    Arguments
-    ---------
-    num_frames : int
-        Frames of the clip.
-    width : int
-        Columns that they are stretched to.
-    stride : int
-        Columns, and frames, that a cell covers.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        ``(align, back)``: shapes (frame cells, column cells) and (column
-        cells, frame cells), where frame cells = ceil(num_frames / stride) and
-        column cells = width / stride. Rows sum to one.
-
-    Example
-    -------
     >>> align, back = time_matrices(num_frames=8, width=8, stride=4)
     >>> torch.equal(align, torch.eye(2)), torch.equal(back, torch.eye(2))
     (True, True)
@@ -118,41 +78,35 @@ def time_matrices(num_frames, width, stride):
     )
 
 
-def _interpolation(places, size):
+def _interpolation(places: Tensor, size: int) -> Tensor:
     """Rows that pick values at fractional places of a line of ``size``."""
     places = places.clamp(0, size - 1)
     distance = (places[:, None] - torch.arange(size)).abs()
     return (1 - distance).clamp_min(0).float()
 
 
-class HtsatTap(torch.nn.Module):
+class HtsatTap(nn.Module):
     """Leads a stage's tokens out as a map in the clip's own time.
 
     The map stands *in* the graph, between the stage and what follows, as the
     maps of a CNN do: the derivative of the embedding with respect to it is
     what GradCAM needs. The tokens keep their values, bit by bit, and their
     gradient.
-
-    Arguments
-    ---------
-    grid : FoldedGrid
-        Order of the tokens.
-    stride : int
-        Frames (and bands) that a cell covers.
-    num_frames : int
-        Frames of the clip.
-    width : int
-        Columns that they are stretched to.
     """
 
-    def __init__(self, grid, stride, num_frames, width):
+    align: Tensor
+    back: Tensor
+
+    def __init__(
+        self, grid: FoldedGrid, stride: int, num_frames: int, width: int
+    ) -> None:
         super().__init__()
         self.grid = grid
         align, back = time_matrices(num_frames, width, stride)
         self.register_buffer("align", align, persistent=False)
         self.register_buffer("back", back, persistent=False)
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (batch, cells, channels) to (the same tokens, their map)."""
         maps = unfold(tokens, self.grid)
         aligned = self.align @ maps
@@ -164,66 +118,38 @@ class HtsatTap(torch.nn.Module):
         return fold(maps + nothing, self.grid), aligned
 
 
-def htsat_taps(grid_size, patch_stride, depth, chunks, num_frames, width):
-    """A tap for HTSAT's patch embedding and for each of its stages.
+def htsat_taps(
+    htsat: Any, channels: int, frontend: Mapping[str, Any]
+) -> tuple[list[nn.Module], list[HtsatTap], list[int], list[int]]:
+    """Stages of an HTSAT, and a tap, the channels and the stride of each.
 
-    Arguments
-    ---------
-    grid_size : tuple of int
-        Rows and columns of patches.
-    patch_stride : int
-        Rows, and columns, between two patches.
-    depth : int
-        Number of stages; each but the last halves the resolution.
-    chunks : int
-        Stretches of time along the rows.
-    num_frames, width : int
-        As for :class:`HtsatTap`.
-
-    Returns
-    -------
-    tuple of (list of HtsatTap, list of int)
-        Taps and their strides, in the order of the forward.
-
-    Raises
-    ------
-    ValueError
-        If the deepest map does not hold a whole number of cells.
+    ``channels`` are those of a patch; each stage but the last doubles them,
+    and halves the resolution. ``frontend`` has the settings of the front end.
     """
+    num_frames = frontend["n_samples"] // frontend["hop_samples"] + 1
+    width, chunks = htsat.spec_size * htsat.freq_ratio, htsat.freq_ratio
+    depth = len(htsat.layers)
+    levels = [0, *range(1, depth), depth - 1]
     taps, strides = [], []
-    for level in (0, *range(1, depth), depth - 1):
-        rows, columns = (size >> level for size in grid_size)
-        if rows % chunks or columns < 1:
-            raise ValueError(
-                f"Expected {grid_size} patches to be halved {depth - 1} times "
-                f"within {chunks} chunks, but got {rows} rows"
-            )
-        stride = patch_stride << level
+    for level in levels:
+        rows, columns = (size >> level for size in htsat.patch_embed.grid_size)
+        stride = htsat.patch_stride[0] << level
         grid = FoldedGrid(chunks, rows // chunks, columns)
         taps.append(HtsatTap(grid, stride, num_frames, width))
         strides.append(stride)
-    return taps, strides
+    widths = [channels << level for level in levels]
+    return [htsat.patch_embed, *htsat.layers], taps, widths, strides
 
 
-def htsat_blocks(htsat, batch_norm):
-    """HTSAT's layers, as :meth:`AudioClassifier.blocks` names them.
+def htsat_blocks(htsat: Any, batch_norm: nn.Module) -> dict[str, nn.Module]:
+    """HTSAT's layers from the output down, as ``blocks()`` names them.
 
-    Arguments
-    ---------
-    htsat : torch.nn.Module
-        With ``norm``, ``layers`` (the stages) and ``patch_embed``.
-    batch_norm : torch.nn.Module
-        Its norm of the bands, whose name differs between libraries.
-
-    Returns
-    -------
-    dict of str to torch.nn.Module
-        From the output down.
+    The name of its norm of the bands differs between libraries.
     """
-    stages = [(f"stage{k}", stage) for k, stage in enumerate(htsat.layers, 1)]
+    stages = {f"stage{k}": stage for k, stage in enumerate(htsat.layers, 1)}
     return {
         "norm": htsat.norm,
-        **dict(reversed(stages)),
+        **dict(reversed(stages.items())),
         "patch_embed": htsat.patch_embed,
         "batch_norm": batch_norm,
     }

@@ -4,20 +4,21 @@ It hears what the slim CNN hears and reads texts by their words and trigrams,
 without order. It knows the sounds and the words that it was trained on, and
 words that look like them; the whole zero-shot job runs with it offline, in
 minutes.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
 
 import hashlib
 import io
 import json
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.loading import load_weights
@@ -27,7 +28,7 @@ from speechbrain_lmac.classifiers.zero_shot.words import (
     hashed,
     split_words,
 )
-from speechbrain_lmac.features import build_frontend
+from speechbrain_lmac.features import FrontEnd, build_frontend
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
@@ -85,28 +86,29 @@ class SmallClap(nn.Module):
 
     max_tokens = 32
     reentrant = True
+    center: Tensor
 
     def __init__(
         self,
-        embed_dim=128,
-        channels=(16, 32, 64, 128, 256),
-        dropout=0.2,
-        text=None,
-        frontend_settings=None,
-    ):
+        embed_dim: int = 128,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        dropout: float = 0.2,
+        text: Mapping[str, Any] | None = None,
+        frontend_settings: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
+        self.frontend_settings = dict(frontend_settings or {})
         self.settings = {
             "embed_dim": embed_dim,
             "channels": list(channels),
             "dropout": dropout,
             "text": dict(text or {}),
-            "frontend_settings": dict(frontend_settings or {}),
+            "frontend_settings": self.frontend_settings,
         }
-        self.frontend_settings = self.settings["frontend_settings"]
         self.embed_dim = embed_dim
         self.n_mels = self.build_frontend().n_mels
         self.audio = SlimCnn(embed_dim, self.n_mels, channels, dropout)
-        self.text = TextTower(embed_dim, **self.settings["text"])
+        self.text = TextTower(embed_dim, **(text or {}))
         self.log_scale = nn.Parameter(torch.tensor(math.log(INITIAL_SCALE)))
         self.register_buffer("center", torch.zeros(embed_dim))
         self.hidden_channels = self.audio.hidden_channels
@@ -115,32 +117,22 @@ class SmallClap(nn.Module):
         self.frozen = False
 
     @property
-    def logit_scale(self):
+    def logit_scale(self) -> Tensor:
         """What similarities are multiplied with before a softmax; 1 to 100."""
         return self.log_scale.clamp(0, math.log(MAX_SCALE)).exp()
 
-    def build_frontend(self, mask_domain="stft"):
-        """The front end that makes the features.
-
-        Arguments
-        ---------
-        mask_domain : str
-            ``stft`` or ``mel``.
-
-        Returns
-        -------
-        FrontEnd
-        """
+    def build_frontend(self, mask_domain: str = "stft") -> FrontEnd:
+        """The front end that makes the features; masks act on stft or mel."""
         return build_frontend(mask_domain, **self.frontend_settings)
 
-    def embed(self, features):
+    def embed(self, features: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Embedding and hidden maps of log1p mel features.
 
         Arguments
         ---------
         features : torch.Tensor
-            From ``FrontEnd.features``, shape (batch, frames, n_mels), of any
-            length; zeros are silence.
+            Of the front end, shape (batch, frames, n_mels), of any length;
+            zeros are silence.
 
         Returns
         -------
@@ -157,98 +149,66 @@ class SmallClap(nn.Module):
         output = self.audio(features)
         return F.normalize(output.logits.float(), dim=-1), output.hidden
 
-    def blocks(self):
+    def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`: the audio tower's."""
         return self.audio.blocks()
 
-    def outside_blocks(self):
+    def outside_blocks(self) -> tuple[str, ...]:
         """As :meth:`AudioClassifier.outside_blocks`: the text side."""
         return ("text", "center", "log_scale")
 
-    def forward(self, features, words, grams):
-        """What a training step compares.
+    def forward(
+        self, features: Tensor, words: Tensor, grams: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised embeddings of sounds and of texts, and the scale.
 
-        Arguments
-        ---------
-        features : torch.Tensor
-            As for :meth:`embed`.
-        words, grams : torch.Tensor
-            The texts, from :func:`hashed`. In training they are centred on
-            their own mean: give as many of each kind.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            Embeddings of sounds and of texts, L2-normalised, and the scale.
+        The texts are those of :func:`hashed`. In training they are centred on
+        their own mean: give as many of each kind.
         """
         audio, _ = self.embed(features)
         return audio, self.embed_hashed(words, grams), self.logit_scale
 
-    def embed_hashed(self, words, grams):
+    def embed_hashed(self, words: Tensor, grams: Tensor) -> Tensor:
         """Embeddings of texts as :meth:`forward` computes them."""
         text = self.text(words, grams).float()
         center = text.mean(0) if self.training else self.center
         return F.normalize(text - center, dim=-1)
 
     @torch.no_grad()
-    def encode_text(self, texts):
-        """Embeddings of texts.
-
-        Arguments
-        ---------
-        texts : sequence of str
-            At least one; none without a word, none of more than
-            ``max_tokens`` words.
-
-        Returns
-        -------
-        torch.Tensor
-            L2-normalised, shape (texts, embed_dim).
-
-        Raises
-        ------
-        UserError
-            If there is no text, an empty one or too long a one.
-        """
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """L2-normalised embeddings (texts, embed_dim) of one or more texts."""
         return F.normalize(self._raw_text(texts) - self.center, dim=-1)
 
-    def text_lengths(self, texts):
-        """Words of each text, as a list of int; of none it can read nothing."""
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Words of each text; of none it can read nothing."""
         return [len(split_words(text)) for text in texts]
 
-    def unknown(self, texts):
+    def unknown(self, texts: Sequence[str]) -> list[str]:
         """Those of some texts of which the model knows no word."""
-        return self.text.strange(texts)
+        return self.text.unknown(texts)
 
-    def learn_words(self, texts):
+    def learn_words(self, texts: Iterable[str]) -> None:
         """Make room for the words of the training texts; before training."""
         self.text.learn_words(texts)
 
     @torch.no_grad()
-    def center_on(self, texts):
-        """Centre text embeddings on the mean of some texts, from now on.
-
-        Arguments
-        ---------
-        texts : sequence of str
-            The training texts.
-        """
+    def center_on(self, texts: Sequence[str]) -> None:
+        """Centre texts on the mean of these, the training's, from now on."""
         self.center.copy_(self._raw_text(texts).mean(0))
 
-    def freeze(self):
+    def freeze(self) -> SmallClap:
         """Make this a fixed object, as ``AudioClassifier.freeze``."""
         self.frozen = True
         self.requires_grad_(False)
         return self.eval()
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> SmallClap:
         """As ``torch.nn.Module.train``; a frozen model stays in eval."""
         return super().train(mode and not self.frozen)
 
-    def _raw_text(self, texts):
+    def _raw_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings before centring, whatever mode the model is in."""
-        texts = self._checked(texts)
-        was_training = self.text.training
+        texts, training = list(texts), self.text.training
         self.text.eval()
         parts = [
             self.text(
@@ -256,30 +216,13 @@ class SmallClap(nn.Module):
             )
             for start in range(0, len(texts), TEXT_BATCH)
         ]
-        self.text.train(was_training)
+        self.text.train(training)
         return torch.cat(parts).float()
 
-    def _checked(self, texts):
-        if isinstance(texts, str):
-            raise UserError("`prompts`: expected a list of texts, got one.")
-        texts = list(texts)
-        if not texts:
-            raise UserError("`prompts`: expected at least one text, got none.")
-        for text in texts:
-            words = split_words(text) if isinstance(text, str) else ()
-            if not words:
-                raise UserError(
-                    f"`prompts`: expected texts with a word, got {text!r}."
-                )
-            if len(words) > self.max_tokens:
-                raise UserError(
-                    f"`prompts`: {text[:60]!r}... has {len(words)} words; the "
-                    f"text encoder takes {self.max_tokens}. Shorten it."
-                )
-        return texts
 
-
-def save_small_clap(folder, clap, texts, **info):
+def save_small_clap(
+    folder: str | Path, clap: SmallClap, texts: Iterable[str], **info: Any
+) -> Path:
     """Write the folder of a trained model.
 
     Arguments
@@ -288,8 +231,8 @@ def save_small_clap(folder, clap, texts, **info):
         Created if need be; receives clap.ckpt and clap.json.
     clap : SmallClap
         The model.
-    texts : sequence of str
-        What it was trained on, to be told by a hash.
+    texts : iterable of str
+        What it was trained on, kept as a hash.
     **info
         Whatever describes the training (metrics, seed, ...), as JSON.
 
@@ -298,12 +241,11 @@ def save_small_clap(folder, clap, texts, **info):
     pathlib.Path
         The folder.
     """
-    folder = Path(folder)
+    folder, texts = Path(folder), sorted(set(texts))
     folder.mkdir(parents=True, exist_ok=True)
     weights = io.BytesIO()
     torch.save(clap.state_dict(), weights)
     write_atomically(folder / WEIGHTS_FILE, weights.getvalue())
-    texts = sorted(set(texts))
     info = {
         "format": FORMAT,
         "architecture": clap.settings,
@@ -317,7 +259,7 @@ def save_small_clap(folder, clap, texts, **info):
     return folder
 
 
-def load_small_clap(folder, key="clap_source"):
+def load_small_clap(folder: str | Path, key: str = "clap_source") -> SmallClap:
     """Rebuild the model of a folder, frozen.
 
     Arguments
@@ -336,56 +278,17 @@ def load_small_clap(folder, key="clap_source"):
     UserError
         If a file or an entry is missing or wrong.
     """
-    info = read_small_clap(folder, key)
+    path = Path(folder) / INFO_FILE
     try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        if info["format"] != FORMAT:
+            raise ValueError(f"expected format {FORMAT}, got {info['format']}")
         clap = SmallClap(**info["architecture"])
-    except TypeError as err:
+    except (OSError, ValueError, KeyError, TypeError) as err:
         raise UserError(
-            f"`{key}`: {Path(folder) / INFO_FILE} describes an architecture "
-            f"that this version cannot build ({err})."
+            f"`{key}`: no small CLAP in {folder}, {INFO_FILE}: {err!r}. Give "
+            "the folder clap/ of a run of train_clap_small.py."
         ) from err
     load_weights(clap, Path(folder) / WEIGHTS_FILE, key)
     clap.source = str(folder)
     return clap.freeze()
-
-
-def read_small_clap(folder, key="clap_source"):
-    """What a folder says of its model.
-
-    Arguments
-    ---------
-    folder, key : str
-        As for :func:`load_small_clap`.
-
-    Returns
-    -------
-    dict
-        The content of clap.json.
-
-    Raises
-    ------
-    UserError
-        If it is missing or says too little.
-    """
-    path = Path(folder) / INFO_FILE
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as err:
-        raise UserError(
-            f"`{key}`: there is no {path} ({err.strerror}). Train a small "
-            "CLAP first (python train_clap_small.py ...), or point "
-            f"--{key} to the folder clap/ of its run."
-        ) from err
-    except ValueError as err:
-        raise UserError(f"`{key}`: {path} is no valid JSON ({err}).") from err
-    if not isinstance(info, dict):
-        info = {}
-    missing = {"format", "architecture"} - set(info)
-    if missing or info["format"] != FORMAT:
-        raise UserError(
-            f"`{key}`: {path}: expected format {FORMAT} and an architecture, "
-            f"found {info.get('format', 'no format')}"
-            f"{' and no architecture' * ('architecture' in missing)}. "
-            "Train the model again."
-        )
-    return info
