@@ -79,6 +79,7 @@ class ToyEncoder(torch.nn.Module):
 
     hidden_channels, hidden_strides = (3, 2), (4, 2)
     embed_dim, logit_scale, source = 8, 10.0, "toy"
+    reentrant, max_tokens = True, 99
 
     def __init__(self, n_mels=80):
         super().__init__()
@@ -94,6 +95,9 @@ class ToyEncoder(torch.nn.Module):
             )
         ]
         return embedding, tuple(maps)
+
+    def text_lengths(self, texts):
+        return [len(text.split()) for text in texts]
 
     def encode_text(self, texts):
         rows = [
