@@ -65,6 +65,8 @@ class AudioClassifier(torch.nn.Module):
     zero_shot: bool = False
     #: What tables call the decoder that explains classifiers of this kind.
     trained_name: str = "lmac"
+    #: Classes by index, where the classifier's folder names them.
+    labels: "list[str] | None" = None
 
     def compute(self, features):
         """Logits, embedding and hidden maps; implemented by subclasses."""
@@ -208,6 +210,27 @@ class AudioClassifier(torch.nn.Module):
         self.frozen = True
         self.requires_grad_(False)
         return self.eval()
+
+    def check_labels(self, label_encoder):
+        """Refuse data whose classes are not this classifier's.
+
+        Arguments
+        ---------
+        label_encoder : CategoricalEncoder
+            Of the data.
+
+        Returns
+        -------
+        AudioClassifier
+            ``self``; its ``labels`` are set, where no folder named them.
+        """
+        from speechbrain_lmac.classifiers.labels import check_names
+
+        classes = label_encoder.ind2lab
+        names = [classes[index] for index in sorted(classes)]
+        check_names(self.labels, names)
+        self.labels = names
+        return self
 
     def train(self, mode=True):
         """As ``torch.nn.Module.train``; a frozen classifier stays in eval."""

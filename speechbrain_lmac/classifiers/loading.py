@@ -4,42 +4,163 @@ A folder holds one ``<part>.ckpt`` per module (``classifier.ckpt``, and
 ``embedding_model.ckpt`` for CNN14, as SpeechBrain's recipes name them),
 ``label_encoder.txt`` and ``classifier.json``. A model hub's repository of the
 same layout serves in its place.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import json
-import os
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from speechbrain.utils.fetching import fetch
 from speechbrain.utils.logger import get_logger
+from speechbrain.utils.parameter_transfer import Pretrainer
+from torch import nn
 
-from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.base import AudioClassifier, fingerprint
+from speechbrain_lmac.classifiers.labels import LABELS_FILE, check_number
+from speechbrain_lmac.data.pipelines import read_class_names
 from speechbrain_lmac.utils.checks import UserError
 
 logger = get_logger(__name__)
 
-LABELS_FILE = "label_encoder.txt"
 INFO_FILE = "classifier.json"
+#: What a classifier needs of a front end, for its input to be what it learned.
+FRONT_END = ("sample_rate", "n_fft", "win_samples", "hop_samples", "n_mels")
+KEY = "classifier_source"
 
 
-def save_classifier(folder, parts, label_encoder, **info):
+class ClassifierPretrainer(Pretrainer):
+    """SpeechBrain's ``Pretrainer`` for all parts of a classifier, strict.
+
+    Weights that do not fit, those of another number of classes or of another
+    front end, and damaged ones are refused; ``labels`` of the classifier
+    become those of its folder.
+
+    Arguments
+    ---------
+    classifier : AudioClassifier
+        To be filled.
+    source : str or pathlib.Path
+        A folder of a training; for a classifier of one part also a file of its
+        weights (``torch.save`` of a state dict, or safetensors); a hub
+        repository such as ``fpaissan/r``.
+    frontend : FrontEnd or None
+        What the classifier is to hear through.
+    collect_in : str or pathlib.Path or None
+        Where files fetched from a hub go; None leaves them in its cache.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.classifiers.slim import SlimCnn
+    >>> path = getfixture("tmpdir") / "mine.pt"
+    >>> torch.save(SlimCnn(n_classes=2).state_dict(), path)
+    >>> classifier = SlimCnn(n_classes=2)
+    >>> pretrained = ClassifierPretrainer(classifier, str(path))
+    >>> _ = pretrained.collect_files()
+    >>> pretrained.load_collected()
+    >>> classifier.freeze().labels is None
+    True
+    """
+
+    def __init__(
+        self,
+        classifier: AudioClassifier,
+        source: str | Path,
+        frontend: nn.Module | None = None,
+        collect_in: str | Path | None = None,
+    ) -> None:
+        parts = classifier.parts()
+        hooks = dict.fromkeys(parts, lambda m, path: load_weights(m, path, KEY))
+        super().__init__(collect_in, parts, custom_hooks=hooks)
+        self.classifier, self.frontend = classifier, frontend
+        self.given, self.source = source, Path(source)
+        # What lies here is read from here: a link to it could go stale.
+        if self.source.is_file() and len(parts) == 1:
+            self.paths = dict.fromkeys(parts, str(source))
+        elif self.source.is_dir():
+            self.paths = {k: str(self.source / f"{k}.ckpt") for k in parts}
+        self.is_local = list(self.paths)
+        self.folder = self.source
+        if self.source.is_file():
+            self.folder = self.source.parent
+
+    def collect_files(self, default_source: Any = None, **options: Any) -> dict:
+        """Fetch what is not on this machine; as SpeechBrain's."""
+        if self.is_local:
+            return {name: Path(path) for name, path in self.paths.items()}
+        local = (".", "/", "~", "results")
+        looks_local = str(self.given).startswith(local)
+        if looks_local or len(self.source.parts) != 2:
+            raise UserError(
+                f"`{KEY}`: there is no folder {self.given}; train the "
+                "classifier first (train_classifier.py), or give the folder "
+                f"that holds {', '.join(f'{k}.ckpt' for k in self.loadables)}."
+            )
+        try:
+            return super().collect_files(str(self.source), **options)
+        except Exception as err:  # every hub client raises its own kinds
+            raise UserError(
+                f"`{KEY}`: cannot fetch {self.source} from the hub "
+                f"({type(err).__name__}); without a network, put its files "
+                "into a folder and give that."
+            ) from err
+
+    def load_collected(self) -> None:
+        """Check what the folder says, and load the weights."""
+        labels, info = self.folder / LABELS_FILE, _read_info(self.folder)
+        names = read_class_names(labels) if labels.is_file() else None
+        expected = getattr(self.classifier, "n_classes", None)
+        check_number(self.source, names, expected)
+        if self.frontend is not None:
+            _check_front_end(self.source, info, self.frontend)
+        super().load_collected()
+        found = fingerprints(self.loadables)
+        if info.get("fingerprints", found) != found:
+            raise UserError(
+                f"`{KEY}`: {self.folder / INFO_FILE} describes other weights "
+                f"({info['fingerprints']}) than those beside it ({found}); "
+                "restore the folder from a copy."
+            )
+        self.classifier.labels = names
+        logger.info("Classifier from %s (fingerprints %s)", self.source, found)
+
+
+def load_classifier(
+    source: str | Path,
+    classifier: AudioClassifier,
+    frontend: nn.Module | None = None,
+) -> AudioClassifier:
+    """Fill a classifier; arguments of :class:`ClassifierPretrainer`."""
+    pretrained = ClassifierPretrainer(classifier, source, frontend)
+    pretrained.collect_files()
+    pretrained.load_collected()
+    return classifier
+
+
+def save_classifier(
+    folder: str | Path,
+    classifier: AudioClassifier,
+    label_encoder: Any,
+    frontend: nn.Module | None = None,
+    **info: Any,
+) -> Path:
     """Write a classifier folder.
 
     Arguments
     ---------
     folder : str or pathlib.Path
         Created if need be.
-    parts : dict of str to torch.nn.Module
-        Modules by the name of their checkpoint.
+    classifier : AudioClassifier
+        Its parts are written.
     label_encoder : CategoricalEncoder
         Index of each class.
-    **info
+    frontend : FrontEnd or None
+        What the classifier was trained through.
+    **info : dict
         Whatever describes the classifier (metrics, seed, ...), as JSON.
 
     Returns
@@ -47,231 +168,147 @@ def save_classifier(folder, parts, label_encoder, **info):
     pathlib.Path
         The folder.
     """
-    folder = Path(folder)
+    folder, parts = Path(folder), classifier.parts()
     folder.mkdir(parents=True, exist_ok=True)
     for name, module in parts.items():
-        partial = folder / f".{name}.ckpt.part"
-        torch.save(module.state_dict(), partial)
-        os.replace(partial, folder / f"{name}.ckpt")
+        torch.save(module.state_dict(), folder / f"{name}.ckpt")
     label_encoder.save(folder / LABELS_FILE)
+    if frontend is not None:
+        info["frontend"] = _front_end_of(frontend)
     info["fingerprints"] = fingerprints(parts)
-    info["classes"] = [
-        label_encoder.ind2lab[k] for k in sorted(label_encoder.ind2lab)
-    ]
-    with open(folder / INFO_FILE, "w", encoding="utf-8") as file:
-        json.dump(info, file, indent=2)
+    classes = label_encoder.ind2lab
+    info["classes"] = [classes[index] for index in sorted(classes)]
+    text = json.dumps(info, indent=2)
+    (folder / INFO_FILE).write_text(text, encoding="utf-8")
     return folder
 
 
-def fingerprints(parts):
+def copy_classifier(
+    folder: str | Path,
+    classifier: AudioClassifier,
+    label_encoder: Any,
+    source: str | Path,
+    frontend: nn.Module | None = None,
+) -> Path:
+    """Keep a copy of the explained classifier beside its explanations."""
+    folder, source = Path(folder), Path(source)
+    if folder.resolve() == source.resolve():
+        return folder
+    info = {"source": str(source), **_read_info(source)}
+    info.pop("frontend", None)
+    shutil.rmtree(folder, ignore_errors=True)
+    return save_classifier(folder, classifier, label_encoder, frontend, **info)
+
+
+def fingerprints(parts: Mapping[str, nn.Module]) -> dict[str, str]:
     """Hash of each part's weights; see :func:`fingerprint`."""
     return {name: fingerprint(module) for name, module in parts.items()}
 
 
-def load_classifier(source, parts, collect_in=None):
-    """Load a classifier's parts from a folder or a hub repository.
+def load_weights(module: nn.Module, path: str | Path, key: str) -> None:
+    """Load a state dict; ``key`` chose the file and is named in errors.
 
-    Arguments
-    ---------
-    source : str
-        A folder, or a hub repository such as ``fpaissan/r``; for a classifier
-        of one part also a file of its weights, as ``torch.save`` wrote its
-        state dict.
-    parts : dict of str to torch.nn.Module
-        Modules to fill, by the name of their checkpoint.
-    collect_in : str or None
-        Folder for files fetched from a hub.
-
-    Returns
-    -------
-    pathlib.Path or None
-        The label encoder in the folder, or beside the file, if there is one.
-
-    Raises
-    ------
-    UserError
-        If a file is missing or cannot be fetched, or holds the weights of
-        another architecture or number of classes.
+    Raises a UserError if the file is missing, is no checkpoint of weights, or
+    holds those of another model.
     """
-    if Path(source).is_file() and len(parts) == 1:
-        paths = dict.fromkeys(parts, source)
-    else:
-        paths = {name: _collect(source, name, collect_in) for name in parts}
-    for name, module in parts.items():
-        load_weights(module, paths[name], "classifier_source")
-    found = fingerprints(parts)
-    _check_described(Path(source) / INFO_FILE, found)
-    logger.info("Classifier from %s (fingerprints %s)", source, found)
-    return find_labels(source)
-
-
-def find_labels(source):
-    """The label encoder of a classifier's folder, or beside its file.
-
-    Arguments
-    ---------
-    source : str
-        As for :func:`load_classifier`.
-
-    Returns
-    -------
-    pathlib.Path or None
-        None if there is none, as of a hub repository.
-    """
-    folder = Path(source).parent if Path(source).is_file() else Path(source)
-    labels = folder / LABELS_FILE
-    return labels if labels.is_file() else None
-
-
-def _check_described(path, found):
-    """Refuse weights that are not those that the folder describes, if it does.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        The folder's ``classifier.json``; it may be missing.
-    found : dict of str to str
-        Fingerprints of the loaded parts.
-    """
+    path = Path(path)
     if not path.is_file():
-        return
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-        expected = dict(info.get("fingerprints", found))
-    except (OSError, ValueError, TypeError, AttributeError) as err:
         raise UserError(
-            f"`classifier_source`: {path} is damaged ({err}). Restore it from "
-            "a copy, or remove it to use the weights as they are."
-        ) from err
-    if expected != found:
-        raise UserError(
-            f"`classifier_source`: {path} belongs to another classifier "
-            f"({expected}) than the checkpoints beside it ({found}), or these "
-            "are damaged. Restore the folder from a copy, or remove this file "
-            "to use the weights as they are."
-        )
-
-
-def copy_classifier(folder, parts, label_encoder, source):
-    """Keep a copy of the explained classifier beside its explanations."""
-    folder = Path(folder)
-    if Path(source).is_dir() and (Path(source) / INFO_FILE).is_file():
-        if folder.resolve() == Path(source).resolve():
-            return folder
-        with open(Path(source) / INFO_FILE, encoding="utf-8") as file:
-            info = json.load(file)
-        shutil.rmtree(folder, ignore_errors=True)
-        return save_classifier(folder, parts, label_encoder, **info)
-    return save_classifier(folder, parts, label_encoder, source=str(source))
-
-
-def load_weights(module, path, key):
-    """Load a state dict and say plainly if it is another model's.
-
-    Arguments
-    ---------
-    module : torch.nn.Module
-        The module to fill.
-    path : str or pathlib.Path
-        A file written by ``torch.save(module.state_dict(), path)``.
-    key : str
-        Hyperparameter that chose the file, named in errors.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, is no checkpoint, or does not fit.
-    """
-    if not Path(path).is_file():
-        raise UserError(
-            f"`{key}`: there is no checkpoint {path}. Train it first, or "
-            f"point --{key} to where it is."
+            f"`{key}`: there is no checkpoint {path}; train it first."
         )
     try:
-        _check_whole(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read_weights(path)
     # A damaged file makes the unpickler fail in any way that there is.
     except Exception as err:
         reason = (str(err) or type(err).__name__).splitlines()[0][:120]
         raise UserError(
-            f"`{key}`: {path} is not a readable PyTorch checkpoint of weights "
-            f"({reason}). Restore it from a copy, or train again."
+            f"`{key}`: {path} is no readable checkpoint of weights ({reason});"
+            " restore it from a copy, or train again."
         ) from err
-    problems = _differences(module.state_dict(), state)
-    if problems:
+    differing = _differences(module.state_dict(), state)
+    if differing:
+        more = f" and {len(differing) - 3} more" if differing[3:] else ""
         raise UserError(
             f"`{key}`: {path} holds the weights of another model than "
-            f"{type(module).__name__}: {problems}. Check the architecture and "
-            "the number of classes (`out_n_neurons`, `classes`)."
+            f"{type(module).__name__}: {'; '.join(differing[:3])}{more}."
         )
-    bad = [k for k, v in state.items() if not v.isfinite().all()]
+    bad = [name for name, x in state.items() if not x.isfinite().all()]
     if bad:
         raise UserError(
-            f"`{key}`: {path} holds NaN or infinite weights ({bad[0]}): the "
-            "training that wrote it diverged. Train again with a lower `lr`."
+            f"`{key}`: {path} holds NaN or infinite weights ({bad[0]}): its "
+            "training diverged; train again with a lower `lr`."
         )
     module.load_state_dict(state)
 
 
-def _check_whole(path):
-    """Compare checksums: torch itself loads weights with flipped bits."""
-    with open(path, "rb") as file:
-        if file.read(2) != b"PK":  # written by torch before 1.6
-            return
-    with zipfile.ZipFile(path) as file:
-        damaged = file.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"wrong checksum of its part {damaged}")
+def _read_weights(path):
+    """The state dict of a file; nothing but tensors is unpickled."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
 
-
-def _collect(source, name, collect_in):
-    """Local path of a part, fetched from the hub if the source is one."""
-    filename = f"{name}.ckpt"
-    if Path(source).is_dir():
-        return Path(source) / filename
-    looks_local = str(source).startswith((".", "/", "~", "results"))
-    if looks_local or str(source).count("/") != 1:
-        raise UserError(
-            f"`classifier_source`: there is no folder {source}. Train the "
-            "classifier first (python train_classifier.py ...), or point "
-            "--classifier_source to a folder that holds "
-            f"{filename} and {LABELS_FILE}."
-        )
-    try:
-        return fetch(filename, source, savedir=collect_in)
-    except Exception as err:  # every hub client raises its own kinds
-        raise UserError(
-            f"`classifier_source`: cannot fetch {filename} from the hub "
-            f"repository {source} ({type(err).__name__}). Without a network, "
-            f"place the files of {source} in a folder and pass "
-            "--classifier_source=<that folder>."
-        ) from err
+        return load_file(path)
+    if zipfile.is_zipfile(path):  # torch itself loads flipped bits
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"wrong checksum of its part {damaged}")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _differences(expected, found):
-    """The first ways in which two state dicts differ, in words."""
+    """In which entries two state dicts differ, in words."""
     if not isinstance(found, dict):
-        return f"expected a state dict, found {type(found).__name__}"
-    for value in found.values():
-        if not isinstance(value, torch.Tensor):
-            return f"expected tensors, found {type(value).__name__}"
-        if value.layout != torch.strided or value.is_complex():
-            return f"expected plain tensors, found {value.layout} {value.dtype}"
-    missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(map(str, found.keys() - expected.keys()))
-    shapes = [
-        f"{k}: expected {tuple(expected[k].shape)}, found "
-        f"{tuple(found[k].shape)}"
-        for k in expected
-        if k in found and expected[k].shape != found[k].shape
+        return [f"expected a state dict, found {type(found).__name__}"]
+    return [
+        f"{key}: expected {_shape(expected, key)}, found {_shape(found, key)}"
+        for key in {**expected, **found}
+        if _shape(expected, key) != _shape(found, key)
     ]
-    parts = []
-    for label, items in (
-        ("missing keys", missing),
-        ("unexpected keys", unexpected),
-        ("shapes", shapes),
-    ):
-        if items:
-            more = f" and {len(items) - 3} more" if len(items) > 3 else ""
-            parts.append(f"{label} {', '.join(items[:3])}{more}")
-    return "; ".join(parts)
+
+
+def _shape(state, key):
+    """Shape of an entry, or what it is in place of a plain tensor."""
+    value = state.get(key, "nothing")
+    if not isinstance(value, torch.Tensor):
+        return value if value == "nothing" else type(value).__name__
+    if value.layout != torch.strided or value.is_complex():
+        return f"{value.layout} {value.dtype}"
+    return tuple(value.shape)
+
+
+def _read_info(folder):
+    """What a training noted of its classifier; empty if nothing."""
+    path = Path(folder) / INFO_FILE
+    if not path.is_file():
+        return {}
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("fingerprints", "frontend"):
+            dict(info.get(name, {}))
+        return dict(info)
+    except (OSError, ValueError, TypeError, AttributeError) as err:
+        raise UserError(
+            f"`{KEY}`: {path} is damaged ({err}); restore it from a copy."
+        ) from err
+
+
+def _front_end_of(frontend):
+    """The facts of :data:`FRONT_END` that a front end has."""
+    facts = {name: getattr(frontend, name, None) for name in FRONT_END}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _check_front_end(source, info, frontend):
+    """Refuse a front end that a classifier was not trained through."""
+    learned, own = info.get("frontend", {}), _front_end_of(frontend)
+    differing = [
+        f"`{name}` {own[name]} (the classifier's: {learned[name]})"
+        for name in learned
+        if name in own and own[name] != learned[name]
+    ]
+    if differing:
+        raise UserError(
+            f"`{KEY}`: the classifier in {source} was trained through another "
+            f"front end than this one with {', '.join(differing)}; give the "
+            "values that it was trained with."
+        )

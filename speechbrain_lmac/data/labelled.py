@@ -226,10 +226,12 @@ def prepare_urbansound8k(
 
     Arguments
     ---------
-    data_folder, save_folder, **options
+    data_folder, save_folder : str or pathlib.Path
         As for :func:`prepare_labelled`.
     train_fold_nums, valid_fold_nums, test_fold_nums : int, sequence or None
         Folds of each split, of ten.
+    **options
+        As for :func:`prepare_labelled`.
 
     Returns
     -------

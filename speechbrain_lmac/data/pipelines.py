@@ -67,6 +67,13 @@ def make_label_encoder(
                 "the classes that the saved model was trained on."
             )
         return encoder
+    separator = CategoricalEncoder.VALUE_SEPARATOR
+    bad = [name for name in class_names if separator in name]
+    if bad:
+        raise UserError(
+            f"`classes`: {bad[0]!r} holds {separator!r}, which SpeechBrain's "
+            "label files put behind a class; give the class another name."
+        )
     encoder = CategoricalEncoder()
     for name in class_names:
         encoder.add_label(name)

@@ -20,8 +20,8 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.logger import get_logger
 from torch import nn
 
+from speechbrain_lmac.classifiers.labels import LABELS_FILE
 from speechbrain_lmac.classifiers.loading import (
-    LABELS_FILE,
     fingerprints,
     load_classifier,
     load_weights,
@@ -158,7 +158,7 @@ class Interpreter(NamedTuple):
             return _zero_shot(hparams.get("encoder"), hparams)
         source = folder / "classifier"
         classifier = hparams["classifier"]
-        load_classifier(str(source), classifier.parts())
+        load_classifier(source, classifier)
         _load_decoder_of(folder, hparams, key)
         _check_fit(hparams, folder, key)
         return cls(

@@ -9,7 +9,6 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-from functools import partial
 from typing import NamedTuple
 
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -18,16 +17,13 @@ from speechbrain.utils.distributed import (
     ddp_barrier,
     ddp_init_group,
     if_main_process,
+    run_on_main,
 )
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.classifiers.labels import (
-    check_names,
-    check_number,
-)
 from speechbrain_lmac.classifiers.loading import (
+    ClassifierPretrainer,
     copy_classifier,
-    load_classifier,
     save_classifier,
 )
 from speechbrain_lmac.data.captions.datasets import (
@@ -112,15 +108,13 @@ def data_options(hparams, **changes):
     }
 
 
-def labelled_data(hparams, crop="random", check=None):
-    """Prepare the labelled data of a run; ``check`` gets the class names."""
+def labelled_data(hparams, crop="random"):
+    """Prepare the labelled data of a run."""
     manifests = on_every_rank(
         prepare_labelled,
         save_folder=hparams["save_folder"],
         **data_options(hparams),
     )
-    if check is not None:
-        check(manifests.class_names)
     datasets, encoder = dataio_prep(hparams, crop)
     options = loader_options(
         datasets, hparams["batch_size"], hparams["num_workers"]
@@ -153,26 +147,24 @@ def explained_data(hparams):
         not fit together.
     """
     classifier, source = hparams["classifier"], hparams["classifier_source"]
-    check_number(source, hparams["out_n_neurons"])
-    labels = on_every_rank(
-        load_classifier,
-        source=source,
-        parts=classifier.parts(),
-        collect_in=hparams["save_folder"],
+    pretrained_classifier = ClassifierPretrainer(
+        classifier, source, hparams["frontend"], hparams["save_folder"]
     )
+    run_on_main(pretrained_classifier.collect_files)
+    pretrained_classifier.load_collected()
     classifier.freeze()
     pretrained = hparams.get("pretrained_interpreter")
     if pretrained is not None:
         load_decoder(hparams["decoder"], pretrained, classifier.parts())
-    data = labelled_data(
-        hparams, "energy", partial(check_names, source, labels)
-    )
+    data = labelled_data(hparams, "energy")
+    classifier.check_labels(data.label_encoder)
     if if_main_process():
         copy_classifier(
             f"{hparams['output_folder']}/classifier",
-            classifier.parts(),
+            classifier,
             data.label_encoder,
             source,
+            hparams["frontend"],
         )
         write_info(hparams["output_folder"], hparams)
     return data
@@ -306,8 +298,9 @@ def train_classifier(brain_class, hparams, run_opts, data):
     if if_main_process():
         folder = save_classifier(
             f"{hparams['output_folder']}/classifier",
-            hparams["average"].parts(),
+            hparams["average"],
             data.label_encoder,
+            hparams["frontend"],
             test=metrics,
             seed=hparams["seed"],
         )

@@ -4,72 +4,41 @@ import logging
 
 import pytest
 
-from speechbrain_lmac.classifiers.labels import (
-    check_names,
-    check_number,
-)
+from speechbrain_lmac.classifiers.labels import check_names
+from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.labelled import follow_data
 from speechbrain_lmac.data.pipelines import make_label_encoder
-from speechbrain_lmac.training import setup as training
 from speechbrain_lmac.utils.checks import UserError
 
 
-@pytest.fixture
-def labels(tmp_path):
-    path = tmp_path / "label_encoder.txt"
-    make_label_encoder(["dog", "rain"], path)
-    return path
-
-
-def test_another_number_of_classes_is_told_by_names(labels):
-    with pytest.raises(
-        UserError, match=r"`classifier_source`.* 2 classes \(dog, rain\).* 3"
-    ):
-        check_number(str(labels.parent), 3)
-    check_number(str(labels.parent), 2)
-    check_number("owner/name", 3)  # a hub's: its weights will tell
-
-
 @pytest.mark.parametrize(
-    "names, message",
-    [
-        (["dog", "wind"], "knows the classes dog, rain; the data have dog, wi"),
-        (["rain", "dog"], "the same in another order"),
-    ],
+    "names, named",
+    [(["dog", "wind"], "wind"), (["rain", "dog"], "in another order")],
 )
-def test_other_names_are_told(labels, names, message):
-    with pytest.raises(UserError, match="`classifier_source`.*" + message):
-        check_names("folder", labels, names)
+def test_other_names_are_refused(names, named):
+    with pytest.raises(UserError, match=f"`classifier_source`.*{named}"):
+        check_names(["dog", "rain"], names)
 
 
-def test_equal_names_pass(labels, caplog):
-    check_names("folder", labels, ("dog", "rain"))
+def test_equal_names_pass(caplog):
+    check_names(("dog", "rain"), ["dog", "rain"])
     assert not caplog.records
 
 
-def test_an_order_that_nothing_tells_is_logged(caplog):
+def test_an_order_that_no_file_says_is_logged(caplog):
+    classifier = SlimCnn(n_classes=2)
     with caplog.at_level(logging.WARNING):
-        check_names("my_net.pt", None, ("dog", "rain"))
-    assert "my_net.pt has no label_encoder.txt" in caplog.text
-    assert "in this order: dog, rain" in caplog.text
+        classifier.check_labels(make_label_encoder(["dog", "rain"]))
+    assert "label_encoder.txt" in caplog.text and "dog, rain" in caplog.text
+    assert classifier.labels == ["dog", "rain"]
+    with pytest.raises(UserError, match="another order"):
+        classifier.check_labels(make_label_encoder(["rain", "dog"]))
 
 
-def test_a_damaged_file_says_how_to_write_it(tmp_path):
-    path = tmp_path / "label_encoder.txt"
-    path.write_text("'rain' => 0\n'dog' => 1\n")  # its end is missing
-    with pytest.raises(UserError, match="label_encoder.txt cannot be read"):
-        check_names("my_net.pt", path, ("rain", "dog"))
-
-
-def test_names_are_compared_before_weights(labels, monkeypatch):
-    monkeypatch.setattr(training, "load_classifier", None)
-    hparams = {
-        "classifier": None,
-        "classifier_source": str(labels.parent),
-        "out_n_neurons": 10,
-    }
-    with pytest.raises(UserError, match="dog, rain"):
-        training.explained_data(hparams)
+def test_a_name_that_a_label_file_cannot_hold(tmp_path):
+    with pytest.raises(UserError, match="low => high"):
+        make_label_encoder(["low", "low => high"], tmp_path / "labels.txt")
+    assert not list(tmp_path.iterdir())
 
 
 # --- data of one's own ---

@@ -243,8 +243,8 @@ def test_every_block_is_randomised(name):
 def test_a_folder_round_trip(name, tmp_path):
     model, other = small_classifier(name, 2), small_classifier(name, 2)
     encoder = make_label_encoder(["dog", "rain"])
-    save_classifier(tmp_path, model.parts(), encoder)
-    load_classifier(str(tmp_path), other.parts())
+    save_classifier(tmp_path, model, encoder)
+    load_classifier(tmp_path, other)
     features = torch.rand(1, 40, 80)
     expected = model.freeze()(features).logits
     assert torch.equal(other.freeze()(features).logits, expected)

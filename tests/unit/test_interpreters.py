@@ -168,6 +168,9 @@ def test_a_changed_classifier_is_refused(folder):
     state = torch.load(file)
     state["linear.bias"][0] += 1e-3
     torch.save(state, file)
+    with pytest.raises(UserError, match="classifier.json"):
+        Interpreter.load(folder)
+    (folder / "classifier" / "classifier.json").unlink()
     with pytest.raises(UserError, match="belongs to another classifier"):
         Interpreter.load(folder)
 

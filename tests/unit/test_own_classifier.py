@@ -14,6 +14,7 @@ from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.loading import load_classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.classifiers.wrapper import TorchClassifier
+from speechbrain_lmac.data.pipelines import make_label_encoder
 from speechbrain_lmac.evaluation.randomization import randomize_cascade
 from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
@@ -281,15 +282,14 @@ def test_a_file_of_weights_and_labels_beside_it(tmp_path):
     file = tmp_path / "my_net.pt"
     torch.save(Net().state_dict(), file)
     model = wrapped()
-    assert load_classifier(str(file), model.parts()) is None
+    assert load_classifier(file, model).labels is None
     found, expected = model.model.state_dict(), torch.load(file)
     assert all(torch.equal(found[k], expected[k]) for k in expected)
-    (tmp_path / "label_encoder.txt").write_text("'a' => 0\n")
-    labels = load_classifier(str(file), model.parts())
-    assert labels == tmp_path / "label_encoder.txt"
+    make_label_encoder(list("abcd"), tmp_path / "label_encoder.txt")
+    assert load_classifier(file, model).labels == list("abcd")
     torch.save(Net(7).state_dict(), file)
     with pytest.raises(UserError, match=r"out.weight: expected \(4, 8\)"):
-        load_classifier(str(file), model.parts())
+        load_classifier(file, model)
 
 
 MODULE = """

@@ -131,9 +131,7 @@ def closed_run(
     labels.update_from_iterable(PROMPTS)
     for norm in hparams["classifier"].norms:
         norm.running_mean.normal_()
-    save_classifier(
-        folder / "classifier", hparams["classifier"].parts(), labels
-    )
+    save_classifier(folder / "classifier", hparams["classifier"], labels)
     write_info(folder, hparams)
     return finish(folder, hparams)
 
