@@ -85,9 +85,9 @@ class Interpreter(NamedTuple):
     (False, 'stft', ['dog', 'rain'])
     """
 
-    frontend: nn.Module
-    classifier: nn.Module
-    decoder: nn.Module
+    frontend: Any
+    classifier: Any
+    decoder: Any
     labels: list[str] | None = None
     hparams: Mapping[str, Any] = {}
 
@@ -239,7 +239,7 @@ def _build_parts(folder, overrides):
 def explained_parts(hparams: Mapping[str, Any]) -> dict[str, nn.Module]:
     """Modules of the model whose decisions are explained, by name."""
     if "encoder" in hparams:
-        return {"clap": hparams.get("encoder")}
+        return {"clap": hparams["encoder"]}
     return hparams["classifier"].parts()
 
 
@@ -297,9 +297,11 @@ def best_decoder_file(folder: str | Path, key: str = "interpreter") -> Path:
     info, save = read_info(folder, key), Path(folder) / "save"
     wanted = {f"{info['ckpt_mode']}_key": info["ckpt_metric"]}
     try:
-        best = save.is_dir() and Checkpointer(save).find_checkpoint(**wanted)
+        if not save.is_dir():  # a checkpointer would make it
+            raise FileNotFoundError(save)
+        best = Checkpointer(save).find_checkpoint(**wanted)
         return Path(best.paramfiles["decoder"])
-    # No folder, no checkpoint, one without a decoder, or damaged ones.
+    # Also no checkpoint, one without a decoder, or damaged ones.
     except (OSError, LookupError, AttributeError, yaml.YAMLError) as err:
         raise UserError(
             f"`{key}`: no checkpoint with a decoder in {save}; {EXPECTED}."
