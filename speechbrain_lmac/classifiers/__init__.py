@@ -12,7 +12,11 @@ __getattr__, __dir__, __all__ = attach(
             "ViTClassifier",
             "load_pretrained",
         ],
-        "loading": ["load_classifier", "save_classifier"],
+        "loading": [
+            "ClassifierPretrainer",
+            "load_classifier",
+            "save_classifier",
+        ],
         "slim": ["SlimCnn"],
         "wrapper": ["TorchClassifier"],
         "zero_shot.base": ["ClapEncoder", "ZeroShotClassifier"],

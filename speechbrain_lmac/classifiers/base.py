@@ -66,7 +66,7 @@ class AudioClassifier(torch.nn.Module):
     #: What tables call the decoder that explains classifiers of this kind.
     trained_name: str = "lmac"
     #: Classes by index, where the classifier's folder names them.
-    labels: "list[str] | None" = None
+    labels: list[str] | None = None
 
     def compute(self, features):
         """Logits, embedding and hidden maps; implemented by subclasses."""

@@ -104,7 +104,8 @@ class Interpreter(NamedTuple):
     @property
     def names(self) -> list[str]:
         """Classes by index; of a zero-shot interpreter its prompts."""
-        return list(self.labels or getattr(self.classifier, "prompts", ()))
+        names = self.labels or getattr(self.classifier, "prompts", None)
+        return list(names or [])
 
     def set_prompts(
         self, prompts: Sequence[str], templates: Sequence[str] = ("{}",)
