@@ -10,7 +10,8 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import argparse
+from __future__ import annotations
+
 import sys
 
 import reference_step as steps
@@ -20,7 +21,7 @@ import torch
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
 
-FROZEN, MASKED = "frozen forward", "masked: two forwards, backward"
+FROZEN, MASKED = "frozen forward", "masked forwards"
 
 
 def masked_job(classify, features, together=False, dtype=None):
@@ -58,34 +59,33 @@ def make_jobs(classifier, features, compiled=False):
     half = torch.bfloat16
     jobs = {
         FROZEN: frozen_job(classifier, features),
-        "  inference_mode": frozen_job(
+        "frozen, inference_mode": frozen_job(
             classifier, features, torch.inference_mode
         ),
-        "  bf16": frozen_job(classifier, features, dtype=half),
+        "frozen, bf16": frozen_job(classifier, features, dtype=half),
         MASKED: masked_job(classifier, features),
-        "  concatenated": masked_job(classifier, features, True),
-        "  bf16 ": masked_job(classifier, features, dtype=half),
+        "masked, concatenated": masked_job(classifier, features, True),
+        "masked, bf16": masked_job(classifier, features, dtype=half),
     }
     if isinstance(classifier, Cnn14Classifier):
         plain = Cnn14Classifier(
             classifier.embedding_model, classifier.classifier, fast=False
         ).freeze()
-        jobs["  stock layouts"] = masked_job(plain, features)
+        jobs["masked, stock layouts"] = masked_job(plain, features)
     if compiled:
-        jobs["  torch.compile"] = masked_job(
+        jobs["masked, torch.compile"] = masked_job(
             torch.compile(classifier), features
         )
     return jobs
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Command line; there is no bar."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = rounds.options(__doc__)
     parser.add_argument("--model", choices=["slim", "cnn14"], default="slim")
     parser.add_argument("--batch", type=int, default=4, help="clips of 5 s")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="try it, too")
-    parser.add_argument("--quick", action="store_true", help="a try")
     args = parser.parse_args(argv)
     frames, number = (64, 1) if args.quick else (431, args.rounds)
     rounds.prepare()
@@ -95,11 +95,10 @@ def main(argv=None):
         classifier = steps.build_classifier(64 if args.quick else 1)
     features = torch.rand(args.batch, frames, 80)
     jobs = make_jobs(classifier, features, args.compile)
-    times, unit = rounds.take_turns(jobs, number), FROZEN
-    for name, seconds in rounds.medians(times).items():
-        unit = MASKED if name == MASKED else unit
-        relative = rounds.ratio(times, name, unit)
-        print(f"{name:32}{1000 * seconds:9.1f} CPU ms {relative:8.2f}")
+    times = rounds.take_turns(jobs, number)
+    for unit in (FROZEN, MASKED):
+        of_it = {n: t for n, t in times.items() if unit.split()[0] in n}
+        rounds.table(of_it, unit)
     return 0
 
 

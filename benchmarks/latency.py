@@ -13,41 +13,33 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import argparse
+from __future__ import annotations
+
 import sys
 
 import rounds
 import torch
 from evaluation import slim_jobs
 
-METHODS = {
-    "ig": "IG, 50 steps",
-    "smoothgrad": "SmoothGrad, 25 samples",
-    "shap": "GradientSHAP",
-}
 FORWARD, CLASSIFICATION = "classifier forward", "class of a waveform"
+JOBS = (FORWARD, CLASSIFICATION, "decoder forward", "L-MAC")
 #: Explanation over classification, both from the waveform.
 BAR = 3.0
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Command line; returns 0 if the bar is met."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = rounds.options(__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--quick", action="store_true", help="a try, no bar")
     args = parser.parse_args(argv)
-    seconds, number = (1.0, 1) if args.quick else (args.seconds, args.rounds)
+    seconds, number = (1.0, 1) if args.quick else (5.0, args.rounds)
     rounds.prepare()
     print(rounds.machine())
     timed = slim_jobs(1, seconds)
-    wanted = [FORWARD, CLASSIFICATION, "decoder forward", "L-MAC", *METHODS]
+    wanted = (*JOBS, "ig", "smoothgrad", "shap")
     with torch.no_grad():
         times = rounds.take_turns({n: timed[n] for n in wanted}, number)
-    for name, value in rounds.medians(times).items():
-        forwards = rounds.ratio(times, name, FORWARD)
-        label = METHODS.get(name, name)
-        print(f"{label:24}{1000 * value:9.1f} CPU ms {forwards:8.2f} forwards")
+    rounds.table(times, FORWARD)
     met = rounds.judge(
         "explanation / classification",
         rounds.ratio(times, "L-MAC", CLASSIFICATION),

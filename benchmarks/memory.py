@@ -13,6 +13,8 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import argparse
 import subprocess
 import sys
@@ -25,48 +27,28 @@ from training_step import CLIP_SECONDS, OURS, RECIPE, build, build_narrow
 BAR = 3.0
 
 
-def status(key):
-    """A field of this process's status, in GiB."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        found = next(line for line in file if line.startswith(f"{key}:"))
-    return int(found.split()[1]) / 2**20
-
-
-def measure(name, batch_size, num_steps, shrink=1):
+def measure(
+    name: str, batch_size: int, num_steps: int, shrink: int = 1
+) -> tuple[float, float]:
     """Memory in GiB above the imports': built, and at the peak."""
-    start = status("VmRSS")
+    start = rounds.memory()
     classifier = steps.build_classifier(shrink)
     make = build if shrink == 1 else build_narrow
     brain = make(name, classifier, batch_size, "cpu")
     seconds = CLIP_SECONDS if shrink == 1 else 1
     batch = steps.make_batch(batch_size, seconds * steps.SAMPLE_RATE)
-    built = status("VmRSS") - start
+    built = rounds.memory() - start
     for _ in range(num_steps):
         brain.fit_batch(batch)
-    return built, status("VmHWM") - start
+    return built / 2**30, (rounds.memory("VmHWM") - start) / 2**30
 
 
-def in_new_process(arguments):
-    """As :func:`measure`, where nothing else was in memory before."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.stderr.write(done.stderr)
-        raise SystemExit(done.returncode)
-    return [float(x) for x in done.stdout.split()[-2:]]
-
-
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Command line; returns 0 if the bar is met."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = rounds.options(__doc__)
     parser.add_argument("--batch", type=int, default=16, help="clips a step")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--reference", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="a try, no bar")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     argv = sys.argv[1:] if argv is None else list(argv)
     args = parser.parse_args(argv)
@@ -77,7 +59,14 @@ def main(argv=None):
         print(*measure(name, size, args.steps, shrink))
         return 0
     print(rounds.machine())
-    built, peak = in_new_process(argv)
+    # In a process of its own nothing else was in memory before.
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", *argv],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    built, peak = map(float, done.stdout.split()[-2:])
     print(f"{name}: {built:.2f} GiB before the first step")
     met = rounds.judge(f"{name}: peak in GiB above the imports", peak, BAR)
     return 0 if met or args.quick or args.reference else 1

@@ -83,19 +83,7 @@ class WithFrames(torch.nn.Module):
 
 
 def recipe_evaluation(classifier, decoder=None):
-    """The recipe's test step.
-
-    Arguments
-    ---------
-    classifier : Cnn14Classifier
-        Lends its two SpeechBrain modules.
-    decoder : torch.nn.Module or None
-        In place of SpeechBrain's.
-
-    Returns
-    -------
-    RecipeEvaluation
-    """
+    """The recipe's test step, with another decoder in place of its own."""
     brain = steps.recipe_brain(classifier, step=RecipeEvaluation)
     if decoder is not None:
         brain.modules["psi"] = decoder

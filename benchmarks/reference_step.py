@@ -42,19 +42,10 @@ ADAM = {"lr": 2e-4, "weight_decay": 2e-6}
 
 
 def build_classifier(shrink=1):
-    """CNN14 and its head with random weights, frozen.
+    """CNN14 and its head with random weights, frozen; channels over `shrink`.
 
     The batch norms know the statistics of noise, so that the maps neither
     fade nor grow with depth, as in a trained network.
-
-    Arguments
-    ---------
-    shrink : int
-        Divides the number of channels; 1 is CNN14.
-
-    Returns
-    -------
-    Cnn14Classifier
     """
     if shrink == 1:
         embedder = Cnn14(mel_bins=80, emb_dim=2048, return_reps=True)
@@ -86,7 +77,7 @@ def unsaturated(classifier):
     """
     frontend = FrontEnd()
     wavs = make_batch(2, SAMPLE_RATE).sig.data
-    logits = classifier(frontend.mel(frontend(wavs).log_magnitude)).logits
+    logits = classifier(frontend.features(wavs)).logits
     classifier.classifier.weight.mul_(3 / logits.std())
     return classifier
 
@@ -144,21 +135,7 @@ class RecipeStep(sb.Brain):
 
 
 def recipe_brain(classifier, device="cpu", step=RecipeStep):
-    """SpeechBrain's step, ready to fit batches.
-
-    Arguments
-    ---------
-    classifier : Cnn14Classifier
-        Lends its two SpeechBrain modules.
-    device : str
-        Where to run.
-    step : type
-        :class:`RecipeStep` or a subclass.
-
-    Returns
-    -------
-    RecipeStep
-    """
+    """SpeechBrain's step or a subclass, ready to fit batches."""
     timing = {"win_length": 23.2199, "hop_length": 11.6099, "n_fft": 1024}
     fbank = Filterbank(
         n_mels=80, n_fft=1024, sample_rate=SAMPLE_RATE, log_mel=False
@@ -181,24 +158,10 @@ def recipe_brain(classifier, device="cpu", step=RecipeStep):
 
 
 def package_brain(recipe, classifier, batch_size, device="cpu", decoder=None):
-    """Our step, from a hyperparameter file of its recipes.
+    """Our step, from a file of ``recipes/ESC50/hparams``.
 
-    Arguments
-    ---------
-    recipe : str
-        File in ``recipes/ESC50/hparams``.
-    classifier : Cnn14Classifier
-        Explained instead of the one that the file builds.
-    batch_size : int
-        Clips a batch; the sparsity weight is made to match it.
-    device : str
-        Where to run.
-    decoder : torch.nn.Module or None
-        Trained instead of the one that the file builds.
-
-    Returns
-    -------
-    LMACBrain
+    The classifier, and the decoder if there is one, take the place of those
+    that the file builds; the sparsity weight is made to match the batch size.
     """
     unused = ["cache_folder", "checkpointer", "train_logger"]
     if decoder is not None:
@@ -306,20 +269,7 @@ def compare_objectives(
 ):
     """Objective and gradients of both steps, with the same decoder weights.
 
-    Arguments
-    ---------
-    num_samples : int
-        Length of the clips.
-    shrink : int
-        Divides the channels of CNN14 and of the decoder.
-    batch_size : int
-        Number of clips.
-    dtype : torch.dtype
-        Precision to build and run both in.
-
-    Returns
-    -------
-    Comparison
+    Clips of `num_samples`; `shrink` divides the channels of CNN14 and decoder.
     """
     with precision(dtype):
         classifier = build_classifier(shrink)

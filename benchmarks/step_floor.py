@@ -11,8 +11,11 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import argparse
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import reference_step as steps
 import rounds
@@ -25,16 +28,16 @@ CROP_SECONDS = 2.5
 BAR = 1.3
 
 
-def floor_job(brain, batch):
+def floor_job(brain: Any, batch: Any) -> Callable[[], None]:
     """What no step of L-MAC can do without, as one function."""
     frontend, classifier = brain.modules.frontend, brain.modules.classifier
     decoder, wavs = brain.modules.decoder, batch.sig.data
-    features = frontend.mel(frontend(wavs).log_magnitude)
+    features = frontend.features(wavs)
     frames, n = features.shape[1], len(features)
     seed_mask = torch.rand(n, frames, frontend.n_bins) / 1e4
     seed_logits = torch.rand(2 * n, classifier.n_classes) / 1e4
 
-    def floor():
+    def floor() -> None:
         with torch.no_grad():
             hidden = classifier(features).hidden
         decoder(hidden, frames).backward(seed_mask)
@@ -45,22 +48,21 @@ def floor_job(brain, batch):
     return floor
 
 
-def step_job(brain, batch, wave_prob):
+def step_job(brain: Any, batch: Any, wave_prob: float) -> Callable[[], None]:
     """A whole optimisation step, with or without the way through the wave."""
 
-    def step():
+    def step() -> None:
         brain.hparams.wave_prob = wave_prob
         brain.fit_batch(batch)
 
     return step
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Command line; returns 0 if the bar is met."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = rounds.options(__doc__)
     parser.add_argument("--batch", type=int, default=16, help="clips a step")
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="a try, no bar")
     args = parser.parse_args(argv)
     size, number = (2, 1) if args.quick else (args.batch, args.rounds)
     rounds.prepare()
@@ -68,20 +70,15 @@ def main(argv=None):
     classifier = SlimCnn(n_classes=10).freeze()
     brain = steps.package_brain("lmac_small.yaml", classifier, size)
     batch = steps.make_batch(size, round(CROP_SECONDS * steps.SAMPLE_RATE))
-    times = rounds.take_turns(
-        {
-            "floor": floor_job(brain, batch),
-            "step": step_job(brain, batch, 0.0),
-            "step through the wave": step_job(brain, batch, 1.0),
-        },
-        number,
-    )
-    for name, seconds in rounds.medians(times).items():
-        of_floor = rounds.ratio(times, name, "floor")
-        print(f"{name:24}{1000 * seconds:9.1f} CPU ms {of_floor:8.2f}")
-    met = rounds.judge(
-        "step / floor", rounds.ratio(times, "step", "floor"), BAR
-    )
+    jobs = {
+        "floor": floor_job(brain, batch),
+        "step": step_job(brain, batch, 0.0),
+        "step through the wave": step_job(brain, batch, 1.0),
+    }
+    times = rounds.take_turns(jobs, number)
+    rounds.table(times, "floor")
+    over_floor = rounds.ratio(times, "step", "floor")
+    met = rounds.judge("step / floor", over_floor, BAR)
     return 0 if met or args.quick else 1
 
 

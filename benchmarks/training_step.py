@@ -13,21 +13,19 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import argparse
+from __future__ import annotations
+
 import contextlib
-import ctypes
 import gc
-import resource
-import statistics
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import reference_step as steps
+import rounds
 import torch
-from rounds import SEED, machine, prepare
 
 from speechbrain_lmac.features.stft import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
@@ -152,7 +150,7 @@ def stopwatch(brain, device):
 def timed_step(brain, batch, device):
     """Take one optimisation step; returns its :class:`Cost`."""
     gc.collect()
-    resident = reset_peak(device)
+    resident = rounds.reset_peak(device)
     with stopwatch(brain, device) as spent:
         begun = clock(device)
         brain.fit_batch(batch)
@@ -160,55 +158,14 @@ def timed_step(brain, batch, device):
     brain.step += 1
     parts = {part: spent[part] for part in PARTS}
     parts["the rest"] = seconds - sum(parts.values())
-    return Cost(seconds, parts, peak_memory(device) - resident)
-
-
-def reset_peak(device):
-    """Forget the peak of the memory; returns what is in use, in bytes."""
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    with contextlib.suppress(OSError, AttributeError):
-        # Memory that the last step freed is handed back first.
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-    return _kilobytes("/proc/self/status", "VmRSS") * 1024
-
-
-def peak_memory(device):
-    """Bytes in use at the peak since :func:`reset_peak`."""
-    if device != "cpu":
-        return torch.cuda.max_memory_allocated()
-    return _kilobytes("/proc/self/status", "VmHWM") * 1024
-
-
-def _kilobytes(path, key):
-    lines = Path(path).read_text().splitlines()
-    return next(int(x.split()[1]) for x in lines if x.startswith(f"{key}:"))
+    return Cost(seconds, parts, rounds.peak_memory(device) - resident)
 
 
 def measure(names, classifier, num_steps, batch, device, make=build):
     """Costs of the variants' steps, taken in turns after a warm one each.
 
-    Arguments
-    ---------
-    names : list of str
-        Variants, all of them in memory at once.
-    classifier : Cnn14Classifier
-        The explained classifier.
-    num_steps : int
-        Steps of each.
-    batch : PaddedBatch
-        The clips.
-    device : str
-        ``cpu`` or ``cuda``.
-    make : callable
-        :func:`build`, or :func:`build_narrow`.
-
-    Returns
-    -------
-    dict
-        By variant: ``(list of Cost, number of trained parameters)``.
+    All variants are in memory at once. Returns for each the list of
+    :class:`Cost` and the number of trained parameters.
     """
     size = len(batch.sig.data)
     brains = {n: make(n, classifier, size, device) for n in names}
@@ -231,15 +188,11 @@ def trained(brain):
     return [p for g in brain.optimizer.param_groups for p in g["params"]]
 
 
-def median(values):
-    """Median of the values, as a float."""
-    return float(statistics.median(values))
-
-
 def report(results, device):
     """Print medians, ratios, memory and where the time goes."""
     unit = "CPU s" if device == "cpu" else "s"
-    totals = {n: median(c.seconds for c in r[0]) for n, r in results.items()}
+    times = {n: [c.seconds for c in costs] for n, (costs, _) in results.items()}
+    totals = rounds.medians(times)
     print(
         f"\n{'':22}{unit + '/step':>12}{'ratio':>8}{'parameters':>13}"
         f"{'state GB':>10}{'step GB':>9}"
@@ -259,34 +212,25 @@ def report(results, device):
             seconds = median(c.parts[part] for c in costs)
             print(f"{seconds:15.2f} ({seconds / totals[name]:5.1%})", end="")
         print()
-    print()
-    met = [verdict(results, name) for name in BARS if name in results]
-    return all(met)
-
-
-def verdict(results, name):
-    """Print a variant's ratio to the recipe's; tell whether it meets its bar.
-
-    Both took their turn in each round, so that each round has a ratio.
-    """
-    ratios = [
-        a.seconds / b.seconds
-        for a, b in zip(results[name][0], results[RECIPE][0], strict=True)
-    ]
-    ratio, bar = median(ratios), BARS[name]
-    print(
-        f"{name} / SpeechBrain's: {ratio:.3f}; bar {bar} "
-        f"{'met' if ratio <= bar else 'MISSED'} "
-        f"(round by round {min(ratios):.3f} to {max(ratios):.3f})"
+    # Each took its turn in each round, so that each round has a ratio.
+    return all(
+        [
+            rounds.judge(
+                f"{name} / SpeechBrain's",
+                rounds.ratio(times, name, RECIPE),
+                BARS[name],
+            )
+            for name in BARS
+            if name in results
+        ]
     )
-    return ratio <= bar
 
 
 def check(batch_size):
     """Compare the objectives; print, and tell whether they agree."""
     agreed = True
     for dtype, size in ((torch.float32, batch_size), (torch.float64, 1)):
-        torch.manual_seed(SEED)
+        torch.manual_seed(rounds.SEED)
         result = steps.compare_objectives(
             steps.clip_samples(13), batch_size=size, dtype=dtype
         )
@@ -295,7 +239,7 @@ def check(batch_size):
         tell(f"batch of {size}, {dtype}", result, TOLERANCES[dtype])
         gc.collect()
     print("agreed" if agreed else "DISAGREED")
-    torch.manual_seed(SEED)
+    torch.manual_seed(rounds.SEED)
     result = steps.compare_objectives(
         CLIP_SECONDS * steps.SAMPLE_RATE, batch_size=1
     )
@@ -317,53 +261,41 @@ def tell(title, result, tolerances=None):
     )
 
 
-def quick(device):
-    """All variants with narrow networks: that the command works."""
-    batch = steps.make_batch(2, steps.clip_samples(2))
-    classifier = steps.build_classifier(64)
-    names = [RECIPE, OURS, HEAVY]
-    report(measure(names, classifier, 1, batch, device, build_narrow), device)
-    return 0
-
-
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Command line; returns 0 if the bar is met."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = rounds.options(__doc__)
     parser.add_argument("--steps", type=int, default=3, help="steps of each")
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--check", action="store_true", help="compare the objectives instead"
     )
-    parser.add_argument("--quick", action="store_true", help="a try, no bar")
     args = parser.parse_args(argv)
-    prepare()
-    print(machine(args.device))
-    if args.quick:
-        return quick(args.device)
+    rounds.prepare()
+    print(rounds.machine(args.device))
     if args.check:
         return 0 if check(args.batch) else 1
+    names, results = [RECIPE, OURS, HEAVY], {}
+    if args.quick:  # narrow networks: that the command works
+        batch = steps.make_batch(2, steps.clip_samples(2))
+        small = steps.build_classifier(64)
+        results = measure(names, small, 1, batch, args.device, build_narrow)
+        report(results, args.device)
+        return 0
     print(f"batch of {args.batch} clips of {CLIP_SECONDS} s")
     batch = steps.make_batch(args.batch, CLIP_SECONDS * steps.SAMPLE_RATE)
     classifier = steps.build_classifier()
-    names, results = [RECIPE, OURS, HEAVY], {}
-    available = _kilobytes("/proc/meminfo", "MemAvailable") * 1024
+    available = rounds.memory("MemAvailable", "/proc/meminfo")
     groups = [names] if available > ROOMY else [[name] for name in names]
     for group in groups:
         results |= measure(group, classifier, args.steps, batch, args.device)
         gc.collect()
     passed = report(results, args.device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"peak RSS of the process, with {len(groups[0])} variant(s) in memory: "
-        f"{peak * 1024 / 1e9:.1f} GB; CNN14 {_count(classifier) / 1e6:.1f} M "
-        "parameters, frozen"
+        f"peak of the process, with {len(groups[0])} variant(s) in memory: "
+        f"{rounds.memory('VmHWM') / 1e9:.1f} GB"
     )
     return 0 if passed else 1
-
-
-def _count(module):
-    return sum(p.numel() for p in module.parameters())
 
 
 if __name__ == "__main__":

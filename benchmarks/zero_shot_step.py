@@ -12,7 +12,8 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
-import argparse
+from __future__ import annotations
+
 import gc
 import statistics
 import sys
@@ -21,7 +22,6 @@ import tempfile
 import reference_step as steps
 import rounds
 from speechbrain.dataio.batch import PaddedBatch
-from training_step import peak_memory, reset_peak
 
 from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
 from speechbrain_lmac.interpreters.text_decoder import build_text_decoder
@@ -100,20 +100,19 @@ def step_job(brain, batch, chunk, peaks):
     def step():
         brain.hparams.pairs_per_chunk = chunk or None
         gc.collect()
-        before = reset_peak("cpu")
+        before = rounds.reset_peak()
         brain.fit_batch(batch)
-        peaks.append(peak_memory("cpu") - before)
+        peaks.append(rounds.peak_memory() - before)
 
     return step
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Command line; there is no bar."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = rounds.options(__doc__)
     parser.add_argument("--batch", type=int, default=8, help="clips a step")
     parser.add_argument("--chunks", type=int, nargs="+", default=[0, 12, 6, 3])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a try")
     args = parser.parse_args(argv)
     size, number, seconds = args.batch, args.rounds, CROP_SECONDS
     if args.quick:

@@ -193,6 +193,7 @@ def assert_order_as_computed(orders, rows):
     assert sorted(items, key=items.get) == expected
 
 
+@pytest.mark.slow
 def test_a_reload_loses_nothing(study, browser_page, tmp_path):
     page = browser_page
     begin(page, study.address, "eve")
@@ -236,6 +237,7 @@ def test_a_reload_loses_nothing(study, browser_page, tmp_path):
     assert_quiet(page)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_asked_for(study, browser_page):
     page = browser_page
     page.goto(study.address)
@@ -273,6 +275,7 @@ def test_what_is_missing_is_asked_for(study, browser_page):
     assert page.locator("#where").inner_text() == "Item 2 of 3"
 
 
+@pytest.mark.slow
 def test_the_keyboard_is_enough(study, browser_page):
     page = browser_page
     page.goto(study.address)
@@ -306,6 +309,7 @@ def test_the_keyboard_is_enough(study, browser_page):
     assert_quiet(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone(study, browser_page, scheme):
     page = browser_page
@@ -324,6 +328,7 @@ def test_it_fits_a_phone(study, browser_page, scheme):
     assert (sum(map(int, channels)) < 200) == (scheme == "dark")
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name(study, browser_page):
     begin(browser_page, study.address, "names")
     assert browser_page.get_attribute("html", "lang") == "en"
@@ -337,6 +342,7 @@ def test_every_control_has_a_name(study, browser_page):
             ).count() == 1  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_nothing_can_be_kept(study, browser_page):
     browser_page.add_init_script(
         "Object.defineProperty(window, 'localStorage',"
@@ -348,6 +354,7 @@ def test_it_goes_on_where_nothing_can_be_kept(study, browser_page):
     assert browser_page.errors == []
 
 
+@pytest.mark.slow
 def test_it_works_from_a_server(study, browser_page):
     handler = functools.partial(QuietHandler, directory=study.page.parent)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -371,6 +378,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_a_missing_sound_is_said(study, browser_page, tmp_path):
     page = tmp_path / "index.html"
     page.write_bytes(study.page.read_bytes())

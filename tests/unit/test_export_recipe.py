@@ -257,9 +257,9 @@ def run_in(checkout):
 @pytest.mark.parametrize(
     "dataset, name",
     [
-        ("ESC50", "classifier_focalnet"),
         ("UrbanSound8k", "lmac_small"),
-        ("CLAP_ZS", "lmac_zs_clap"),
+        pytest.param("ESC50", "classifier_focalnet", marks=pytest.mark.slow),
+        pytest.param("CLAP_ZS", "lmac_zs_clap", marks=pytest.mark.slow),
     ],
 )
 def test_what_rows_need_is_made_and_a_row_runs(checkout, run_in, dataset, name):
