@@ -1,41 +1,18 @@
 """Between waveforms and spectra: what a front end does with a mask."""
 
-from speechbrain_lmac.features.base import (
-    BaseFrontEnd,
-    MaskedInputs,
-    OnMelBands,
-    Parts,
-    Spectrum,
-)
-from speechbrain_lmac.features.bins import (
-    fit_frames,
-    heard_part,
-    mel_to_linear,
-)
-from speechbrain_lmac.features.clap import (
-    ClapFrontEnd,
-    MelClapFrontEnd,
-    build_clap_frontend,
-)
-from speechbrain_lmac.features.stft import (
-    FrontEnd,
-    MelFrontEnd,
-    build_frontend,
-)
+from importlib import import_module
 
-__all__ = [
-    "BaseFrontEnd",
-    "ClapFrontEnd",
-    "FrontEnd",
-    "MaskedInputs",
-    "MelClapFrontEnd",
-    "MelFrontEnd",
-    "OnMelBands",
-    "Parts",
-    "Spectrum",
-    "build_clap_frontend",
-    "build_frontend",
-    "fit_frames",
-    "heard_part",
-    "mel_to_linear",
-]
+_NAMES = {
+    "base": ("BaseFrontEnd", "MaskedInputs", "OnMelBands", "Parts", "Spectrum"),
+    "bins": ("fit_frames", "heard_part", "mel_to_linear"),
+    "clap": ("ClapFrontEnd", "MelClapFrontEnd", "build_clap_frontend"),
+    "stft": ("FrontEnd", "MelFrontEnd", "build_frontend"),
+}
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

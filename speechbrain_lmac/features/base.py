@@ -3,10 +3,10 @@
     waveform -> spectrum -> view -> (mask) -> the classifier's input
                                            -> the sound that is left
 
-The ``view`` is the domain that masks act on. What masks mean there, how a view
-becomes the classifier's input and how it sounds is the front end's business
-alone: decoders, losses, metrics and methods ask it. A new kind of input is a
-new subclass.
+The ``view`` is what masks multiply. What masks mean there, how a view becomes
+the classifier's input and how it sounds is the front end's business alone:
+decoders, losses, metrics and methods ask it. A new kind of input is a new
+subclass.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from speechbrain_lmac.features.bins import mel_to_linear
 
-#: Added to the power spectrum before the square root, as SpeechBrain's
-#: ``spectral_magnitude`` does, so that the gradient at silence is finite.
-POWER_FLOOR = 1e-14
+# Added to the power spectrum before the square root, as SpeechBrain's
+# `spectral_magnitude` does, so that the gradient at silence is finite.
+_POWER_FLOOR = 1e-14
 
 
 class Spectrum(NamedTuple):
-    """Clips in the STFT domain and in the domain that masks act on.
+    """Clips in the STFT domain, and what masks multiply.
 
     Attributes
     ----------
@@ -33,27 +34,19 @@ class Spectrum(NamedTuple):
         What masks multiply, shape (batch, frames, mask_bins), >= 0.
     """
 
-    stft: torch.Tensor
-    view: torch.Tensor
+    stft: Tensor
+    view: Tensor
 
-    def rows(self, index: torch.Tensor) -> Spectrum:
-        """Some clips, or several times the same ones."""
+    def rows(self, index: Tensor) -> Spectrum:
+        """Some clips by their numbers, the same one several times or not."""
         return type(self)(*(part[index] for part in self))
 
 
 class MaskedInputs(NamedTuple):
-    """The classifier's input under a mask, and under its complement.
+    """The classifier's input under a mask M, and under 1 - M."""
 
-    Attributes
-    ----------
-    masked_in : torch.Tensor
-        Of ``M * view``, shape of the classifier's input.
-    masked_out : torch.Tensor
-        Of ``(1 - M) * view``, same shape.
-    """
-
-    masked_in: torch.Tensor
-    masked_out: torch.Tensor
+    masked_in: Tensor
+    masked_out: Tensor
 
 
 class Parts(NamedTuple):
@@ -62,23 +55,21 @@ class Parts(NamedTuple):
     Attributes
     ----------
     gain : torch.Tensor
-        Linear gain of each bin of ``power``, (batch, frames, bins), in [0, 1].
-    kept : torch.Tensor
-        What the mask keeps, shape (batch, samples).
-    rest : torch.Tensor
-        What its complement keeps, same shape.
+        Linear gain of the bins of ``power``, (batch, frames, bins), in [0, 1].
+    kept, rest : torch.Tensor
+        What the mask keeps and what its complement keeps, (batch, samples).
     """
 
-    gain: torch.Tensor
-    kept: torch.Tensor
-    rest: torch.Tensor
+    gain: Tensor
+    kept: Tensor
+    rest: Tensor
 
 
 class BaseFrontEnd(torch.nn.Module):
     """STFT, masks on a scale of its magnitudes, and the way back to sound.
 
-    Here masks are gains of linear magnitudes; a subclass says what the
-    classifier takes (``mel``, or its own ``classifier_input``).
+    Here masks are gains of linear magnitudes. A subclass says what the
+    classifier takes: :meth:`mel`, or a ``classifier_input`` of its own.
 
     Arguments
     ---------
@@ -93,7 +84,7 @@ class BaseFrontEnd(torch.nn.Module):
     hop_samples : int
         Hop between two frames, in samples.
     heard : torch.Tensor or None
-        STFT bins that the model hears, bool (bins,); None for all.
+        STFT bins that the classifier hears, bool (bins,); None for all.
 
     Attributes
     ----------
@@ -101,15 +92,15 @@ class BaseFrontEnd(torch.nn.Module):
         Name of the view, for tables.
     mask_bins : int
         Bins of a mask.
-    listenable : bool
-        Whether training may lead explanations through the waveform.
     heard : torch.Tensor or None
-        Bins of the mask that the model hears, bool (mask_bins,); None for all.
+        Bins of a mask that the classifier hears, bool; None for all.
     spread : torch.Tensor or None
         Matrix from the classifier's bands to the bins of a mask, (n_mels,
         mask_bins); None if masks lie on the bands.
+    listenable : bool
+        Whether training may lead explanations through the waveform.
     n_samples : int or None
-        Samples of the clips that the model takes; None for any number.
+        Samples of the clips that the classifier takes; None for any number.
     """
 
     mask_domain = "stft"
@@ -119,37 +110,37 @@ class BaseFrontEnd(torch.nn.Module):
 
     def __init__(
         self,
-        mel_matrix: torch.Tensor,
-        window: torch.Tensor,
+        mel_matrix: Tensor,
+        window: Tensor,
         n_fft: int,
         sample_rate: int,
         hop_samples: int,
-        heard: torch.Tensor | None = None,
+        heard: Tensor | None = None,
     ):
         super().__init__()
         self.n_fft = n_fft
         self.sample_rate = sample_rate
         self.hop_samples = hop_samples
         self.n_bins, self.n_mels = mel_matrix.shape
+        self.mask_bins = self.n_bins
         self.register_buffer("mel_matrix", mel_matrix.float(), False)
         self.register_buffer("window", window.float(), False)
         self.register_buffer("heard", heard, False)
         spread = mel_to_linear(self.mel_matrix, heard)
         self.register_buffer("spread", spread, False)
 
-    @property
-    def mask_bins(self) -> int:
-        """Bins of a mask: those of the STFT."""
-        return self.n_bins
-
     def num_frames(self, num_samples: int) -> int:
-        """Number of STFT frames of a clip of ``num_samples`` samples."""
+        """Number of frames of a clip of ``num_samples`` samples."""
         return num_samples // self.hop_samples + 1
 
     # ------------------------------------------------ waveform to classifier
 
-    def analyse(self, wavs: torch.Tensor) -> Spectrum:
-        """Mono waveforms (batch, samples) to their spectrum."""
+    def forward(self, wavs: Tensor) -> Spectrum:
+        """As :meth:`analyse`."""
+        return self.analyse(wavs)
+
+    def analyse(self, wavs: Tensor) -> Spectrum:
+        """Spectrum of mono waveforms (batch, samples)."""
         with torch.autocast(wavs.device.type, enabled=False):
             stft = torch.stft(
                 self.fit_length(wavs.float()),
@@ -162,183 +153,112 @@ class BaseFrontEnd(torch.nn.Module):
             ).transpose(1, 2)
             return Spectrum(stft, self._view(stft))
 
-    def forward(self, wavs: torch.Tensor) -> Spectrum:
-        """As :meth:`analyse`."""
-        return self.analyse(wavs)
+    def classifier_input(self, view: Tensor, spectrum: Spectrum) -> Tensor:
+        """The classifier's input from a (masked) view of clips.
 
-    def classifier_input(
-        self, view: torch.Tensor, spectrum: Spectrum
-    ) -> torch.Tensor:
-        """The classifier's input from a (masked) view.
-
-        Arguments
-        ---------
-        view : torch.Tensor
-            Shape (batch, frames, mask_bins), >= 0.
-        spectrum : Spectrum
-            Of the clips, for front ends that need the phase. Of n times as
-            many views the first ones are of the first clips, and so on.
-
-        Returns
-        -------
-        torch.Tensor
-            Here mel features, shape (batch, frames, n_mels).
+        The spectrum is there for front ends that need the phase; of n times as
+        many views the first ones are of its clips, and so on. Here the input
+        is mel features, (batch, frames, n_mels).
         """
         return self.mel(view)
 
-    def features(self, wavs: torch.Tensor) -> torch.Tensor:
+    def features(self, wavs: Tensor) -> Tensor:
         """The classifier's input for waveforms (batch, samples)."""
         spectrum = self(wavs)
         return self.classifier_input(spectrum.view, spectrum)
 
-    def mel(self, bins: torch.Tensor) -> torch.Tensor:
-        """Mel features (..., n_mels) of STFT bins on the masks' scale."""
-        raise NotImplementedError
-
-    def masked(self, mask: torch.Tensor, spectrum: Spectrum) -> MaskedInputs:
-        """The classifier's input for the masked-in and the masked-out clip.
-
-        Arguments
-        ---------
-        mask : torch.Tensor
-            Shape (batch, frames, mask_bins), in [0, 1].
-        spectrum : Spectrum
-            Of the clips.
-
-        Returns
-        -------
-        MaskedInputs
-        """
+    def masked(self, mask: Tensor, spectrum: Spectrum) -> MaskedInputs:
+        """The classifier's inputs under a mask of the view's shape."""
         kept = mask * spectrum.view
         return MaskedInputs(
             self.classifier_input(kept, spectrum),
             self.classifier_input(spectrum.view - kept, spectrum),
         )
 
-    def fit_length(self, wavs: torch.Tensor) -> torch.Tensor:
-        """Clips of the length that the model takes; here as they are."""
+    def fit_length(self, wavs: Tensor) -> Tensor:
+        """Clips of the length that the classifier takes; here as they are."""
         return wavs
 
-    def own_frames(self, x: torch.Tensor, num_samples: int) -> torch.Tensor:
+    def own_frames(self, x: Tensor, num_samples: int) -> Tensor:
         """Frames of views or masks that are the clips' own; here all."""
         return x
 
-    # -------------------------------------------------- the scale of masks
+    # ---------------------------------------------------- the scale of masks
 
-    def linear(self, view: torch.Tensor) -> torch.Tensor:
+    def mel(self, bins: Tensor) -> Tensor:
+        """Mel features (..., n_mels) of STFT bins on the masks' scale."""
+        raise NotImplementedError
+
+    def linear(self, view: Tensor) -> Tensor:
         """Amplitudes, >= 0, of values on the masks' scale; any shape."""
         return view
 
-    def compress(self, amplitude: torch.Tensor) -> torch.Tensor:
+    def compress(self, amplitude: Tensor) -> Tensor:
         """The inverse of :meth:`linear`."""
         return amplitude
 
-    def log_amplitude(self, view: torch.Tensor) -> torch.Tensor:
+    def log_amplitude(self, view: Tensor) -> Tensor:
         """``log1p`` amplitudes of a view, for pictures; any shape."""
         return view.log1p()
 
-    def gain(self, mask: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-        """Gain of the view's amplitudes that a mask of its shape stands for."""
-        return mask
-
-    def gains(
-        self, mask: torch.Tensor, view: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """:meth:`gain` of a mask and of its complement."""
+    def gains(self, mask: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+        """Gains of amplitudes that a mask on a view and its complement are."""
         return mask, 1 - mask
 
-    def restore_loudness(
-        self, masked: torch.Tensor, inputs: torch.Tensor
-    ) -> torch.Tensor:
-        """Amplify masked inputs until they hold the clip's energy again.
+    def restore_loudness(self, masked: Tensor, inputs: Tensor) -> Tensor:
+        """Masked classifier inputs, amplified to the energy of the clip's.
 
         Classifiers are not scale-invariant: a mask that merely attenuates
         changes their answer. What is left of the difference between two
-        methods after this is not loudness.
-
-        Arguments
-        ---------
-        masked, inputs : torch.Tensor
-            The classifier's input for the explanation and for the clip.
-
-        Returns
-        -------
-        torch.Tensor
-            Masked inputs of the clip's energy (sum of squared amplitudes);
-            unchanged where nothing is left to be amplified.
+        methods after this is not loudness. Silence stays silent.
         """
-        linear = self.linear(masked)
-        dims = tuple(range(1, masked.dim()))
-        left = linear.square().sum(dims, keepdim=True)
+        amplitude, dims = self.linear(masked), tuple(range(1, masked.dim()))
+        left = amplitude.square().sum(dims, keepdim=True)
         energy = self.linear(inputs).square().sum(dims, keepdim=True)
         gain = (energy / left.clamp_min(1e-12)).sqrt()
-        return torch.where(left > 1e-12, self.compress(linear * gain), masked)
-
-    # -------------------------------------------------------- mask to sound
-
-    def listen(
-        self, mask: torch.Tensor, spectrum: Spectrum, num_samples: int
-    ) -> torch.Tensor:
-        """The sound that is left under a mask, with the input's phase.
-
-        Arguments
-        ---------
-        mask : torch.Tensor
-            Shape (batch, frames, mask_bins), in [0, 1].
-        spectrum : Spectrum
-            Of the clips.
-        num_samples : int
-            Length of the waveforms to return: the clips' own.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (batch, num_samples).
-        """
-        gain = self.gain(*self._on_bins(mask, spectrum))
-        return self._resynthesise(spectrum.stft, gain, num_samples)
-
-    def parts(
-        self, mask: torch.Tensor, spectrum: Spectrum, num_samples: int
-    ) -> Parts:
-        """As :meth:`listen`, for a mask and its complement together."""
-        gains = self.gains(*self._on_bins(mask, spectrum))
-        wavs = (
-            self._resynthesise(spectrum.stft, gain, num_samples)
-            for gain in gains
+        return torch.where(
+            left > 1e-12, self.compress(amplitude * gain), masked
         )
-        return Parts(gains[0], *wavs)
 
-    def power(self, spectrum: Spectrum) -> torch.Tensor:
+    # --------------------------------------------------------- mask to sound
+
+    def listen(self, mask: Tensor, spectrum: Spectrum, n: int) -> Tensor:
+        """Sound (batch, n samples) under a mask, with the input's phase."""
+        gain, _ = self.gains(*self._on_bins(mask, spectrum))
+        return self._resynthesise(spectrum.stft, gain, n)
+
+    def parts(self, mask: Tensor, spectrum: Spectrum, n: int) -> Parts:
+        """As :meth:`listen`, for a mask and its complement together."""
+        gain, rest = self.gains(*self._on_bins(mask, spectrum))
+        kept = self._resynthesise(spectrum.stft, gain, n)
+        return Parts(gain, kept, self._resynthesise(spectrum.stft, rest, n))
+
+    def power(self, spectrum: Spectrum) -> Tensor:
         """Energy of each bin that ``Parts.gain`` is a gain of."""
         return spectrum.stft.abs().square()
 
-    def mask_power(self, spectrum: Spectrum) -> torch.Tensor:
+    def mask_power(self, spectrum: Spectrum) -> Tensor:
         """Energy of each bin of a mask, (batch, frames, mask_bins)."""
         return self.power(spectrum)
 
-    def on_bands(self, mask: torch.Tensor) -> torch.Tensor:
+    def on_bands(self, mask: Tensor) -> Tensor:
         """A mask on the classifier's bands: weighted means over their bins."""
         weights = self.mel_matrix / self.mel_matrix.sum(0).clamp_min(1e-12)
         return mask @ weights
 
-    def _bins(self, stft: torch.Tensor) -> torch.Tensor:
+    def _bins(self, stft):
         """Magnitudes of the STFT on the masks' scale."""
         power = stft.real.square() + stft.imag.square()
-        return self.compress((power + POWER_FLOOR).sqrt())
+        return self.compress((power + _POWER_FLOOR).sqrt())
 
-    def _view(self, stft: torch.Tensor) -> torch.Tensor:
+    def _view(self, stft):
         return self._bins(stft)
 
-    def _on_bins(
-        self, mask: torch.Tensor, spectrum: Spectrum
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _on_bins(self, mask, spectrum):
         """A mask and magnitudes of the STFT's bins."""
         return mask, spectrum.view
 
-    def _resynthesise(
-        self, stft: torch.Tensor, gain: torch.Tensor, num_samples: int
-    ) -> torch.Tensor:
+    def _resynthesise(self, stft, gain, num_samples):
         """Waveforms (batch, num_samples) of an STFT under a gain."""
         with torch.autocast(stft.device.type, enabled=False):
             return torch.istft(
@@ -360,24 +280,17 @@ class OnMelBands:
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.register_buffer("to_bins", mel_to_linear(self.mel_matrix), False)
-        self.spread = self.heard = None
+        self.spread, self.heard, self.mask_bins = None, None, self.n_mels
 
-    @property
-    def mask_bins(self) -> int:
-        """Bins of a mask: the classifier's bands."""
-        return self.n_mels
-
-    def classifier_input(
-        self, view: torch.Tensor, spectrum: Spectrum
-    ) -> torch.Tensor:
+    def classifier_input(self, view: Tensor, spectrum: Spectrum) -> Tensor:
         """The view itself."""
         return view
 
-    def mask_power(self, spectrum: Spectrum) -> torch.Tensor:
+    def mask_power(self, spectrum: Spectrum) -> Tensor:
         """Energy of each band, (batch, frames, n_mels)."""
         return self.power(spectrum) @ self.mel_matrix
 
-    def on_bands(self, mask: torch.Tensor) -> torch.Tensor:
+    def on_bands(self, mask: Tensor) -> Tensor:
         """The mask itself."""
         return mask
 
@@ -390,9 +303,6 @@ class OnMelBands:
 
 def of_domain(mask_domain: str, on_bins: type, on_bands: type) -> type:
     """The class of a mask domain (``stft`` or ``mel``), or a ValueError."""
-    kinds = {"stft": on_bins, "mel": on_bands}
-    if mask_domain not in kinds:
-        raise ValueError(
-            f"`mask_domain` is {mask_domain!r}; expected 'stft' or 'mel'."
-        )
-    return kinds[mask_domain]
+    if mask_domain not in ("stft", "mel"):
+        raise ValueError(f"`mask_domain`: {mask_domain!r} is not stft or mel.")
+    return on_bins if mask_domain == "stft" else on_bands

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from speechbrain_lmac.features.base import BaseFrontEnd, OnMelBands, of_domain
 
@@ -71,22 +72,15 @@ class ClapFrontEnd(BaseFrontEnd):
 
     def __init__(
         self,
-        mel_matrix: torch.Tensor,
-        window: torch.Tensor,
+        mel_matrix: Tensor,
+        window: Tensor,
         sample_rate: int = 48000,
         hop_samples: int = 480,
         n_samples: int = 480000,
         padding: str = "repeatpad",
     ):
-        if len(mel_matrix) != len(window) // 2 + 1:
-            raise ValueError(
-                f"Expected a mel matrix of {len(window) // 2 + 1} bins for a "
-                f"window of {len(window)} samples but got {len(mel_matrix)}"
-            )
         if padding not in PADDINGS:
-            raise ValueError(
-                f"Expected a padding of {PADDINGS} but got {padding!r}"
-            )
+            raise ValueError(f"`padding`: {padding!r} is not of {PADDINGS}.")
         super().__init__(
             mel_matrix,
             window,
@@ -98,29 +92,19 @@ class ClapFrontEnd(BaseFrontEnd):
         self.n_samples = n_samples
         self.padding = padding
 
-    def mel(self, bins: torch.Tensor) -> torch.Tensor:
+    def mel(self, bins: Tensor) -> Tensor:
         """``sqrt(|STFT|^2 @ mel)``; its gradient is finite everywhere."""
         with torch.autocast(bins.device.type, enabled=False):
             power = bins.float().square() @ self.mel_matrix
             root = power.clamp_min(_SILENT_POWER).sqrt()
             return torch.where(power > _SILENT_POWER, root, 0.0)
 
-    def fit_length(self, wavs: torch.Tensor) -> torch.Tensor:
-        """Clips of the length that the model takes, without any chance.
+    def fit_length(self, wavs: Tensor) -> Tensor:
+        """Clips (batch, n_samples), without any chance.
 
         As CLAP's own preparation (``repeatpad``): a shorter clip is repeated
         as often as it fits, then padded with silence. Of a longer clip CLAP
         takes a random part; here it is always the beginning.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            Shape (batch, samples), at least one sample.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (batch, n_samples).
 
         Example
         -------
@@ -130,32 +114,19 @@ class ClapFrontEnd(BaseFrontEnd):
         tensor([[1., 2., 1., 2., 0.]])
         """
         num_samples = wavs.shape[1]
-        wavs = wavs[:, : self.n_samples]
         repeats = self._copies(num_samples)
         if self.padding == "repeat" and num_samples < self.n_samples:
             repeats += 1
         wavs = wavs.repeat(1, repeats)[:, : self.n_samples]
         return F.pad(wavs, (0, self.n_samples - wavs.shape[1]))
 
-    def own_frames(self, x: torch.Tensor, num_samples: int) -> torch.Tensor:
+    def own_frames(self, x: Tensor, num_samples: int) -> Tensor:
         """Views or masks of fitted clips, led back to the clips themselves.
 
         The whole copies that :meth:`fit_length` made are averaged; what stood
         in for a part of a copy, or for silence, is dropped. Frames of later
         copies that fall between two of the first are interpolated. A clip
         longer than the model's input gets zeros (not explained) at the end.
-
-        Arguments
-        ---------
-        x : torch.Tensor
-            Shape (batch, frames of n_samples, bins).
-        num_samples : int
-            Samples of the clips before they were fitted.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (batch, frames of num_samples, bins).
         """
         return self._mean_of_copies(x, num_samples, self.hop_samples)
 
@@ -163,11 +134,10 @@ class ClapFrontEnd(BaseFrontEnd):
         fitted = super()._resynthesise(stft, gain, self.n_samples)
         return self._mean_of_copies(fitted, num_samples, 1)
 
-    def _copies(self, num_samples: int) -> int:
+    def _copies(self, num_samples):
         """How many whole copies of a clip its fitted version holds."""
-        if self.padding == "pad":
-            return 1
-        return max(1, self.n_samples // num_samples)
+        copies = 1 if self.padding == "pad" else self.n_samples // num_samples
+        return max(1, copies)
 
     def _mean_of_copies(self, x, num_samples, hop):
         """Mean over the copies along axis 1, whose steps are of hop samples."""
@@ -194,7 +164,7 @@ class MelClapFrontEnd(OnMelBands, ClapFrontEnd):
 def build_clap_frontend(
     mask_domain: str = "stft", **settings: Any
 ) -> ClapFrontEnd:
-    """The front end of a CLAP model whose masks act on a domain.
+    """As ``build_frontend``, of a CLAP model.
 
     Arguments
     ---------
@@ -206,10 +176,5 @@ def build_clap_frontend(
     Returns
     -------
     ClapFrontEnd
-
-    Raises
-    ------
-    ValueError
-        If the domain is unknown.
     """
     return of_domain(mask_domain, ClapFrontEnd, MelClapFrontEnd)(**settings)

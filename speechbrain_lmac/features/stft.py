@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from speechbrain.processing.features import Filterbank
+from torch import Tensor
 
 from speechbrain_lmac.features.base import BaseFrontEnd, OnMelBands, of_domain
 
@@ -19,8 +20,7 @@ from speechbrain_lmac.features.base import BaseFrontEnd, OnMelBands, of_domain
 class FrontEnd(BaseFrontEnd):
     """Masks on ``log1p|STFT|``, a classifier of log1p mel features.
 
-    The defaults are those of the published L-MAC set-up (16 kHz, n_fft 1024,
-    window 23.2 ms, hop 11.6 ms, 80 mel bands).
+    The defaults are those of the published L-MAC set-up.
 
     Arguments
     ---------
@@ -28,10 +28,8 @@ class FrontEnd(BaseFrontEnd):
         Sample rate of the waveforms, in Hz.
     n_fft : int
         Number of points of the Fourier transform.
-    win_length : float
-        Length of the (Hamming) window, in ms.
-    hop_length : float
-        Hop between two frames, in ms.
+    win_length, hop_length : float
+        Length of the (Hamming) window and hop between two frames, in ms.
     n_mels : int
         Number of mel bands of the classifier's input.
 
@@ -42,8 +40,8 @@ class FrontEnd(BaseFrontEnd):
     >>> spectrum.view.shape, frontend.features(wavs).shape
     (torch.Size([2, 87, 513]), torch.Size([2, 87, 80]))
     >>> ones = torch.ones_like(spectrum.view)
-    >>> heard = frontend.listen(ones, spectrum, 16000)
-    >>> torch.allclose(heard, wavs, atol=1e-4)
+    >>> sound = frontend.listen(ones, spectrum, 16000)
+    >>> torch.allclose(sound, wavs, atol=1e-4)
     True
     """
 
@@ -62,43 +60,32 @@ class FrontEnd(BaseFrontEnd):
             f_max=sample_rate / 2,
             log_mel=False,
         )
-        window, hop = (
-            round(sample_rate / 1000 * ms) for ms in (win_length, hop_length)
-        )
         super().__init__(
             mel(torch.eye(n_fft // 2 + 1)[None])[0],
-            torch.hamming_window(window),
+            torch.hamming_window(round(sample_rate / 1000 * win_length)),
             n_fft,
             sample_rate,
-            hop,
+            round(sample_rate / 1000 * hop_length),
         )
 
-    def mel(self, bins: torch.Tensor) -> torch.Tensor:
+    def mel(self, bins: Tensor) -> Tensor:
         """``log1p(mel(expm1(.)))``: the filters see linear magnitudes."""
         return torch.log1p(torch.expm1(bins) @ self.mel_matrix)
 
-    def linear(self, view: torch.Tensor) -> torch.Tensor:
+    def linear(self, view: Tensor) -> Tensor:
         """``expm1``."""
         return torch.expm1(view)
 
-    def compress(self, amplitude: torch.Tensor) -> torch.Tensor:
+    def compress(self, amplitude: Tensor) -> Tensor:
         """``log1p``."""
         return torch.log1p(amplitude)
 
-    def log_amplitude(self, view: torch.Tensor) -> torch.Tensor:
+    def log_amplitude(self, view: Tensor) -> Tensor:
         """The view itself."""
         return view
 
-    def gain(self, mask: torch.Tensor, view: torch.Tensor) -> torch.Tensor:
-        """``expm1(M * log1p|X|) / |X|``; at silence its limit, the mask."""
-        magnitude = torch.expm1(view)
-        gain = torch.expm1(mask * view) / magnitude.clamp_min(1e-6)
-        return torch.where(magnitude > 1e-6, gain, mask)
-
-    def gains(
-        self, mask: torch.Tensor, view: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """:meth:`gain` of a mask and of its complement, from one ``expm1``.
+    def gains(self, mask: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+        """Gains of a mask on ``log1p|X|`` and of its complement, in [0, 1].
 
         With ``k = expm1(M * log1p|X|)`` they are ``k / |X|`` and, as
         ``expm1((1 - M) * log1p|X|) = (|X| - k) / (1 + k)``, that over
@@ -110,10 +97,8 @@ class FrontEnd(BaseFrontEnd):
         >>> [round(g.item(), 4) for g in FrontEnd().gains(torch.tensor(0.5), x)]
         [0.3333, 0.3333]
         """
-        magnitude = torch.expm1(view)
-        kept = torch.expm1(mask * view)
-        scale = magnitude.clamp_min(1e-6)
-        sounds = magnitude > 1e-6
+        magnitude, kept = torch.expm1(view), torch.expm1(mask * view)
+        scale, sounds = magnitude.clamp_min(1e-6), magnitude > 1e-6
         rest = (magnitude - kept) / ((1 + kept) * scale)
         return (
             torch.where(sounds, kept / scale, mask),
@@ -122,14 +107,7 @@ class FrontEnd(BaseFrontEnd):
 
 
 class MelFrontEnd(OnMelBands, FrontEnd):
-    """As :class:`FrontEnd`, with masks on the classifier's log1p mel input.
-
-    Example
-    -------
-    >>> frontend = MelFrontEnd(n_mels=40)
-    >>> frontend(torch.randn(2, 16000)).view.shape
-    torch.Size([2, 87, 40])
-    """
+    """As :class:`FrontEnd`, with masks on the classifier's log1p mel input."""
 
 
 def build_frontend(mask_domain: str = "stft", **settings: Any) -> FrontEnd:
@@ -145,11 +123,6 @@ def build_frontend(mask_domain: str = "stft", **settings: Any) -> FrontEnd:
     Returns
     -------
     FrontEnd
-
-    Raises
-    ------
-    ValueError
-        If the domain is unknown.
 
     Example
     -------

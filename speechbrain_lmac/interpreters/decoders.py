@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.features import BaseFrontEnd, fit_frames
@@ -56,11 +56,11 @@ class MaskDecoder(nn.Module):
         hidden_strides: Sequence[int],
         channels: Sequence[int] = (64, 48, 32, 16),
         n_mels: int = 80,
-        spread: torch.Tensor | None = None,
+        spread: Tensor | None = None,
     ):
         super().__init__()
         self.n_mels = n_mels
-        strides = _check_strides(hidden_channels, hidden_strides)
+        strides = _check_strides(hidden_strides)
         levels = [2**k for k in range(max(strides).bit_length() - 1, -1, -1)]
         widths = list(channels) + [channels[-1]] * len(levels)
         widths = dict(zip(levels, widths, strict=False))
@@ -82,9 +82,7 @@ class MaskDecoder(nn.Module):
         self.head = nn.Conv2d(widths[1], 1, 1)
         self.register_buffer("spread", spread, persistent=False)
 
-    def forward(
-        self, hidden: Sequence[torch.Tensor], num_frames: int
-    ) -> torch.Tensor:
+    def forward(self, hidden: Sequence[Tensor], num_frames: int) -> Tensor:
         """Mask logits.
 
         Arguments
@@ -97,7 +95,7 @@ class MaskDecoder(nn.Module):
 
         Returns
         -------
-        torch.Tensor
+        Tensor
             Logits, shape (batch, num_frames, bins).
         """
         x = 0.0
@@ -145,9 +143,7 @@ class ReferenceDecoder(nn.Module):
 
         self.psi = CNN14PSI_stft(dim=dim)
 
-    def forward(
-        self, hidden: Sequence[torch.Tensor], num_frames: int
-    ) -> torch.Tensor:
+    def forward(self, hidden: Sequence[Tensor], num_frames: int) -> Tensor:
         """As :meth:`MaskDecoder.forward`."""
         frames = [h.shape[2] for h in hidden]
         # The layers agree if the maps have (n, n, 2n, 4n + 1) frames.
@@ -219,15 +215,10 @@ def _fit(x, size):
     return fit_frames(fit_frames(x, size[0], 2), size[1], 3)
 
 
-def _check_strides(hidden_channels, hidden_strides):
+def _check_strides(hidden_strides):
     strides = [int(s) for s in hidden_strides]
-    if len(strides) != len(hidden_channels):
-        raise ValueError(
-            "Expected one stride per hidden map, but got "
-            f"{len(strides)} strides for {len(hidden_channels)} maps"
-        )
-    descending = all(a >= b for a, b in zip(strides, strides[1:], strict=False))
-    if not descending or any(s & (s - 1) or s < 1 for s in strides):
+    powers = all(s >= 1 and not s & (s - 1) for s in strides)
+    if not powers or strides != sorted(strides, reverse=True):
         raise ValueError(
             "Expected `hidden_strides` to be powers of two, deepest (largest) "
             f"first, but got {strides}"

@@ -1,29 +1,32 @@
 """Listen to Interpret (L2I): dictionary, activations and their classifier.
 
 The baseline that L-MAC is compared with: a network ``psi`` turns the hidden
-maps of a frozen classifier into activations of a fixed NMF dictionary, and a
-linear classifier ``theta`` of the pooled activations imitates the frozen one.
+maps of a frozen classifier into activations of a fixed NMF dictionary ``log1p
+|X| ~ W H``, and a linear classifier ``theta`` of the pooled activations
+imitates the frozen one. A decision is explained by the components on which
+``theta`` leans for it.
 
 Source: Parekh, Parekh, Mozharovskyi, d'Alche-Buc, Richard, "Listen to
 Interpret: Post-hoc Interpretability for Audio Networks with NMF", NeurIPS
 2022 (arXiv 2202.11479).
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
+from speechbrain_lmac.features import BaseFrontEnd
 from speechbrain_lmac.interpreters.decoders import MaskDecoder
-from speechbrain_lmac.interpreters.l2i_attribution import l2i_mask, relevance
 from speechbrain_lmac.utils.checks import UserError
 
-#: Frames whose largest log1p magnitude is below this are silent.
-SILENCE = 1e-3
+# Frames whose largest log1p magnitude is below this are silent.
+_SILENCE = 1e-3
 
 
 class L2IOutput(NamedTuple):
@@ -41,31 +44,20 @@ class L2IOutput(NamedTuple):
         Class scores of ``theta``, shape (batch, classes).
     """
 
-    activations: torch.Tensor
-    reconstruction: torch.Tensor
-    pooled: torch.Tensor
-    logits: torch.Tensor
+    activations: Tensor
+    reconstruction: Tensor
+    pooled: Tensor
+    logits: Tensor
 
 
-def sample_frames(spectra, max_frames, seed):
-    """Frames drawn from spectra of any number, in bounded memory.
+def sample_frames(
+    spectra: Iterable[Tensor], max_frames: int, seed: int
+) -> Tensor:
+    """Frames (frames, bins) drawn from spectra (..., bins), on the CPU.
 
-    Every frame that is not silent has the same chance, as in reservoir
-    sampling: each gets a random key, and those of the largest keys stay.
-
-    Arguments
-    ---------
-    spectra : iterable of torch.Tensor
-        Shape (..., bins); gone through once.
-    max_frames : int
-        Most frames to return.
-    seed : int
-        The same seed and spectra give the same frames.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (frames, bins), on the CPU.
+    Every frame that is not silent has the same chance, in bounded memory, as
+    in reservoir sampling: each gets a random key, and those of the largest
+    keys stay.
 
     Example
     -------
@@ -78,7 +70,7 @@ def sample_frames(spectra, max_frames, seed):
     kept, keys = None, torch.empty(0)
     for spectrum in spectra:
         frames = spectrum.detach().flatten(0, -2).float().cpu()
-        frames = frames[frames.amax(1) > SILENCE]
+        frames = frames[frames.amax(1) > _SILENCE]
         new_keys = torch.rand(len(frames), generator=generator)
         kept = frames if kept is None else torch.cat([kept, frames])
         keys = torch.cat([keys, new_keys])
@@ -88,7 +80,12 @@ def sample_frames(spectra, max_frames, seed):
     return torch.empty(0, 0) if kept is None else kept
 
 
-def fit_dictionary(spectra, n_components, seed, max_frames=8000, max_iter=100):
+def fit_dictionary(
+    spectra: Iterable[Tensor],
+    n_components: int,
+    seed: int,
+    max_frames: int = 8000,
+) -> Tensor:
     """NMF dictionary of log1p magnitudes: ``X ~ W H``, all non-negative.
 
     scikit-learn's coordinate descent on the squared error, from an NNDSVDa
@@ -104,8 +101,6 @@ def fit_dictionary(spectra, n_components, seed, max_frames=8000, max_iter=100):
         Seed of the frames drawn and of the start.
     max_frames : int
         Frames that the dictionary is learnt on.
-    max_iter : int
-        Iterations of the factorisation.
 
     Returns
     -------
@@ -115,31 +110,23 @@ def fit_dictionary(spectra, n_components, seed, max_frames=8000, max_iter=100):
     Raises
     ------
     UserError
-        If there are too few frames or bins for so many components, or
-        scikit-learn is missing.
+        If there are too few frames or bins for so many components.
 
     Example
     -------
-    >>> spectra = [torch.rand(2, 20, 6)]
-    >>> W = fit_dictionary(spectra, n_components=3, seed=0)
+    >>> W = fit_dictionary([torch.rand(2, 20, 6)], n_components=3, seed=0)
     >>> W.shape, bool(torch.allclose(W.norm(dim=0), torch.ones(3)))
     (torch.Size([6, 3]), True)
     """
-    try:
-        from sklearn.decomposition import non_negative_factorization
-        from sklearn.exceptions import ConvergenceWarning
-    except ImportError as err:
-        raise UserError(
-            "L2I learns its dictionary with the package scikit-learn: "
-            "pip install scikit-learn"
-        ) from err
+    from sklearn.decomposition import non_negative_factorization
+    from sklearn.exceptions import ConvergenceWarning
+
     frames = sample_frames(spectra, max_frames, seed)
     if not 0 < n_components <= min(frames.shape):
         raise UserError(
-            f"`n_components` is {n_components}, but the training clips give "
-            f"{frames.shape[0]} frames that are not silent, of "
-            f"{frames.shape[1]} bins; expected at most the smaller of the "
-            "two. Lower --n_components or give more audio."
+            f"`n_components`: {n_components}, but the training clips give "
+            f"{len(frames)} frames with sound of {frames.shape[1]} bins; lower "
+            "it to the smaller of the two, or give more audio."
         )
     with warnings.catch_warnings():
         # The iterations are meant to end before the optimum.
@@ -149,11 +136,59 @@ def fit_dictionary(spectra, n_components, seed, max_frames=8000, max_iter=100):
             n_components=n_components,
             init="nndsvda",
             tol=1e-3,
-            max_iter=max_iter,
+            max_iter=100,
             random_state=seed,
         )
     basis = torch.from_numpy(basis).float().T
     return (basis / basis.norm(dim=0).clamp_min(1e-12)).contiguous()
+
+
+def relevance(pooled: Tensor, weight: Tensor, target: Tensor) -> Tensor:
+    """Relevance of each component for classes, (batch, components), in [-1, 1].
+
+    ``r_k = w_ck z_k / max_l |w_cl z_l|``: what a component adds to the logit
+    of class ``c``, relative to the one that adds or takes the most; ``z`` are
+    the pooled activations (batch, components), ``w`` the weights (classes,
+    components) of theta, ``c`` the target (batch,).
+
+    Example
+    -------
+    >>> weight = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.0, 0.0]])
+    >>> relevance(torch.tensor([[2.0, 2.0, 1.0]]), weight, torch.tensor([0]))
+    tensor([[ 0.5000, -1.0000,  0.1250]])
+    """
+    added = pooled * weight[target]
+    largest = added.abs().amax(1, keepdim=True)
+    share = added / largest.clamp_min(torch.finfo(added.dtype).tiny)
+    return share.clamp(-1.0, 1.0)
+
+
+def l2i_mask(
+    activations: Tensor,
+    dictionary: Tensor,
+    relevance: Tensor,
+    threshold: float = 0.2,
+) -> Tensor:
+    """Share of the reconstruction that relevant components make, in [0, 1].
+
+    ``M = sum_{k: r_k > threshold} W_k H_k / sum_k W_k H_k``, (batch, frames,
+    bins), of ``H`` (batch, components, frames), ``W`` (bins, components) and
+    ``r`` (batch, components); zeros where nothing is kept or reconstructed. It
+    acts on ``log1p`` magnitudes, the domain of the factorisation.
+
+    Example
+    -------
+    >>> activations = torch.tensor([[[1.0], [3.0]]])
+    >>> dictionary = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    >>> l2i_mask(activations, dictionary, torch.tensor([[1.0, 0.1]]))
+    tensor([[[0.2500, 1.0000]]])
+    """
+    frames = activations.transpose(1, 2)
+    kept = frames * (relevance > threshold).unsqueeze(1)
+    whole, part = frames @ dictionary.T, kept @ dictionary.T
+    tiny = torch.finfo(whole.dtype).tiny
+    # The two sums are rounded differently: a share may exceed 1 by a digit.
+    return (part / whole.clamp_min(tiny)).clamp(0.0, 1.0)
 
 
 class Theta(nn.Module):
@@ -161,32 +196,18 @@ class Theta(nn.Module):
 
     No bias: the logit is the sum of what the components add to it. Starts as
     the mean over time.
-
-    Arguments
-    ---------
-    n_components : int
-        Components of the activations.
-    n_classes : int
-        Classes of the classifier that is imitated.
-
-    Example
-    -------
-    >>> pooled, logits = Theta(6, 3)(torch.rand(2, 6, 40))
-    >>> pooled.shape, logits.shape
-    (torch.Size([2, 6]), torch.Size([2, 3]))
     """
 
-    def __init__(self, n_components, n_classes):
+    def __init__(self, n_components: int, n_classes: int):
         super().__init__()
         self.attention = nn.Linear(n_components, 1, bias=False)
         self.linear = nn.Linear(n_components, n_classes, bias=False)
         nn.init.zeros_(self.attention.weight)
 
-    def forward(self, activations):
-        """Pooled activations and logits, for any number of frames."""
+    def forward(self, activations: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled activations (batch, components) and logits."""
         frames = activations.transpose(1, 2)
-        attention = self.attention(frames).softmax(1)
-        pooled = (attention * frames).sum(1)
+        pooled = (self.attention(frames).softmax(1) * frames).sum(1)
         return pooled, self.linear(pooled)
 
 
@@ -212,7 +233,8 @@ class L2IDecoder(nn.Module):
     n_components : int
         Columns of the dictionary.
     threshold : float
-        Relevance above which a component is part of the explanation.
+        Relevance, in [-1, 1), above which a component is part of the
+        explanation.
     channels : sequence of int
         Of ``psi``, as for ``MaskDecoder``.
 
@@ -229,20 +251,20 @@ class L2IDecoder(nn.Module):
 
     def __init__(
         self,
-        hidden_channels,
-        hidden_strides,
-        n_classes,
-        n_bins=513,
-        n_mels=80,
-        n_components=100,
-        threshold=0.2,
-        channels=(96, 64, 48, 32, 16),
+        hidden_channels: Sequence[int],
+        hidden_strides: Sequence[int],
+        n_classes: int,
+        n_bins: int = 513,
+        n_mels: int = 80,
+        n_components: int = 100,
+        threshold: float = 0.2,
+        channels: Sequence[int] = (96, 64, 48, 32, 16),
     ):
         super().__init__()
         if not -1 <= threshold < 1:
             raise UserError(
-                f"`threshold` is {threshold}; relevances lie in [-1, 1], so "
-                "expected a number from -1 to below 1 (published: 0.2)."
+                f"`threshold`: {threshold}; expected a relevance from -1 to "
+                "below 1 (published: 0.2)."
             )
         self.threshold = threshold
         self.psi = MaskDecoder(
@@ -253,45 +275,22 @@ class L2IDecoder(nn.Module):
         self.register_buffer("dictionary", torch.zeros(n_bins, n_components))
         self._filled = False
 
-    def has_dictionary(self):
+    def has_dictionary(self) -> bool:
         """Whether the dictionary has been filled or loaded."""
         # Asked until the answer is yes: on a GPU it waits for the device.
         self._filled = self._filled or bool(self.dictionary.any())
         return self._filled
 
-    def set_dictionary(self, dictionary):
+    def set_dictionary(self, dictionary: Tensor) -> None:
         """Fill the dictionary with that of :func:`fit_dictionary`."""
-        if dictionary.shape != self.dictionary.shape or dictionary.lt(0).any():
-            raise ValueError(
-                f"Expected a non-negative dictionary of shape "
-                f"{tuple(self.dictionary.shape)} but got one of shape "
-                f"{tuple(dictionary.shape)}, minimum {dictionary.min():.3g}."
-            )
         self.dictionary.copy_(dictionary)
 
-    def forward(self, hidden, num_frames):
-        """Activations, reconstruction and class scores.
-
-        Arguments
-        ---------
-        hidden : sequence of torch.Tensor
-            Hidden maps of the classifier, deepest first.
-        num_frames : int
-            Frames of the spectrogram.
-
-        Returns
-        -------
-        L2IOutput
-
-        Raises
-        ------
-        UserError
-            If the dictionary is empty.
-        """
+    def forward(self, hidden: Sequence[Tensor], num_frames: int) -> L2IOutput:
+        """Activations, reconstruction and class scores, as ``MaskDecoder``."""
         if not self.has_dictionary():
             raise UserError(
-                "This L2I interpreter has no dictionary yet: train it first "
-                "(python train_l2i.py ...), or load a trained one."
+                "This L2I interpreter has no dictionary: train it first "
+                "(train_l2i.py), or load a trained one."
             )
         frames = self.to_activations(self.psi(hidden, num_frames)).relu()
         activations = frames.transpose(1, 2)
@@ -299,69 +298,49 @@ class L2IDecoder(nn.Module):
             activations, frames @ self.dictionary.T, *self.theta(activations)
         )
 
-    def select(self, l2i, target, threshold=None):
-        """Masks of the explained classes from what :meth:`forward` gave.
-
-        Arguments
-        ---------
-        l2i : L2IOutput
-            Of the clips.
-        target : torch.Tensor
-            Explained classes, shape (batch,).
-        threshold : float or None
-            In place of the decoder's own.
-
-        Returns
-        -------
-        torch.Tensor
-            As of ``l2i_mask``.
-        """
-        threshold = self.threshold if threshold is None else threshold
+    def select(self, l2i: L2IOutput, target: Tensor) -> Tensor:
+        """Masks of classes (batch,) from what :meth:`forward` gave."""
         shares = relevance(l2i.pooled, self.theta.linear.weight, target)
-        return l2i_mask(l2i.activations, self.dictionary, shares, threshold)
+        return l2i_mask(
+            l2i.activations, self.dictionary, shares, self.threshold
+        )
 
-    def mask(self, output, target, num_frames):
-        """Masks of classes at the decoder's threshold, for ``decode_mask``."""
+    def mask(
+        self, output: ClassifierOutput, target: Tensor, num_frames: int
+    ) -> Tensor:
+        """Masks of classes (batch,), as ``decode_mask`` wants them."""
         return self.select(self(output.hidden, num_frames), target)
 
 
 def build_l2i(
-    classifier,
-    frontend,
-    n_components=100,
-    threshold=0.2,
-    channels=(96, 64, 48, 32, 16),
-):
+    classifier: AudioClassifier,
+    frontend: BaseFrontEnd,
+    n_components: int = 100,
+    threshold: float = 0.2,
+    channels: Sequence[int] = (96, 64, 48, 32, 16),
+) -> L2IDecoder:
     """The :class:`L2IDecoder` that fits a classifier and a front end.
 
     Arguments
     ---------
     classifier : AudioClassifier
-        Tells its classes and the geometry of its hidden maps.
-    frontend : FrontEnd
-        Tells the number of bands and bins.
+        With its classes and the geometry of its hidden maps.
+    frontend : BaseFrontEnd
+        With the number of bands and bins.
     n_components, threshold, channels
         As for :class:`L2IDecoder`.
 
     Returns
     -------
     L2IDecoder
-
-    Example
-    -------
-    >>> from speechbrain_lmac.classifiers.slim import SlimCnn
-    >>> from speechbrain_lmac.features import FrontEnd
-    >>> decoder = build_l2i(SlimCnn(n_classes=10), FrontEnd(), 64)
-    >>> decoder.dictionary.shape, decoder.has_dictionary()
-    (torch.Size([513, 64]), False)
     """
     return L2IDecoder(
         classifier.hidden_channels,
         classifier.hidden_strides,
         classifier.n_classes,
-        n_bins=frontend.n_bins,
-        n_mels=frontend.n_mels,
-        n_components=n_components,
-        threshold=threshold,
-        channels=channels,
+        frontend.n_bins,
+        frontend.n_mels,
+        n_components,
+        threshold,
+        channels,
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 from speechbrain_lmac.features import BaseFrontEnd, Spectrum
@@ -29,18 +30,18 @@ class Explanation(NamedTuple):
     """
 
     spectrum: Spectrum
-    features: torch.Tensor
+    features: Tensor
     output: ClassifierOutput
-    target: torch.Tensor
-    mask: torch.Tensor
+    target: Tensor
+    mask: Tensor
 
 
 def explain(
-    wavs: torch.Tensor,
+    wavs: Tensor,
     frontend: BaseFrontEnd,
     classifier: AudioClassifier,
     decoder: Callable[..., Any],
-    target: torch.Tensor | None = None,
+    target: Tensor | None = None,
 ) -> Explanation:
     """One STFT, one frozen forward, one decoder forward: the mask.
 
@@ -85,9 +86,9 @@ def explain(
 def decode_mask(
     decoder: Callable[..., Any],
     output: ClassifierOutput,
-    target: torch.Tensor,
+    target: Tensor,
     num_frames: int,
-) -> torch.Tensor:
+) -> Tensor:
     """A decoder's mask for what a classifier made of some clips.
 
     Arguments
@@ -105,7 +106,7 @@ def decode_mask(
 
     Returns
     -------
-    torch.Tensor
+    Tensor
         Shape (batch, num_frames, bins), in [0, 1].
 
     Example
@@ -125,7 +126,7 @@ def depends_on_class(decoder: object) -> bool:
     return hasattr(decoder, "mask")
 
 
-def match_mean(mask: torch.Tensor, target_mean: torch.Tensor) -> torch.Tensor:
+def match_mean(mask: Tensor, target_mean: Tensor) -> Tensor:
     """Raise each mask to the power that gives it a wanted mean.
 
     ``M ** g`` keeps the order of the bins and the values 0 and 1; its mean
@@ -142,7 +143,7 @@ def match_mean(mask: torch.Tensor, target_mean: torch.Tensor) -> torch.Tensor:
 
     Returns
     -------
-    torch.Tensor
+    Tensor
         Same shape. Where no power reaches the mean (a mask of zeros and ones
         keeps its own) the nearest is returned; NaN stays NaN.
 

@@ -7,19 +7,26 @@ How the text comes in is ours: it scales and shifts the channels of every
 level (FiLM, Perez et al. 2018, arXiv 1709.07871), together with the scalar
 similarity of text and clip, and is compared with every cell of the deepest
 map.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from speechbrain_lmac.classifiers.base import ClassifierOutput
+from speechbrain_lmac.classifiers.zero_shot.base import (
+    ClapEncoder,
+    ZeroShotClassifier,
+)
+from speechbrain_lmac.features import BaseFrontEnd
 from speechbrain_lmac.interpreters.decoders import MaskDecoder, _fit
 
-#: Similarities are cosines; times this they are of the size of one.
-SIMILARITY_GAIN = 5.0
+# Similarities are cosines; times this they are of the size of one.
+_SIMILARITY_GAIN = 5.0
 
 
 class TextMaskDecoder(MaskDecoder):
@@ -57,14 +64,14 @@ class TextMaskDecoder(MaskDecoder):
 
     def __init__(
         self,
-        hidden_channels,
-        hidden_strides,
-        channels=(96, 64, 48, 32, 16),
-        n_mels=80,
-        spread=None,
-        embed_dim=512,
-        text_dim=64,
-        heard=None,
+        hidden_channels: Sequence[int],
+        hidden_strides: Sequence[int],
+        channels: Sequence[int] = (96, 64, 48, 32, 16),
+        n_mels: int = 80,
+        spread: Tensor | None = None,
+        embed_dim: int = 512,
+        text_dim: int = 64,
+        heard: Tensor | None = None,
     ):
         super().__init__(
             hidden_channels, hidden_strides, channels, n_mels, spread
@@ -88,18 +95,19 @@ class TextMaskDecoder(MaskDecoder):
             closed = closed.masked_fill(~heard, -torch.inf)
         self.register_buffer("closed", closed, persistent=False)
 
-    def center_on(self, embeddings):
-        """Centre texts on the mean of some embeddings from now on.
-
-        Arguments
-        ---------
-        embeddings : torch.Tensor
-            Of the training texts, shape (texts, embed_dim).
-        """
+    def center_on(self, embeddings: Tensor) -> None:
+        """Centre texts on the mean of the training texts' (texts, dim)."""
         with torch.no_grad():
             self.center.copy_(embeddings.mean(0))
 
-    def forward(self, hidden, num_frames, text, similarity, owner=None):
+    def forward(
+        self,
+        hidden: Sequence[Tensor],
+        num_frames: int,
+        text: Tensor,
+        similarity: Tensor,
+        owner: Tensor | None = None,
+    ) -> Tensor:
         """Mask logits of clips under prompts.
 
         What depends on the clip alone is computed once, whatever the number
@@ -128,14 +136,14 @@ class TextMaskDecoder(MaskDecoder):
             Logits (batch, num_frames, bins), or (batch * prompts, ...), the
             first clip's prompts first, or (pairs, ...).
         """
-        text, similarity, owner = _pairs(
-            text, similarity, owner, len(hidden[0]), self.embed_dim
-        )
+        if owner is None:
+            owner = torch.arange(len(text), device=text.device)
+            owner = owner.repeat_interleave(text.shape[1:-1].numel())
+        text, similarity = text.flatten(0, -2), similarity.flatten()
         read = self._read(text, similarity)
         x = None
         for stride in self.levels:
-            skip = self._skip(stride, hidden)
-            x = self._enter(x, skip, owner, read)
+            x = self._enter(x, self._skip(stride, hidden), owner, read)
             x = self.joins[str(stride)](self._film(stride, x, read))
             if stride > 1:
                 x = self.ups[str(stride)](x)
@@ -148,7 +156,7 @@ class TextMaskDecoder(MaskDecoder):
     def _read(self, text, similarity):
         """What the levels are steered by, (pairs, text_dim)."""
         text = F.normalize(text - self.center, dim=-1) * len(text[0]) ** 0.5
-        similarity = SIMILARITY_GAIN * similarity[:, None]
+        similarity = _SIMILARITY_GAIN * similarity[:, None]
         return self.read(torch.cat([text, similarity], 1))
 
     def _skip(self, stride, hidden):
@@ -173,69 +181,61 @@ class TextMaskDecoder(MaskDecoder):
         return _fit(x, skip.shape[2:]) + skip[owner]
 
     def _film(self, stride, x, read):
-        scale, shift = self.films[str(stride)](read)[:, :, None, None].chunk(
-            2, 1
-        )
+        films = self.films[str(stride)](read)[:, :, None, None]
+        scale, shift = films.chunk(2, 1)
         return x * (1 + scale) + shift
 
 
 class PromptedDecoder(nn.Module):
-    """A text decoder and a zero-shot classifier, as a decoder of one class.
-
-    ``decode_mask`` finds its method ``mask``, so
-    that all that explains a closed-set classifier explains a zero-shot one.
+    """A text decoder and a zero-shot classifier, as a decoder of classes.
 
     Arguments
     ---------
     decoder : TextMaskDecoder
         The decoder.
     classifier : ZeroShotClassifier
-        Tells the prompts' embeddings. It stays what it was: no part of this
+        With the prompts' embeddings. It stays what it was: no part of this
         module, its weights are not in the state dict.
     """
 
-    def __init__(self, decoder, classifier):
+    def __init__(self, decoder: nn.Module, classifier: ZeroShotClassifier):
         super().__init__()
         self.decoder = decoder
         self._classifier = (classifier,)
 
     @property
-    def classifier(self):
+    def classifier(self) -> ZeroShotClassifier:
         """The zero-shot classifier."""
         return self._classifier[0]
 
-    def mask(self, output, target, num_frames):
-        """Masks for the prompts of numbers, as ``decode_mask`` wants them."""
+    def mask(
+        self, output: ClassifierOutput, target: Tensor, num_frames: int
+    ) -> Tensor:
+        """Masks for prompts by number, as ``decode_mask`` wants them."""
         text = self.classifier.text_embeddings[target]
         return self.prompted(output, num_frames, text)
 
-    def prompted(self, output, num_frames, text):
+    def prompted(
+        self, output: ClassifierOutput, num_frames: int, text: Tensor
+    ) -> Tensor:
         """Masks for any prompts, present in the clip or not.
 
-        Arguments
-        ---------
-        output : ClassifierOutput
-            Of the clips.
-        num_frames : int
-            Frames of the mask.
-        text : torch.Tensor
-            Embeddings, L2-normalised, (batch, embed_dim) or (batch, prompts,
-            embed_dim).
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (batch, num_frames, bins) or (batch * prompts, ...).
+        Of L2-normalised embeddings (batch, embed_dim) or (batch, prompts,
+        embed_dim) they are (batch or batch * prompts, num_frames, bins).
         """
-        audio = (
-            output.embedding if text.dim() == 2 else output.embedding[:, None]
-        )
+        audio = output.embedding
+        if text.dim() == 3:
+            audio = audio[:, None]
         similarity = (audio * text).sum(-1)
         logits = self.decoder(output.hidden, num_frames, text, similarity)
         return torch.sigmoid(logits.float())
 
 
-def build_text_decoder(encoder, frontend, channels=(96, 64, 48, 32, 16)):
+def build_text_decoder(
+    encoder: ClapEncoder,
+    frontend: BaseFrontEnd,
+    channels: Sequence[int] = (96, 64, 48, 32, 16),
+) -> TextMaskDecoder:
     """The :class:`TextMaskDecoder` that fits a CLAP encoder.
 
     Arguments
@@ -268,27 +268,3 @@ def build_text_decoder(encoder, frontend, channels=(96, 64, 48, 32, 16)):
         embed_dim=encoder.embed_dim,
         heard=frontend.heard,
     )
-
-
-def _pairs(text, similarity, owner, n_clips, embed_dim):
-    """Texts, similarities and clip numbers of all pairs, in one row."""
-    if similarity.shape != text.shape[:-1] or text.shape[-1] != embed_dim:
-        raise ValueError(
-            f"Expected `text` (..., {embed_dim}) and a similarity of each but "
-            f"got {tuple(text.shape)} and {tuple(similarity.shape)}"
-        )
-    if owner is None:
-        if len(text) != n_clips or text.dim() not in (2, 3):
-            raise ValueError(
-                f"Expected `text` ({n_clips}, {embed_dim}) or ({n_clips}, "
-                f"prompts, {embed_dim}) but got {tuple(text.shape)}"
-            )
-        owner = torch.arange(n_clips, device=text.device)
-        owner = owner.repeat_interleave(text.shape[1:-1].numel())
-    elif text.dim() != 2 or owner.shape != similarity.shape:
-        raise ValueError(
-            "Expected `owner` to name the clip of each of the texts "
-            f"(pairs, {embed_dim}) but got {tuple(owner.shape)} for "
-            f"{tuple(text.shape)}"
-        )
-    return text.reshape(-1, embed_dim), similarity.reshape(-1), owner

@@ -204,7 +204,7 @@ class LMACZSBrain(ZeroShotExplainer):
         )
         sound = torch.minimum(named.amax((1, 2)), other.amax((1, 2))) > 1e-6
         residual = losses_zs.source_residual(
-            frontend.gain(mask, view),
+            frontend.gains(mask, view)[0],
             *map(frontend.linear, (view, named, other)),
         )
         passed = sound & (correlation >= self.hparams.crosscor_th)

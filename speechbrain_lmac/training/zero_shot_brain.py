@@ -152,7 +152,7 @@ class ZeroShotExplainer(RecipeBrain):
         mixed = mix_at_snr(wavs, wavs.roll(shift, 0), 0.0)
         scene = self.scene_of(mixed.mixture)
         mask, spectrum = self.decided_masks(scene, decided), scene.spectrum
-        gain = frontend.gain(mask, spectrum.view)
+        gain = frontend.gains(mask, spectrum.view)[0]
         named, other = (
             energy_kept(gain, frontend.linear(frontend(x).view).square())
             for x in mixed[1:]
