@@ -1,11 +1,11 @@
-"""Classifiers that can be explained: frozen, with their hidden maps."""
+"""Classifiers that can be explained: logits, embedding, hidden maps."""
 
 from speechbrain_lmac.utils.lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "base": ["AudioClassifier", "ClassifierOutput"],
+        "base": ["AudioClassifier", "ClassifierOutput", "fingerprint"],
         "cnn14": ["Cnn14Classifier"],
         "huggingface": [
             "FocalNetClassifier",
@@ -17,11 +17,16 @@ __getattr__, __dir__, __all__ = attach(
             "load_classifier",
             "save_classifier",
         ],
+        "reinitialize": ["reinitialize"],
         "slim": ["SlimCnn"],
         "wrapper": ["TorchClassifier"],
         "zero_shot.base": ["ClapEncoder", "ZeroShotClassifier"],
         "zero_shot.hf": ["HfClap"],
         "zero_shot.laion": ["LaionClap"],
-        "zero_shot.small": ["SmallClap", "load_small_clap", "save_small_clap"],
+        "zero_shot.small": [
+            "SmallClap",
+            "load_small_clap",
+            "save_small_clap",
+        ],
     },
 )

@@ -1,13 +1,13 @@
-"""SpeechBrain's CNN14 and its linear head as an explainable classifier.
+"""SpeechBrain's CNN14 and its linear head as an explainable classifier."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 
@@ -43,12 +43,14 @@ class Cnn14Classifier(AudioClassifier):
     hidden_strides = (32, 32, 16, 8)
     min_frames = 32
 
-    def __init__(self, embedding_model, classifier, fast=True):
+    def __init__(
+        self, embedding_model: Any, classifier: nn.Linear, fast: bool = True
+    ) -> None:
         super().__init__()
         if not getattr(embedding_model, "return_reps", False):
             raise ValueError(
-                "Expected a Cnn14 built with `return_reps=True`: without its "
-                "intermediate maps there is nothing to decode"
+                "Expected a Cnn14 built with `return_reps=True`, whose hidden "
+                "maps can be decoded"
             )
         self.embedding_model = embedding_model
         self.classifier = classifier
@@ -59,9 +61,9 @@ class Cnn14Classifier(AudioClassifier):
             for k in (6, 5, 4, 3)
         )
         # Not a registered child: the folded copy is derived, never saved.
-        self._folded = [None]
+        self._folded: list = [None]
 
-    def compute(self, features):
+    def compute(self, features: Tensor) -> ClassifierOutput:
         """As described by :class:`AudioClassifier`."""
         embedder = self.embedding_model
         if self.frozen and embedder.norm_type == "bn":
@@ -71,25 +73,25 @@ class Cnn14Classifier(AudioClassifier):
             embedding = embedding.squeeze(1)
         return ClassifierOutput(self.classifier(embedding), embedding, hidden)
 
-    def parts(self):
+    def parts(self) -> dict[str, nn.Module]:
         """SpeechBrain's two checkpoints."""
         return {
             "embedding_model": self.embedding_model,
             "classifier": self.classifier,
         }
 
-    def blocks(self):
+    def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`: head, blocks 6 to 1, norm."""
         names = [f"conv_block{k}" for k in range(6, 0, -1)] + ["norm0"]
         blocks = {name: getattr(self.embedding_model, name) for name in names}
         return {"classifier": self.classifier, **blocks}
 
-    def freeze(self):
+    def freeze(self) -> Cnn14Classifier:
         """As :meth:`AudioClassifier.freeze`; folds the batch norms."""
         self._folded[0] = None
         return super().freeze()
 
-    def _folded_forward(self, features):
+    def _folded_forward(self, features: Tensor) -> tuple[Tensor, tuple]:
         """CNN14's forward with each batch norm folded into its convolution.
 
         In eval mode a batch norm is a fixed affine map of its convolution's
@@ -116,7 +118,7 @@ class Cnn14Classifier(AudioClassifier):
         x = x.mean(3)
         return x.amax(2) + x.mean(2), tuple(maps[:1:-1])
 
-    def _folded_convs(self, x, fast):
+    def _folded_convs(self, x: Tensor, fast: bool) -> list:
         """Folded (weight, bias) pairs, remade when weights move or change."""
         state = self.embedding_model.state_dict(keep_vars=True).values()
         bands = x.shape[3] // 32
@@ -127,13 +129,13 @@ class Cnn14Classifier(AudioClassifier):
             self._folded[0] = (key, convs)
         return self._folded[0][1]
 
-    def _folded_block(self, k, fast, bands):
+    def _folded_block(self, k: int, fast: bool, bands: int) -> list:
         """The two folded (weight, bias) pairs of block ``k``."""
         block = getattr(self.embedding_model, f"conv_block{k}")
-        pairs = (
+        pairs = [
             fold(block.conv1, block.norm1),
             fold(block.conv2, block.norm2),
-        )
+        ]
         if fast and k == 6 and bands in (1, 2):
             return [(frame_matrix(w, bands), b.repeat(bands)) for w, b in pairs]
         if fast:
@@ -142,7 +144,7 @@ class Cnn14Classifier(AudioClassifier):
             ]
         return pairs
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict) -> Cnn14Classifier:
         clone = type(self)(
             copy.deepcopy(self.embedding_model, memo),
             copy.deepcopy(self.classifier, memo),
@@ -152,30 +154,13 @@ class Cnn14Classifier(AudioClassifier):
 
 
 @torch.no_grad()
-def fold(conv, norm):
+def fold(conv: nn.Conv2d, norm: Any) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution with its eval-mode batch norm inside.
 
-    Arguments
-    ---------
-    conv : torch.nn.Conv2d
-        Convolution without bias.
-    norm : torch.nn.BatchNorm2d
-        The batch norm that follows it.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        ``(weight, bias)`` such that ``conv2d(x, weight, bias)`` equals
-        ``norm(conv(x))`` in eval mode.
-
-    Example
-    -------
-    >>> conv = torch.nn.Conv2d(2, 3, 3, bias=False)
-    >>> norm = torch.nn.BatchNorm2d(3).eval()
-    >>> x = torch.rand(1, 2, 5, 5)
-    >>> torch.allclose(
-    ...     F.conv2d(x, *fold(conv, norm)), norm(conv(x)), atol=1e-6
-    ... )
+    >>> conv = nn.Conv2d(2, 3, 3, bias=False)
+    >>> norm, x = nn.BatchNorm2d(3).eval(), torch.rand(1, 2, 5, 5)
+    >>> y = F.conv2d(x, *fold(conv, norm))
+    >>> torch.allclose(y, norm(conv(x)), atol=1e-6)
     True
     """
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
@@ -183,29 +168,18 @@ def fold(conv, norm):
     return weight, norm.bias - norm.running_mean * scale
 
 
-def layout(block):
+def layout(block: int) -> torch.memory_format:
     """Memory format in which a block of CNN14 costs the CPU least."""
     wide = block in (2, 3, 4)
     return torch.channels_last if wide else torch.contiguous_format
 
 
-def frame_matrix(weight, bands):
+def frame_matrix(weight: Tensor, bands: int) -> Tensor:
     """A 3x3 convolution over few bands as a matrix, for :func:`frame_product`.
 
     On one or two bands most of what a 3x3 kernel covers is padding; three
-    frames of all the bands, as one vector, meet no padding but in time.
-
-    Arguments
-    ---------
-    weight : torch.Tensor
-        Shape (outputs, inputs, 3, 3): over frames and bands, padding 1.
-    bands : int
-        Bands of the maps.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (3 * bands * inputs, bands * outputs).
+    frames of all the bands, as one vector, meet no padding but in time. From
+    (outputs, inputs, 3, 3) to (3 * bands * inputs, bands * outputs).
     """
     outputs, inputs = weight.shape[:2]
     matrix = weight.new_zeros(3, bands, inputs, bands, outputs)
@@ -216,32 +190,18 @@ def frame_matrix(weight, bands):
     return matrix.view(3 * bands * inputs, bands * outputs)
 
 
-def frame_product(x, matrix, bias):
+def frame_product(x: Tensor, matrix: Tensor, bias: Tensor) -> Tensor:
     """``conv2d(x, weight, padding=1)`` from the matrix of ``weight``.
 
-    Arguments
-    ---------
-    x : torch.Tensor
-        Maps, shape (batch, inputs, frames, bands).
-    matrix : torch.Tensor
-        Of :func:`frame_matrix`.
-    bias : torch.Tensor
-        One value per band and output, shape (bands * outputs,).
+    ``bias`` has one value per band and output, (bands * outputs,).
 
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch, outputs, frames, bands).
-
-    Example
-    -------
     >>> x, weight = torch.rand(1, 4, 7, 2), torch.rand(5, 4, 3, 3)
-    >>> found = frame_product(x, frame_matrix(weight, 2), torch.zeros(10))
-    >>> torch.allclose(found, F.conv2d(x, weight, padding=1), atol=1e-5)
+    >>> y = frame_product(x, frame_matrix(weight, 2), torch.zeros(10))
+    >>> torch.allclose(y, F.conv2d(x, weight, padding=1), atol=1e-5)
     True
     """
     batch, _, frames, bands = x.shape
     rows = F.pad(x.permute(0, 2, 3, 1).flatten(2), (0, 0, 1, 1))
     three = torch.cat([rows[:, k : k + frames] for k in range(3)], 2)
-    found = torch.addmm(bias, three.flatten(0, 1), matrix)
-    return found.view(batch, frames, bands, -1).permute(0, 3, 1, 2)
+    product = torch.addmm(bias, three.flatten(0, 1), matrix)
+    return product.view(batch, frames, bands, -1).permute(0, 3, 1, 2)

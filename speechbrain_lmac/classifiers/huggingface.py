@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -100,24 +100,6 @@ class HfImageClassifier(AudioClassifier):
             "classifier": self.classifier,
         }
 
-    def _blocks(
-        self, norm: dict, layers: Iterable[nn.Module], name: str, first: Any
-    ) -> dict[str, nn.Module]:
-        """Head, norm, layers from the last to the first, and patches."""
-        named = {f"{name}{k}": m for k, m in enumerate(layers, 1)}
-        blocks = {
-            "classifier": self.classifier,
-            **norm,
-            **dict(reversed(named.items())),
-            "embeddings": first,
-        }
-        config = self.embedding_model.config
-        scale = getattr(config, "layerscale_value", 1.0)
-        return {
-            name: _DrawnBlock(block, config.initializer_range, scale)
-            for name, block in blocks.items()
-        }
-
 
 class FocalNetClassifier(HfImageClassifier):
     """FocalNet (Yang et al. 2022, arXiv 2203.11926) on mel spectrograms.
@@ -194,7 +176,12 @@ class FocalNetClassifier(HfImageClassifier):
     def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`: head, stages, patches."""
         net = self.embedding_model.focalnet
-        return self._blocks({}, net.encoder.stages, "stage", net.embeddings)
+        stages = {f"stage{k}": m for k, m in enumerate(net.encoder.stages, 1)}
+        return {
+            "classifier": self.classifier,
+            **dict(reversed(stages.items())),
+            "embeddings": net.embeddings,
+        }
 
     def outside_blocks(self) -> tuple[str, ...]:
         """As :meth:`AudioClassifier.outside_blocks`: the unused norm."""
@@ -284,36 +271,13 @@ class ViTClassifier(HfImageClassifier):
 
     def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`: head, norm, layers, patches."""
-        model = self.embedding_model
-        norm = {"layernorm": model.layernorm}
-        return self._blocks(norm, self.layers, "layer", model.embeddings)
-
-
-class _DrawnBlock(nn.ModuleList):
-    """A block whose weights are drawn as these models draw theirs.
-
-    ``std`` is the standard deviation of the weights, ``scale`` what the scales
-    of residual paths begin with.
-    """
-
-    def __init__(self, module: nn.Module, std: float, scale: float) -> None:
-        super().__init__([module])
-        self.std, self.scale = std, scale
-
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw all weights anew; norms go back to ones and zeros."""
-        for module in self.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.reset_parameters()
-                continue
-            for name, weight in module.named_parameters(recurse=False):
-                if name == "bias":
-                    nn.init.zeros_(weight)
-                elif name.startswith("gamma"):
-                    nn.init.constant_(weight, self.scale)
-                else:
-                    nn.init.normal_(weight, 0, self.std)
+        layers = {f"layer{k}": m for k, m in enumerate(self.layers, 1)}
+        return {
+            "classifier": self.classifier,
+            "layernorm": self.embedding_model.layernorm,
+            **dict(reversed(layers.items())),
+            "embeddings": self.embedding_model.embeddings,
+        }
 
 
 def token_maps(grid: tuple[int, int]) -> tuple[Callable, Callable]:

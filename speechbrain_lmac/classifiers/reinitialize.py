@@ -12,9 +12,11 @@ from torch import nn
 INITIALIZERS = ("reset_parameters", "_reset_parameters", "init_weight")
 # Weights without such a function, by their name, and how they are drawn: the
 # table of Swin's attention (Liu et al., ICCV 2021, and their code), which is
-# HTSAT's.
+# HTSAT's, and ViT's tokens.
 BARE_WEIGHTS = {
     "relative_position_bias_table": partial(nn.init.trunc_normal_, std=0.02),
+    "cls_token": partial(nn.init.trunc_normal_, std=0.02),
+    "position_embeddings": partial(nn.init.trunc_normal_, std=0.02),
 }
 
 

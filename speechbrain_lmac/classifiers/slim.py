@@ -1,11 +1,12 @@
-"""A slim CNN of CNN14's shape, for two CPU cores and a few hundred clips.
+"""A slim CNN of CNN14's shape, for two CPU cores and a few hundred clips."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 
@@ -43,34 +44,29 @@ class SlimCnn(AudioClassifier):
 
     def __init__(
         self,
-        n_classes,
-        n_mels=80,
-        channels=(16, 32, 64, 128, 256),
-        dropout=0.2,
-    ):
+        n_classes: int,
+        n_mels: int = 80,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        dropout: float = 0.2,
+    ) -> None:
         super().__init__()
         self.n_classes = n_classes
         self.norm0 = nn.BatchNorm1d(n_mels)
-        first, *rest = channels
-        blocks = [nn.Conv2d(1, first, 5, stride=2, padding=2, bias=False)]
-        inputs = first
-        for outputs in rest:
+        blocks = [nn.Conv2d(1, channels[0], 5, 2, padding=2, bias=False)]
+        for inputs, outputs in itertools.pairwise(channels):
             blocks.append(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
-            inputs = outputs
         self.convs = nn.ModuleList(blocks)
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels)
         self.pool = nn.AvgPool2d(2)
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels[-1], n_classes)
         self.hidden_channels = tuple(reversed(channels))
-        self.hidden_strides = tuple(2 ** (i + 1) for i in range(len(channels)))[
-            ::-1
-        ]
+        self.hidden_strides = tuple(2**k for k in range(len(channels), 0, -1))
 
-    def compute(self, features):
+    def compute(self, features: Tensor) -> ClassifierOutput:
         """As described by :class:`AudioClassifier`."""
         x = self.norm0(features.transpose(1, 2)).transpose(1, 2).unsqueeze(1)
-        hidden = []
+        hidden: list[Tensor] = []
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = self.pool(x) if hidden else x
             x = torch.relu(norm(conv(x)))
@@ -80,16 +76,12 @@ class SlimCnn(AudioClassifier):
         logits = self.linear(self.dropout(embedding))
         return ClassifierOutput(logits, embedding, tuple(reversed(hidden)))
 
-    def blocks(self):
+    def blocks(self) -> dict[str, nn.Module]:
         """As :meth:`AudioClassifier.blocks`; a convolution with its norm."""
-        convs = [
-            (f"conv{k}", nn.ModuleList(pair))
-            for k, pair in enumerate(
-                zip(self.convs, self.norms, strict=True), 1
-            )
-        ]
+        pairs = zip(self.convs, self.norms, strict=True)
+        convs = {f"conv{k}": nn.ModuleList(p) for k, p in enumerate(pairs, 1)}
         return {
             "linear": self.linear,
-            **dict(reversed(convs)),
+            **dict(reversed(convs.items())),
             "norm0": self.norm0,
         }

@@ -1,6 +1,6 @@
 """CLAP models as zero-shot classifiers that can be explained.
 
-``base`` holds what all share, ``hf`` the back end on ``transformers``,
-``laion`` the one on ``laion_clap``; both libraries are imported only when a
-model is built.
+``base`` holds what all share, ``small`` a stand-in that trains in minutes,
+``hf`` and ``laion`` the models of ``transformers`` and ``laion_clap``; these
+libraries are imported only when a model is built.
 """

@@ -144,12 +144,6 @@ def frontend_settings(branch: Any, n_samples: int) -> dict[str, Any]:
     the STFT is a convolution there, whose kernel of bin 0 is the window.
     """
     stft = branch.spectrogram_extractor.stft
-    if not stft.center or stft.pad_mode != "reflect":
-        raise UserError(
-            "Expected an STFT with centred frames and reflected ends, got "
-            f"center {stft.center}, pad_mode {stft.pad_mode!r}; this version "
-            "of laion_clap is not supported."
-        )
     return {
         "mel_matrix": branch.logmel_extractor.melW.detach().clone(),
         "window": stft.conv_real.weight[0, 0].detach().clone(),
@@ -186,12 +180,9 @@ def read_checkpoint(
             "people you trust, pass trust_source=True: it is then read by "
             "pickle, which can run any code."
         ) from err
-    if isinstance(content, dict):
-        content = content.get("state_dict", content)
-    if not isinstance(content, dict) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
+    if not isinstance(content, dict):
         raise UserError(f"`checkpoint`: {path} holds no state dict.")
+    content = content.get("state_dict", content)
     prefix = "module."  # of distributed training
     state = {k.removeprefix(prefix): value for k, value in content.items()}
     state.pop(POSITION_IDS, None)
@@ -199,7 +190,9 @@ def read_checkpoint(
 
 
 def audio_model_of(state: Mapping[str, Tensor]) -> str:
-    """Which of ``AUDIO_MODELS`` a state dict belongs to, or "unknown"."""
+    """Which of ``AUDIO_MODELS`` a state dict belongs to, or another kind."""
+    if any("fusion_model" in key or "mel_conv" in key for key in state):
+        return "a fused model"
     patches = state.get("audio_branch.patch_embed.proj.weight")
     if patches is not None:
         return HTSAT_SIZES.get(patches.shape[0], "unknown")
@@ -211,11 +204,6 @@ def check_amodel(
     state: Mapping[str, Tensor], amodel: str, path: str | Path
 ) -> None:
     """Refuse a checkpoint of another audio encoder, or a fused one."""
-    if any("fusion_model" in key or "mel_conv" in key for key in state):
-        raise UserError(
-            f"`checkpoint`: {path} is of a fused CLAP model; expected an "
-            "unfused one, such as 630k-audioset-best.pt."
-        )
     own = audio_model_of(state)
     if own != amodel or amodel not in AUDIO_MODELS:
         raise UserError(
