@@ -8,7 +8,10 @@ __getattr__, __dir__, __all__ = attach(
         "audio": [
             "AudioCache",
             "AudioError",
+            "Sound",
             "audio_info",
+            "load_audio",
+            "mono_sound",
             "read_audio",
             "write_wav",
         ],

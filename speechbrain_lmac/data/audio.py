@@ -1,15 +1,13 @@
 """Reading, caching and writing audio: any file in, mono float32 tensors out."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import io
-import math
 import os
-import re
-import threading
-import time
-import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile as sf
@@ -22,8 +20,8 @@ from speechbrain_lmac.data.decoding import (
     audio_info,
     check_file,
     decode,
-    expected_num_samples,
     resample,
+    why_nothing_is_left,
 )
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
@@ -32,31 +30,46 @@ __all__ = [
     "AudioCache",
     "AudioError",
     "AudioInfo",
+    "Sound",
     "audio_info",
-    "expected_num_samples",
+    "load_audio",
+    "mono_sound",
     "read_audio",
     "write_wav",
 ]
 
-# Part of every cache key: raise it when read_audio returns other values.
-CACHE_FORMAT = 2
-# The cache removes nothing but what it has written itself.
-ENTRY = re.compile(r"[0-9a-f]{40}\.npy")
-LEFTOVER = re.compile(r"\.tmp-[0-9a-f]{32}")
-LEFTOVER_SECONDS = 3600  # no living process takes so long to write
-NPY_MAGIC = b"\x93NUMPY"
+# Part of every cache key: raise it when load_audio returns other values.
+CACHE_FORMAT = 3
 logger = get_logger(__name__)
 
 
-def read_audio(path, sample_rate=16000, normalize=True):
-    """Read an audio file as a mono waveform.
+class Sound(NamedTuple):
+    """A sound as a model takes it, and what is to be known of it.
+
+    Attributes
+    ----------
+    waveform : torch.Tensor
+        Shape (samples,), float32, at the wanted rate.
+    note : str
+        Why next to nothing of it is left (silence, channels that cancel out,
+        all of it above half the rate), or what the file lacks; else "".
+    """
+
+    waveform: torch.Tensor
+    note: str = ""
+
+
+def load_audio(
+    path: str | Path, sample_rate: int = 16000, normalize: bool = True
+) -> Sound:
+    """Read an audio file as a mono waveform, with what is to be known of it.
 
     Any format, rate, number of channels and length that libsndfile reads.
     The channels are averaged before the resampling.
 
     Arguments
     ---------
-    path : str | pathlib.Path
+    path : str or pathlib.Path
         The file.
     sample_rate : int
         The rate in Hz of the returned waveform.
@@ -65,14 +78,48 @@ def read_audio(path, sample_rate=16000, normalize=True):
 
     Returns
     -------
-    torch.Tensor
-        Shape (samples,), float32; within [-1, 1] if `normalize`.
+    Sound
+        Its waveform is within [-1, 1] if ``normalize``.
 
     Raises
     ------
     UserError
-        If the file is missing, empty, truncated, not audio, or holds NaN or
-        infinite values. The message names the file.
+        If the file is missing, empty, not audio, or holds NaN or infinite
+        values. The message names the file.
+
+    Example
+    -------
+    >>> path = getfixture("tmpdir") / "a.wav"
+    >>> _ = write_wav(path, torch.zeros(800), 8000)
+    >>> load_audio(path).note
+    'it is silent: no sample is above the last of 16 bits'
+    """
+    mono, rate, level, note = decode(path)
+    sound = _at_rate(mono, rate, level, sample_rate, normalize)
+    if not sound.waveform.isfinite().all():
+        # The sum of channels, or the filter, overflowed.
+        raise AudioError(
+            path,
+            "holds values that overflow; expected a range near -1 to 1. "
+            "Export it again",
+        )
+    return sound._replace(note="; ".join(filter(None, (note, sound.note))))
+
+
+def read_audio(
+    path: str | Path, sample_rate: int = 16000, normalize: bool = True
+) -> torch.Tensor:
+    """Read an audio file as a mono waveform.
+
+    Arguments
+    ---------
+    path, sample_rate, normalize
+        As for :func:`load_audio`.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (samples,), float32.
 
     Example
     -------
@@ -82,47 +129,73 @@ def read_audio(path, sample_rate=16000, normalize=True):
     >>> waveform.shape, waveform.abs().max().item()
     (torch.Size([1600]), 1.0)
     """
-    samples, rate = decode(path)
-    waveform = torch.from_numpy(samples.mean(axis=1))
-    if rate != sample_rate:
-        waveform = resample(waveform, rate, sample_rate)
-    peak = waveform.abs().max()
-    if not peak.isfinite():  # the sum of channels, or the filter, overflowed
-        raise AudioError(
-            path,
-            f"holds values up to {np.abs(samples).max()}; "
-            "expected a range near -1 to 1. Export it again",
-        )
+    return load_audio(path, sample_rate, normalize).waveform
+
+
+def mono_sound(
+    samples: torch.Tensor,
+    rate: int,
+    sample_rate: int = 16000,
+    normalize: bool = True,
+) -> Sound:
+    """What :func:`load_audio` makes of samples that are there already.
+
+    Arguments
+    ---------
+    samples : torch.Tensor
+        Shape (channels, samples) or (samples,).
+    rate : int
+        Their rate in Hz.
+    sample_rate, normalize
+        As for :func:`load_audio`.
+
+    Returns
+    -------
+    Sound
+
+    Example
+    -------
+    >>> tone = torch.sin(torch.arange(1000.0))
+    >>> mono_sound(torch.stack([tone, -tone]), 16000).note[:24]
+    'its channels cancel each'
+    """
+    channels = samples.float().reshape(-1, samples.shape[-1])
+    offset = channels.mean(1, keepdim=True)
+    level = float((channels - offset).square().mean().sqrt())
+    return _at_rate(channels.mean(0), rate, level, sample_rate, normalize)
+
+
+def _at_rate(mono, rate, level, sample_rate, normalize):
+    waveform = resample(mono, rate, sample_rate)
+    note = why_nothing_is_left(level, mono, waveform, sample_rate)
+    low, high = waveform.aminmax()  # without a copy of all values
+    peak = torch.maximum(-low, high)
     if normalize and peak > 0:
         waveform = waveform / peak
-    return waveform
+    return Sound(waveform, note)
 
 
 class AudioCache:
     """Reads audio files once: the decoded waveforms are kept on disk.
 
-    An entry depends on the bytes of the file and on the settings: a data set
-    that was moved finds its entries again, a changed file does not. Several
-    processes may share a folder. A damaged entry is rebuilt; a folder that
+    An entry depends on the file's path, size and time and on the rate. Several
+    processes may share a folder. A damaged entry is made anew; a folder that
     cannot be written costs a warning and the time to decode.
 
     Arguments
     ---------
-    folder : str | pathlib.Path, optional
+    folder : str or pathlib.Path or None
         Where the entries are kept. If None, files are decoded each time.
     sample_rate : int
-        See `read_audio`.
-    normalize : bool
-        See `read_audio`.
-    size_gb : float, optional
-        Bound of the folder's entries, in 10^9 bytes: those go that were not
-        used for longest. Each further process that fills the folder at the
-        same time may exceed it by 2 %. None keeps all.
+        Of the waveforms, in Hz; their peak is 1.
+    size_gb : float
+        About how large the folder may grow, in 10^9 bytes: those entries go
+        that were not used for longest.
 
     Raises
     ------
     UserError
-        If the folder is a file, or `size_gb` is not above 0.
+        If the folder is a file.
 
     Example
     -------
@@ -136,192 +209,123 @@ class AudioCache:
     """
 
     def __init__(
-        self, folder=None, sample_rate=16000, normalize=True, size_gb=None
-    ):
-        if size_gb is not None and not size_gb > 0:
-            raise UserError(
-                "`cache_size_gb`: expected a number above 0, or null for no "
-                f"bound; found {size_gb}."
-            )
+        self,
+        folder: str | Path | None = None,
+        sample_rate: int = 16000,
+        size_gb: float | None = 50.0,
+    ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.sample_rate = sample_rate
-        self.normalize = normalize
-        self.max_bytes = math.inf if size_gb is None else size_gb * 1e9
-        self._digests = {}  # file -> its stamp, digest of its bytes
-        self._room = 0  # bytes to write before the folder is looked at again
+        self.max_bytes = float("inf") if size_gb is None else size_gb * 1e9
+        self._size = self.max_bytes  # bytes in the folder; unknown at first
         self._writable = True
         if self.folder is not None:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
             except (FileExistsError, NotADirectoryError) as err:
                 raise UserError(
-                    f"The audio cache folder {self.folder} is a file, or lies "
-                    "in one. Give another folder, or null for none."
+                    f"`cache_folder` {self.folder}: expected a folder, found "
+                    "a file; give another one, or null for none."
                 ) from err
             except OSError as err:
                 self._give_up(err)
 
-    def _give_up(self, err):
-        self._writable = False
-        logger.warning(
-            f"The audio cache {self.folder} cannot be written ({err}): clips "
-            "that are not in it yet are decoded in every epoch."
-        )
+    def __call__(self, path: str | Path) -> torch.Tensor:
+        """Waveform (samples,) of a file."""
+        return self.load(path).waveform
 
-    def entry(self, path):
-        """Where the decoded waveform of a file is kept.
+    def load(self, path: str | Path) -> Sound:
+        """What :func:`load_audio` returns for a file, from the cache if there.
 
         Arguments
         ---------
-        path : str | pathlib.Path
+        path : str or pathlib.Path
             The audio file.
 
         Returns
         -------
-        pathlib.Path
-            The entry, which need not exist.
-
-        Raises
-        ------
-        UserError
-            If the audio file cannot be read.
-        """
-        key = (
-            self._digest(path),
-            Path(path).suffix.lower(),  # libsndfile knows some formats by it
-            self.sample_rate,
-            self.normalize,
-            CACHE_FORMAT,
-        )
-        return (
-            self.folder / f"{hashlib.sha1(repr(key).encode()).hexdigest()}.npy"
-        )
-
-    def _digest(self, path):
-        """Digest of a file's bytes, read again only if its stamp changed."""
-        name, stamp = os.path.abspath(path), _stamp(path)
-        known = self._digests.get(name)
-        if known is None or known[0] != stamp:
-            try:
-                known = (stamp, hashlib.sha1(Path(path).read_bytes()).digest())
-            except OSError as err:
-                raise AudioError(path, f"cannot be read ({err})") from err
-            self._digests[name] = known
-        return known[1]
-
-    def __call__(self, path):
-        """Read one file, from the cache if it is there.
-
-        Arguments
-        ---------
-        path : str | pathlib.Path
-            The audio file.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape (samples,), as `read_audio` returns it.
+        Sound
         """
         if self.folder is None:
-            return read_audio(path, self.sample_rate, self.normalize)
-        entry = self.entry(path)
-        waveform = _load_entry(entry)
-        if waveform is None:
-            waveform = read_audio(path, self.sample_rate, self.normalize)
-            unchanged = self._digests[os.path.abspath(path)][0] == _stamp(path)
-            if self._writable and unchanged:
-                self._keep(entry, _entry_bytes(waveform))
-        return waveform
+            return load_audio(path, self.sample_rate)
+        entry = self._entry(path)
+        sound = _read_entry(entry)
+        if sound is None:
+            sound = load_audio(path, self.sample_rate)
+            # A file that changes meanwhile has another entry.
+            if self._writable and entry == self._entry(path):
+                self._write_entry(entry, sound)
+        return sound
 
-    def _keep(self, entry, data):
+    def _entry(self, path):
+        stat = check_file(path)
+        key = (
+            os.path.abspath(path),
+            *(stat.st_size, stat.st_mtime_ns, self.sample_rate, CACHE_FORMAT),
+        )
+        name = hashlib.sha1(repr(key).encode("utf-8", "surrogateescape"))
+        return self.folder / f"{name.hexdigest()}.npz"
+
+    def _write_entry(self, entry, sound):
+        buffer = io.BytesIO()
+        np.savez(buffer, waveform=sound.waveform.numpy(), note=sound.note)
+        data = buffer.getvalue()
         try:
             if self._make_room(len(data)):
                 write_atomically(entry, data)
         except OSError as err:
             self._give_up(err)
 
+    def _give_up(self, err):
+        self._writable = False
+        logger.warning(
+            "The audio cache %s cannot be written (%s): clips that are not in "
+            "it yet are decoded in every epoch.",
+            *(self.folder, err),
+        )
+
     def _make_room(self, size):
-        """Whether an entry of this size may be written."""
+        """Remove what was not used for longest; whether ``size`` bytes fit."""
         if size > self.max_bytes:
             return False
-        with _tidying:  # the clips are checked by several threads
-            if size > self._room:
-                free = self.max_bytes - _tidy(self.folder, self.max_bytes, size)
-                # What others write meanwhile is seen at the next look.
-                self._room = min(free, max(size, self.max_bytes / 64))
-            fits = size <= self._room
-            self._room -= size if fits else 0
-        return fits
+        self._size += size
+        if self._size > self.max_bytes:
+            entries = []
+            for path in self.folder.glob("[0-9a-f]" * 40 + ".npz"):
+                try:
+                    stat = path.stat()
+                except OSError:  # another process has removed it
+                    continue
+                entries.append((stat.st_mtime, stat.st_size, path))
+            self._size = size + sum(entry[1] for entry in entries)
+            for _, length, path in sorted(entries):
+                if self._size <= self.max_bytes * 15 / 16:
+                    break
+                path.unlink(missing_ok=True)
+                self._size -= length
+        return self._size <= self.max_bytes
 
 
-_tidying = threading.Lock()
-
-
-def _stamp(path):
-    """What changes when a file does, without reading it."""
-    stat = check_file(path)
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _tidy(folder, max_bytes, size):
-    """Remove what killed writers left, and old entries until `size` fits.
-
-    Returns the bytes of the entries that stay.
-    """
-    entries, now = [], time.time()
-    for file in list(os.scandir(folder)):
-        # Another process may remove the file first.
-        with contextlib.suppress(FileNotFoundError):
-            used, length = file.stat().st_mtime, file.stat().st_size
-            if ENTRY.fullmatch(file.name):
-                entries.append((used, length, file.path))
-            elif LEFTOVER.fullmatch(file.name):
-                if now - used > LEFTOVER_SECONDS:
-                    os.unlink(file.path)
-    total = sum(entry[1] for entry in entries)
-    if total + size <= max_bytes:
-        return total
-    for _, length, path in sorted(entries):
-        if total + size <= max_bytes * 15 / 16:
-            break
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        total -= length
-    return total
-
-
-def _entry_bytes(waveform):
-    """An .npy file with its CRC-32 behind it, which NumPy does not read."""
-    buffer = io.BytesIO()
-    np.save(buffer, waveform.numpy())
-    data = buffer.getvalue()
-    return data + zlib.crc32(data).to_bytes(4, "little")
-
-
-def _load_entry(entry):
-    """Load a cache entry; None if it is absent or damaged."""
+def _read_entry(entry):
+    """The sound of a cache entry; None if it is absent or damaged."""
     try:
-        with open(entry, "rb") as file:
-            data, used = file.read(), os.fstat(file.fileno()).st_mtime
-    except OSError:
+        with np.load(entry, allow_pickle=False) as data:
+            sound = Sound(torch.from_numpy(data["waveform"]), str(data["note"]))
+    except Exception:  # what NumPy makes of damaged bytes
         return None
-    # A file of zeros (after a power cut) may pass the checksum.
-    if not data.startswith(NPY_MAGIC):
-        return None
-    if zlib.crc32(data[:-4]).to_bytes(4, "little") != data[-4:]:
-        return None
-    if time.time() - used > 60:
-        with contextlib.suppress(OSError):  # read-only: nothing is removed
-            os.utime(entry)
-    return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
+    with contextlib.suppress(OSError):  # of a cache that is read-only
+        os.utime(entry)  # used just now
+    return sound
 
 
-def write_wav(path, waveform, sample_rate):
+def write_wav(
+    path: str | Path, waveform: torch.Tensor, sample_rate: int
+) -> float:
     """Write a mono waveform as 16-bit PCM wav. It never clips.
 
     Arguments
     ---------
-    path : str | pathlib.Path
+    path : str or pathlib.Path
         The file; its folder exists.
     waveform : torch.Tensor
         Shape (samples,). If its largest absolute value is above 1, the whole

@@ -30,7 +30,7 @@ logger = get_logger(__name__)
 SPLITS = ("train", "valid", "test")
 INFO_FILE = "manifest_info.json"
 # Part of every fingerprint: raise it when the manifests change their format.
-MANIFEST_FORMAT = 2
+MANIFEST_FORMAT = 3
 MAX_LISTED = 20
 # Below this many clips a progress bar is gone before it can be read.
 PROGRESS_BAR_FROM = 200
@@ -79,10 +79,17 @@ def write_manifests(
     kept = info is not None
     if not kept:
         _make_writable(save_folder)
-        num_samples, broken = check_clips(data_folder, rows.wav, audio)
-        info = {"fingerprint": fingerprint, **facts, "broken": broken}
+        num_samples, broken, notes = check_clips(data_folder, rows.wav, audio)
+        info = {"fingerprint": fingerprint, **facts}
+        info.update(broken=broken, notes=notes)
     left_out = {str(data_folder / w): why for w, why in info["broken"].items()}
     report_broken(left_out, len(rows), skip_broken_audio)
+    if info["notes"]:
+        logger.warning(
+            "%d of %d clips are used, but:\n%s",
+            *(len(info["notes"]), len(rows)),
+            some_lines(f"{wav}: {note}" for wav, note in info["notes"].items()),
+        )
     rows = rows[~rows.wav.isin(list(info["broken"]))]
     for split in splits:
         _check_split(split, rows[rows.split == split], class_names)
@@ -132,21 +139,24 @@ def manifest_clips(
 
 def check_clips(
     data_folder: str | Path, wavs: Sequence[str], audio: AudioCache
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Decode every clip: number of samples of each, reason of broken ones.
+) -> tuple[dict[str, int], dict[str, str], dict[str, str]]:
+    """Decode every clip once, which also fills the cache of ``audio``.
+
+    Number of samples of each, reasons of broken ones, notes on others.
 
     >>> from speechbrain_lmac.data.audio import AudioCache
     >>> check_clips("data", ["absent.wav"], AudioCache())
-    ({}, {'absent.wav': 'the file does not exist; check the path'})
+    ({}, {'absent.wav': 'the file does not exist; check the path'}, {})
     """
 
     def decode(wav):
         try:
-            return len(audio(Path(data_folder) / wav)), None
+            sound = audio.load(Path(data_folder) / wav)
+            return len(sound.waveform), None, sound.note
         except AudioError as err:
-            return None, err.reason
+            return None, err.reason, ""
 
-    num_samples, broken = {}, {}
+    num_samples, broken, notes = {}, {}, {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = tqdm(
             pool.map(decode, wavs),
@@ -154,12 +164,14 @@ def check_clips(
             total=len(wavs),
             disable=len(wavs) <= PROGRESS_BAR_FROM,
         )
-        for wav, (length, reason) in zip(wavs, results, strict=True):
+        for wav, (length, reason, note) in zip(wavs, results, strict=True):
             if reason is None:
                 num_samples[wav] = length
             else:
                 broken[wav] = reason
-    return num_samples, broken
+            if note:
+                notes[wav] = note
+    return num_samples, broken, notes
 
 
 def report_broken(

@@ -12,8 +12,7 @@ from speechbrain.inference.interfaces import Pretrained
 from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
-from speechbrain_lmac.data.audio import audio_info, read_audio
-from speechbrain_lmac.data.blocks import read_blockwise
+from speechbrain_lmac.data.audio import read_audio
 from speechbrain_lmac.inference.asking import (
     check_kind,
     crop_clips,
@@ -372,9 +371,7 @@ class AudioInterpreter(Pretrained):
         return self._explainer[1]
 
     def _read(self, path):
-        """A file as a mono waveform; a long one block by block."""
-        if audio_info(path).duration > self.window_s:
-            return read_blockwise(path, self.sample_rate)
+        """A file as a mono waveform."""
         return read_audio(path, self.sample_rate)
 
     def _explain(self, explainer, request, clips, sources):

@@ -1,24 +1,29 @@
 """Tests of reading, caching and writing audio."""
 
+import io
 import multiprocessing
 import os
 import pickle
-import shutil
+import struct
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
 
+from speechbrain_lmac.data import decoding, mp3
 from speechbrain_lmac.data.audio import (
     AudioCache,
     AudioError,
     audio_info,
-    expected_num_samples,
+    load_audio,
+    mono_sound,
     read_audio,
     write_wav,
 )
 from speechbrain_lmac.utils.checks import UserError
+
+RATE = 16000
 
 
 @pytest.fixture
@@ -31,45 +36,42 @@ def tone(frequency, sample_rate, seconds=1.0):
     return 0.5 * np.sin(2 * np.pi * frequency * time).astype("float32")
 
 
+def encoded(samples, rate=RATE, **options):
+    """The bytes of a file."""
+    buffer = io.BytesIO()
+    sf.write(buffer, samples, rate, **{"format": "WAV", **options})
+    return bytearray(buffer.getvalue())
+
+
+# --- what is read ---
+
+
 def test_downmix_is_the_mean_of_the_channels(tmp_path):
     stereo = np.array([[0.5, -0.25], [0.25, 0.25], [0.0, 0.5]], "float32")
-    sf.write(tmp_path / "a.wav", stereo, 16000, subtype="FLOAT")
+    sf.write(tmp_path / "a.wav", stereo, RATE, subtype="FLOAT")
     waveform = read_audio(tmp_path / "a.wav", normalize=False)
     assert waveform.dtype == torch.float32
     assert waveform.tolist() == [0.125, 0.25, 0.25]
     assert read_audio(tmp_path / "a.wav").tolist() == [0.5, 1.0, 1.0]
+    again = mono_sound(torch.from_numpy(stereo.T), RATE)
+    assert again.waveform.tolist() == [0.5, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000])
+# The odd ones go through a Fourier transform.
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 96000, 44101, 15999])
 def test_a_tone_keeps_its_frequency_and_amplitude(tmp_path, rate):
     sf.write(tmp_path / "a.wav", tone(1000, rate), rate, subtype="FLOAT")
-    waveform = read_audio(tmp_path / "a.wav", 16000, normalize=False)
-    assert waveform.shape == (16000,)
+    waveform = read_audio(tmp_path / "a.wav", RATE, normalize=False)
+    assert waveform.shape == (RATE,)
     # The ends ring; within, the resampler is flat to 1 % at 1 kHz.
-    expected = torch.from_numpy(tone(1000, 16000))
-    inner = slice(500, -500)
-    assert (waveform - expected)[inner].abs().max() < 0.005
+    expected = torch.from_numpy(tone(1000, RATE))
+    assert (waveform - expected)[800:-800].abs().max() < 0.005
 
 
 def test_a_tone_above_the_new_nyquist_vanishes(tmp_path):
     sf.write(tmp_path / "a.wav", tone(12000, 44100), 44100)
     waveform = read_audio(tmp_path / "a.wav", normalize=False)
     assert waveform[500:-500].abs().max() < 0.005
-
-
-@pytest.mark.parametrize("rate", [8000, 11024, 11025, 22050, 44100, 96000])
-# The last: 160 / 441 of it is 1 / 441 above an integer, less than float32 tells
-# from that integer.
-@pytest.mark.parametrize("frames", [1, 7, 4411, 60 * 44100 + 328])
-def test_expected_num_samples(tmp_path, rate, frames):
-    sf.write(tmp_path / "a.wav", np.zeros(frames, "float32"), rate)
-    info = audio_info(tmp_path / "a.wav")
-    assert info.num_frames == frames and info.channels == 1
-    assert info.duration == frames / rate
-    # 11024 and 22050 share so little that their filter takes seconds to make.
-    for target in (16000,) if rate == 11024 else (16000, 22050):
-        waveform = read_audio(tmp_path / "a.wav", target)
-        assert len(waveform) == expected_num_samples(info, target)
 
 
 def test_silence_stays_zero(tmp_path):
@@ -79,44 +81,124 @@ def test_silence_stays_zero(tmp_path):
 
 
 FORMATS = {
-    "WAV": ("WAV", "PCM_16"),
-    "WAV24": ("WAV", "PCM_24"),
-    "float": ("WAV", "FLOAT"),
-    "WAVEX": ("WAVEX", "PCM_16"),
-    "RF64": ("RF64", "PCM_16"),
-    "W64": ("W64", "PCM_16"),
-    "AIFF": ("AIFF", "PCM_16"),
-    "AU": ("AU", "PCM_16"),
-    "CAF": ("CAF", "PCM_16"),
-    "FLAC": ("FLAC", "PCM_16"),
-    "Vorbis": ("OGG", "VORBIS"),
-    "mp3": ("MP3", None),
+    "wav": {},
+    "gsm": {"subtype": "GSM610"},
+    "adpcm": {"subtype": "IMA_ADPCM"},
+    "g721": {"format": "AU", "subtype": "G721_32"},
+    "rf64": {"format": "RF64"},
+    "w64": {"format": "W64"},
+    "aiff": {"format": "AIFF"},
+    "flac": {"format": "FLAC"},
+    "vorbis": {"format": "OGG", "subtype": "VORBIS"},
+    "opus": {"format": "OGG", "subtype": "OPUS"},
+    "mp3": {"format": "MP3"},
 }
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("part", [0.9, 0.5, 0.01])
-def test_truncated_files_are_refused(tmp_path, noise, name, part):
-    file_format, subtype = FORMATS[name]
-    if file_format not in sf.available_formats():
-        pytest.skip(f"this libsndfile has no {file_format}")
-    path = tmp_path / "a.audio"
-    sf.write(path, noise, 44100, format=file_format, subtype=subtype)
-    assert len(read_audio(path)) == 16000
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(UserError, match="a.audio: .*get it again|Get it again"):
-        read_audio(path)
+def test_blocks_give_the_samples_of_the_whole(tmp_path, monkeypatch, name):
+    """What a decoder keeps from block to block is not lost."""
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE)
+    (tmp_path / "a").write_bytes(encoded(sound, **FORMATS[name]))
+    whole = sf.read(tmp_path / "a", dtype="float32")[0]
+    monkeypatch.setattr(decoding, "BLOCK_SECONDS", 0.37)
+    blocks = decoding.decode(tmp_path / "a").mono.numpy()
+    # A decoder of MP3 rounds by the place of a sample in its block.
+    np.testing.assert_allclose(blocks, whole, rtol=0, atol=2e-7)
 
 
-@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
-def test_wav_written_to_a_pipe_is_complete(tmp_path, noise, size):
-    path = tmp_path / "a.wav"
-    sf.write(path, noise, 44100)
-    data = bytearray(path.read_bytes())
-    data[40:44] = size.to_bytes(4, "little")
-    path.write_bytes(data)
-    assert len(read_audio(path)) == 16000
+@pytest.mark.parametrize("rates", [(44100, 16000), (8000, 44100), (3, 2)])
+def test_pieces_resample_as_the_whole(monkeypatch, rates):
+    wav = torch.randn(5000)
+    whole = decoding.resample(wav, *rates)
+    monkeypatch.setattr(decoding, "PIECE", 700)
+    torch.testing.assert_close(decoding.resample(wav, *rates), whole)
+
+
+# --- headers that are wrong, and files that are ---
+
+
+def sized(data, chunk, offset, layout, *values):
+    """A file with other values behind the name of a chunk."""
+    at = data.find(chunk) + 4 + offset
+    size = struct.calcsize(layout)
+    return bytes(data[:at] + struct.pack(layout, *values) + data[at + size :])
+
+
+def whole_files(noise):
+    """Files that are whole, whatever their headers announce."""
+    wav, flac = encoded(noise), encoded(noise, format="FLAC")
+    ogg, rf64 = (encoded(noise, format=f) for f in ("OGG", "RF64"))
+    for size in (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000 - 36, 2 * 44100 + 44):
+        yield f"wav data {size:x}", sized(wav, b"data", 0, "<I", size)
+    yield "riff 0", sized(wav, b"RIFF", 0, "<I", 0)
+    yield "rf64 0", sized(rf64, b"ds64", 4, "<QQQ", 0, 0, 0)
+    yield "rf64 -1", sized(rf64, b"ds64", 4, "<qqq", -1, -1, -1)
+    yield "rf64 count", sized(rf64, b"ds64", 20, "<Q", 10**6)
+    yield "au -1", sized(encoded(noise, format="AU"), b".snd", 4, ">i", -1)
+    yield "caf -1", sized(encoded(noise, format="CAF"), b"data", 0, ">q", -1)
+    yield (
+        "flac stream",
+        bytes(flac[:21] + bytes([flac[21] & 240, *4 * [0]]) + flac[26:]),
+    )
+    yield "flac tag", bytes(flac + b"TAG" + bytes(125))
+    yield "ogg tag", bytes(ogg + b"TAG" + bytes(125))
+    yield "ogg ape", bytes(ogg + b"APETAGEX" + bytes(90))
+    for name, options in FORMATS.items():
+        yield name, bytes(encoded(noise, **options))
+
+
+def test_whole_files_are_read_whatever_is_announced(tmp_path, noise):
+    for name, data in whole_files(noise):
+        (tmp_path / "a").write_bytes(data)
+        sound = load_audio(tmp_path / "a")
+        # Some formats hold whole blocks.
+        assert len(noise) <= len(sound.waveform) < len(noise) + 700, name
+        assert not sound.note, name
+
+
+def frames_of(data):
+    """The frames of an MP3 that begins with one."""
+    number = 0
+    while frame := mp3._frame(data, 0):
+        number, data = number + 1, data[frame.size :]
+    return number
+
+
+@pytest.mark.parametrize("rate, channels", [(44100, 1), (48000, 2), (16000, 1)])
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_that_does_not_count_its_frames(tmp_path, rate, channels, mode):
+    """Streams and old encoders: the length is guessed from the first frame."""
+    rng = np.random.default_rng(0)
+    sound = 1e-3 * rng.standard_normal((4 * rate, channels))
+    sound[2 * rate :] *= 100
+    path = tmp_path / "a.mp3"
+    options = {"format": "MP3", "bitrate_mode": mode, "compression_level": 0.5}
+    with sf.SoundFile(path, "w", rate, channels, **options) as file:
+        file.write(sound)
+    counted = path.read_bytes()
+    known = read_audio(path, rate)
+    assert mp3.mended_mp3(counted, 0) is None  # it tells its length itself
+    first = counted.find(b"\xff", 4)
+    while frames_of(counted[first : first + 3000]) < 2:
+        first = counted.find(b"\xff", first + 1)
+    for front in (b"", b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)):
+        path.write_bytes(front + counted[first:] + b"TAG" + bytes(125))
+        read = load_audio(path, rate)
+        # But for the delay that encoder and decoder add at both ends.
+        assert abs(len(read.waveform) - len(known)) < 4 * 1152
+        assert not read.note
+        tail, kept = (float(x[-rate:].std()) for x in (read.waveform, known))
+        assert tail == pytest.approx(kept, rel=0.1)
+
+
+@pytest.mark.parametrize("name", [n for n in FORMATS if n != "aiff"])
+def test_what_is_missing_for_certain_is_noted(tmp_path, noise, name):
+    data = encoded(noise, **FORMATS[name])
+    (tmp_path / "a").write_bytes(data[: len(data) // 2])
+    sound = load_audio(tmp_path / "a")
+    assert 0.2 < len(sound.waveform) / len(noise) < 0.6
+    assert sound.note.startswith("truncated")
 
 
 def test_unusable_files(tmp_path):
@@ -126,106 +208,160 @@ def test_unusable_files(tmp_path):
     cases["zero.wav"] = "0 bytes"
     (tmp_path / "text.wav").write_text("not audio\n" * 100)
     cases["text.wav"] = "expected an audio file"
-    sf.write(tmp_path / "empty.wav", np.zeros(0, "float32"), 16000)
+    # libsndfile takes any bytes for mu-law if the file is named so.
+    (tmp_path / "text.au").write_bytes(b"not audio at all" * 100)
+    cases["text.au"] = "no header"
+    sf.write(tmp_path / "empty.wav", np.zeros(0, "float32"), RATE)
     cases["empty.wav"] = "0 samples"
-    for name, value in (("nan", np.nan), ("inf", np.inf)):
-        samples = np.zeros(100, "float32")
+    (tmp_path / "head.flac").write_bytes(
+        encoded(np.zeros(99), format="FLAC")[:60]
+    )
+    cases["head.flac"] = ""
+    for rate in (1, 999, 4_000_001, 2**31 - 1):
+        data = sized(encoded(np.zeros(100)), b"fmt ", 8, "<I", rate)
+        (tmp_path / f"{rate}.wav").write_bytes(data)
+        cases[f"{rate}.wav"] = f"{rate} Hz"
+    for value in (np.nan, np.inf, 3e38):  # the last: the sum overflows
+        samples = np.zeros((100, 2), "float32")
         samples[50] = value
-        sf.write(tmp_path / f"{name}.wav", samples, 16000, subtype="FLOAT")
-        cases[f"{name}.wav"] = "NaN or infinite"
+        sf.write(tmp_path / f"{value}.wav", samples, RATE, subtype="FLOAT")
+        cases[f"{value}.wav"] = "holds values"
     for name, reason in cases.items():
         with pytest.raises(UserError, match=reason) as caught:
             read_audio(tmp_path / name)
         assert str(caught.value).startswith(str(tmp_path / name))
         copy = pickle.loads(pickle.dumps(caught.value))
         assert str(copy) == str(caught.value) and copy.path == caught.value.path
+    for name in ("x" * 5000, "a\0b"):
+        with pytest.raises(AudioError, match="cannot be reached"):
+            AudioCache(tmp_path / "cache")(tmp_path / name)
 
 
-@pytest.mark.parametrize("rate", [44101, 15999, 11026])
-def test_odd_rates(tmp_path, rate):
-    tone = np.sin(2 * np.pi * 1000 * np.arange(rate // 2) / rate)
-    sf.write(tmp_path / "odd.wav", 0.5 * tone, rate, subtype="FLOAT")
-    waveform = read_audio(tmp_path / "odd.wav", normalize=False)
-    info = audio_info(tmp_path / "odd.wav")
-    assert len(waveform) == expected_num_samples(info, 16000)
-    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 16000)
-    # Away from the ends, where any resampler rings.
-    inner = slice(800, 7000)
-    error = np.abs(waveform.numpy()[inner] - expected[inner]).max()
-    assert error < 5e-3
+def test_the_header_alone(tmp_path):
+    sf.write(tmp_path / "a.flac", np.zeros((8820, 2)), 44100)
+    assert audio_info(tmp_path / "a.flac")[1:] == (44100, 8820, 2, 0.2)
 
 
-def test_cache_decodes_once(tmp_path, noise, monkeypatch):
+# --- sounds of which nothing is left ---
+
+DITHER = np.random.default_rng(0).choice([-1, 0, 1], 9600) / 32768
+HIGH = tone(30000, 192000) + 0.1
+LOST = {
+    "digital silence": (np.zeros(800), RATE, "silent"),
+    "dither": (DITHER, RATE, "silent"),
+    "an offset": (np.full(800, 0.3), RATE, "silent"),
+    "out of phase": (np.outer(tone(500, RATE), [1, -1]), RATE, "cancel"),
+    "nearly so": (np.outer(tone(500, RATE), [1, -0.99]), RATE, "cancel"),
+    "four channels": (
+        np.outer(tone(500, RATE), [1, -1, 2, -2]),
+        RATE,
+        "cancel",
+    ),
+    "a bat": (HIGH, 192000, "8000 Hz"),
+    "a bat in stereo": (np.stack([HIGH, HIGH], 1), 192000, "8000 Hz"),
+    "a tone": (tone(500, RATE), RATE, ""),
+    "a quiet tone": (tone(500, RATE) / 1000, RATE, ""),
+    "one channel": (np.outer(tone(500, RATE), [1, 0]), RATE, ""),
+    "a high tone": (tone(7000, 44100), 44100, ""),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_sounds_of_which_nothing_is_left_are_noted(tmp_path, name):
+    samples, rate, why = LOST[name]
+    sf.write(tmp_path / "a.wav", samples, rate, subtype="PCM_24")
+    note = load_audio(tmp_path / "a.wav").note
+    assert why in note if why else not note
+    channels = torch.from_numpy(np.atleast_2d(samples.T))
+    assert mono_sound(channels, rate).note == note or "dB" in note
+
+
+# --- the cache ---
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return AudioCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Files that are decoded, in order."""
+    from speechbrain_lmac.data import audio
+
+    paths, load = [], audio.load_audio
+
+    def noted(path, *args):
+        paths.append(path)
+        return load(path, *args)
+
+    monkeypatch.setattr(audio, "load_audio", noted)
+    return paths
+
+
+def entries(cache):
+    return sorted(cache.folder.iterdir())
+
+
+def test_cache_decodes_once(tmp_path, noise, cache, decoded, monkeypatch):
     path = tmp_path / "a.wav"
-    sf.write(path, noise, 44100)
-    cache = AudioCache(tmp_path / "cache")
-    first = cache(path)
-    assert torch.equal(first, read_audio(path))
-    monkeypatch.setattr(
-        "speechbrain_lmac.data.audio.read_audio",
-        lambda *_: pytest.fail("decoded again"),
-    )
+    sf.write(path, np.stack([noise, -noise], 1), 44100)
+    first = cache.load(path)
+    assert "cancel" in first.note
     monkeypatch.chdir(tmp_path)  # the same file under another spelling
-    assert torch.equal(cache("a.wav"), first)
-    assert torch.equal(pickle.loads(pickle.dumps(cache))(path), first)
-    assert [p.suffix for p in (tmp_path / "cache").iterdir()] == [".npy"]
+    for again in (
+        cache.load("a.wav"),
+        pickle.loads(pickle.dumps(cache)).load(path),
+    ):
+        assert torch.equal(again.waveform, first.waveform)
+        assert again.note == first.note
+    assert decoded == [path] and len(entries(cache)) == 1
 
 
-def test_cache_follows_the_file_and_the_settings(tmp_path, noise):
+def test_cache_follows_the_file_and_the_rate(tmp_path, noise, cache):
     path = tmp_path / "a.wav"
-    sf.write(path, noise, 16000)
-    cache = AudioCache(tmp_path / "cache")
+    sf.write(path, noise, RATE)
     before = cache(path)
     stat = path.stat()
-    sf.write(path, noise[::-1], 16000)  # same size, another time
+    sf.write(path, noise[::-1], RATE)  # same size, another time
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     assert torch.equal(cache(path), before.flip(0))
-    raw = AudioCache(tmp_path / "cache", normalize=False)(path)
-    assert raw.abs().max() < 0.51
     slow = AudioCache(tmp_path / "cache", sample_rate=8000)(path)
     assert len(slow) == 22050
-    assert len(list((tmp_path / "cache").iterdir())) == 4
+    assert len(entries(cache)) == 3
 
 
-@pytest.mark.parametrize(
-    "damage", ["cut", "flipped", "empty", "tiny", "zeros", "four zeros"]
-)
-def test_damaged_cache_entry_is_rebuilt(tmp_path, noise, damage):
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "zeros"])
+def test_a_damaged_entry_is_made_anew(tmp_path, noise, cache, damage):
     path = tmp_path / "a.wav"
-    sf.write(path, noise, 16000)
-    cache = AudioCache(tmp_path / "cache")
+    sf.write(path, noise, RATE)
     expected = cache(path)
-    entry = cache.entry(path)
-    data = bytearray(entry.read_bytes())
-    whole = bytes(data)
-    data[5000] ^= 1
-    damaged = {"cut": whole[:-9], "flipped": data, "empty": b"", "tiny": b"x"}
-    damaged |= {"zeros": bytes(len(whole)), "four zeros": bytes(4)}
+    (entry,) = entries(cache)
+    whole = entry.read_bytes()
+    flipped = bytearray(whole)
+    flipped[5000] ^= 1
+    damaged = {"cut": whole[:-9], "flipped": flipped}
+    damaged |= {"empty": b"", "zeros": bytes(len(whole))}
     entry.write_bytes(damaged[damage])
     assert torch.equal(cache(path), expected)
-    assert entry.read_bytes() == whole
+    assert torch.equal(cache(path), expected)
+    assert len(entry.read_bytes()) == len(whole)
 
 
 def test_cache_without_folder_writes_nothing(tmp_path, noise):
     sf.write(tmp_path / "a.wav", noise, 44100)
-    assert len(AudioCache()(tmp_path / "a.wav")) == 16000
+    assert len(AudioCache()(tmp_path / "a.wav")) == RATE
     assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
-def test_cache_errors(tmp_path):
+def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match="cache folder .*file"):
+        with pytest.raises(UserError, match="cache_folder.*file"):
             AudioCache(folder)
-    cache = AudioCache(tmp_path / "cache")
-    with pytest.raises(AudioError, match="absent.wav: the file does not"):
-        cache(tmp_path / "absent.wav")
-    for size in (0, -1, float("nan")):
-        with pytest.raises(UserError, match=f"cache_size_gb.*{size}"):
-            AudioCache(tmp_path / "cache", size_gb=size)
 
 
-@pytest.mark.parametrize("broken", ["mkdir", "gone", "full"])
+@pytest.mark.parametrize("broken", ["mkdir", "os.replace"])
 def test_a_cache_that_cannot_be_written_costs_a_warning(
     tmp_path, noise, monkeypatch, caplog, broken
 ):
@@ -234,116 +370,59 @@ def test_a_cache_that_cannot_be_written_costs_a_warning(
 
     for name in "ab":
         sf.write(tmp_path / f"{name}.wav", noise, 44100)
-    if broken == "mkdir":
-        monkeypatch.setattr("pathlib.Path.mkdir", refuse)
+    monkeypatch.setattr(
+        "pathlib.Path.mkdir" if broken == "mkdir" else broken, refuse
+    )
     cache = AudioCache(tmp_path / "cache")
-    if broken == "gone":
-        shutil.rmtree(tmp_path / "cache")
-    elif broken == "full":
-        monkeypatch.setattr("os.replace", refuse)
     for name in "abab":
         expected = read_audio(tmp_path / f"{name}.wav")
         assert torch.equal(cache(tmp_path / f"{name}.wav"), expected)
     assert caplog.text.count("cannot be written") == 1
-    if broken == "full":
-        assert not list((tmp_path / "cache").iterdir())
+    assert not list((tmp_path).glob("cache/*"))
 
 
-def test_a_read_only_cache_is_read(tmp_path, noise, monkeypatch, caplog):
+def test_a_read_only_cache_is_read(
+    tmp_path, noise, cache, monkeypatch, decoded
+):
     sf.write(tmp_path / "a.wav", noise, 44100)
-    expected = AudioCache(tmp_path / "cache")(tmp_path / "a.wav")
-    cache = AudioCache(tmp_path / "cache")
-    os.utime(cache.entry(tmp_path / "a.wav"), (1, 1))
+    expected = cache(tmp_path / "a.wav")
 
     def refuse(*args, **kwargs):
         raise PermissionError(30, "Read-only file system")
 
     monkeypatch.setattr("os.utime", refuse)
-    monkeypatch.setattr("speechbrain_lmac.data.audio.read_audio", refuse)
     assert torch.equal(cache(tmp_path / "a.wav"), expected)
-    assert not caplog.text
-
-
-def test_cache_is_keyed_by_content(tmp_path, noise):
-    (tmp_path / "moved").mkdir()
-    sf.write(tmp_path / "a.wav", noise, 44100)
-    shutil.copy(tmp_path / "a.wav", tmp_path / "moved" / "b.wav")
-    cache = AudioCache(tmp_path / "cache")
-    expected = cache(tmp_path / "a.wav")
-    assert cache.entry(tmp_path / "moved" / "b.wav").exists()
-    # Other bytes of the same size and times of the old ones.
-    stat = (tmp_path / "a.wav").stat()
-    sf.write(tmp_path / "a.wav", noise[::-1], 44100)
-    os.utime(tmp_path / "a.wav", ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert (tmp_path / "a.wav").stat().st_size == stat.st_size
-    assert not torch.equal(cache(tmp_path / "a.wav"), expected)
-
-
-def test_a_file_is_hashed_once(tmp_path, noise, monkeypatch):
-    sf.write(tmp_path / "a.wav", noise, 44100)
-    cache = AudioCache(tmp_path / "cache")
-    cache(tmp_path / "a.wav")
-    monkeypatch.setattr(
-        "pathlib.Path.read_bytes", lambda *_: pytest.fail("read again")
-    )
-    cache(tmp_path / "a.wav")
+    assert len(decoded) == 1
 
 
 def test_cache_stays_within_its_size(tmp_path):
-    generator = np.random.default_rng(0)
-    entry = 4 * 16000 + 132  # samples, header, checksum
+    entry = 4 * RATE + 600  # samples, names, checksums
     cache = AudioCache(tmp_path / "cache", size_gb=10.5 * entry / 1e9)
-    foreign = tmp_path / "cache" / "mine.npy"
+    foreign = tmp_path / "cache" / "mine.npz"
     foreign.write_bytes(bytes(10 * entry))
-    paths = []
+    first = tmp_path / "0.wav"
     for number in range(30):
-        paths.append(tmp_path / f"{number}.wav")
-        sf.write(paths[-1], generator.uniform(-0.5, 0.5, 16000), 16000)
-        cache(paths[-1])
-        # In the order of their making; the first one is used all the time.
-        os.utime(cache.entry(paths[-1]), (number, number))
-        os.utime(cache.entry(paths[0]), (1000, 1000))
-        sizes = [p.stat().st_size for p in (tmp_path / "cache").glob("?" * 44)]
-        assert sum(sizes) <= cache.max_bytes
-        assert set(sizes) == {entry}
-    kept = [n for n, path in enumerate(paths) if cache.entry(path).exists()]
-    assert kept == [0, *range(30 - len(kept) + 1, 30)] and len(kept) >= 9
-    assert foreign.exists()
+        path = tmp_path / f"{number}.wav"
+        sf.write(path, np.random.default_rng(number).uniform(-1, 1, RATE), RATE)
+        cache(path)
+        os.utime(cache._entry(path), (number, number))
+        os.utime(cache._entry(first), (1000, 1000))  # it is used all the time
+        kept = [p for p in entries(cache) if p != foreign]
+        assert sum(p.stat().st_size for p in kept) <= cache.max_bytes
+    assert len(kept) >= 9 and cache._entry(first) in kept and foreign.exists()
+    assert cache._entry(path) in kept
+    sf.write(path, np.zeros(12 * RATE), RATE)  # larger than the cache
+    assert len(cache(path)) == 12 * RATE
+    assert [p for p in entries(cache) if p != foreign] == kept
 
 
-def test_using_an_entry_keeps_it(tmp_path, noise):
-    sf.write(tmp_path / "a.wav", noise, 16000)
-    cache = AudioCache(tmp_path / "cache")
+def test_using_an_entry_keeps_it(tmp_path, noise, cache):
+    sf.write(tmp_path / "a.wav", noise, RATE)
     cache(tmp_path / "a.wav")
-    entry = cache.entry(tmp_path / "a.wav")
+    (entry,) = entries(cache)
     os.utime(entry, (1, 1))
     cache(tmp_path / "a.wav")
     assert entry.stat().st_mtime > 1e9
-
-
-def test_a_clip_larger_than_the_cache_leaves_the_others(tmp_path, noise):
-    sf.write(tmp_path / "a.wav", noise[:1000], 16000)
-    sf.write(tmp_path / "b.wav", noise, 16000)
-    cache = AudioCache(tmp_path / "cache", size_gb=1e-5)
-    for name in "abab":
-        assert torch.equal(
-            cache(tmp_path / f"{name}.wav"),
-            read_audio(tmp_path / f"{name}.wav"),
-        )
-    assert list((tmp_path / "cache").iterdir()) == [
-        cache.entry(tmp_path / "a.wav")
-    ]
-
-
-def test_leftovers_of_killed_processes_are_removed(tmp_path, noise):
-    sf.write(tmp_path / "a.wav", noise, 16000)
-    old, new = (tmp_path / "cache" / f".tmp-{c * 32}" for c in "0a")
-    cache = AudioCache(tmp_path / "cache")
-    old.write_bytes(b"x")
-    new.write_bytes(b"x")  # another process is about to rename it
-    os.utime(old, (1, 1))
-    cache(tmp_path / "a.wav")
-    assert not old.exists() and new.exists()
 
 
 def fill(folder, paths, order):
@@ -359,7 +438,7 @@ def test_several_processes_fill_one_cache(tmp_path):
     for number in range(12):  # three more than there is room for
         samples = np.random.default_rng(number).uniform(-0.5, 0.5, 5400)
         paths.append(tmp_path / f"{number}.wav")
-        sf.write(paths[-1], samples, 16000)
+        sf.write(paths[-1], samples, RATE)
     fork = multiprocessing.get_context("fork")
     workers = [
         fork.Process(target=fill, args=(tmp_path / "cache", paths, order))
@@ -370,42 +449,10 @@ def test_several_processes_fill_one_cache(tmp_path):
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    entries = list((tmp_path / "cache").iterdir())
-    assert entries and all(entry.suffix == ".npy" for entry in entries)
-    # Three more writers, 2 % each, and the entries that they were writing.
-    size = sum(entry.stat().st_size for entry in entries)
-    assert size <= 2e5 * 1.06 + 3 * entries[0].stat().st_size
+    assert {p.suffix for p in (tmp_path / "cache").iterdir()} == {".npz"}
 
 
-def test_rates_that_cannot_be(tmp_path, noise):
-    for rate in (1, 999, 4_000_001, 2**31 - 1):
-        sf.write(tmp_path / "a.wav", noise[:100], 8000)
-        data = bytearray((tmp_path / "a.wav").read_bytes())
-        data[24:28] = rate.to_bytes(4, "little")
-        (tmp_path / "a.wav").write_bytes(data)
-        with pytest.raises(AudioError, match=f"sample rate of {rate} Hz"):
-            read_audio(tmp_path / "a.wav")
-
-
-def test_headerless_files_are_refused(tmp_path):
-    """libsndfile takes any bytes for mu-law if the file is named .au."""
-    (tmp_path / "a.au").write_bytes(b"not audio at all" * 100)
-    with pytest.raises(AudioError, match="no header"):
-        read_audio(tmp_path / "a.au")
-
-
-def test_sums_that_overflow_are_refused(tmp_path):
-    loud = np.full((100, 2), 3e38, "float32")
-    sf.write(tmp_path / "a.wav", loud, 16000, subtype="FLOAT")
-    with pytest.raises(AudioError, match="values up to [23]"):
-        read_audio(tmp_path / "a.wav")
-
-
-def test_names_that_no_file_can_have(tmp_path):
-    for name in ("x" * 5000, "a\0b"):
-        for read in (read_audio, AudioCache(tmp_path / "cache")):
-            with pytest.raises(AudioError, match="cannot be reached"):
-                read(tmp_path / name)
+# --- what is written ---
 
 
 def test_write_wav_round_trip(tmp_path):
@@ -423,7 +470,7 @@ def test_write_wav_round_trip(tmp_path):
 
 def test_write_wav_scales_instead_of_clipping(tmp_path):
     waveform = torch.tensor([0.5, -4.0, 3.0, 2.0])
-    assert write_wav(tmp_path / "a.wav", waveform, 16000) == 0.25
+    assert write_wav(tmp_path / "a.wav", waveform, RATE) == 0.25
     back = read_audio(tmp_path / "a.wav", normalize=False)
     torch.testing.assert_close(back, waveform / 4, atol=1 / 32768, rtol=0)
 
@@ -434,5 +481,5 @@ def test_write_wav_scales_instead_of_clipping(tmp_path):
 )
 def test_write_wav_refuses(tmp_path, waveform):
     with pytest.raises(ValueError, match="Expected a .*waveform"):
-        write_wav(tmp_path / "a.wav", waveform, 16000)
+        write_wav(tmp_path / "a.wav", waveform, RATE)
     assert not list(tmp_path.iterdir())

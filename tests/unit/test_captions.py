@@ -555,9 +555,9 @@ def test_broken_audio(root):
 class CountingCache(AudioCache):
     count = 0
 
-    def __call__(self, path):
+    def load(self, path):
         self.count += 1
-        return super().__call__(path)
+        return super().load(path)
 
 
 def test_manifests_are_kept_until_something_changes(root):

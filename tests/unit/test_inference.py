@@ -10,12 +10,6 @@ import torch
 from zs_toys import tones, with_rule, zs_interpreter
 
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.data.audio import read_audio
-from speechbrain_lmac.data.blocks import (
-    read_blockwise,
-    resample,
-    resampled_blocks,
-)
 from speechbrain_lmac.features import build_frontend
 from speechbrain_lmac.inference import AudioInterpreter
 from speechbrain_lmac.inference.explanation import FIGURE
@@ -423,45 +417,6 @@ def test_a_long_recording_is_saved_with_a_reduced_mask(
     facts = json.loads((folder / "explanation.json").read_text())
     assert len(facts["windows"]) == 4
     assert facts["windows"][1]["start"] == 20000 / RATE
-
-
-@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100, 44101])
-def test_reading_in_blocks_has_no_seams(rate, tmp_path):
-    wav = torch.randn(3 * rate + 17, 2).cumsum(0)
-    wav = wav / wav.abs().max()
-    file = write(tmp_path / "a.wav", wav, rate)
-    whole = read_audio(file, RATE)
-    for seconds in (0.03, 0.7):
-        blocks = read_blockwise(file, RATE, seconds)
-        # Odd rates go through a Fourier transform, which is less local.
-        atol = 1e-4 if rate == 44101 else 2e-6
-        torch.testing.assert_close(blocks, whole, atol=atol, rtol=0)
-
-
-def test_blocks_of_any_lengths_resample_alike():
-    wav = torch.randn(5000)
-    for sizes in ((1, 4999), (2500, 2500), (5000,), (7, 93, 4000, 900)):
-        blocks = resampled_blocks(wav.split(sizes), 44100, 16000)
-        torch.testing.assert_close(
-            torch.cat(list(blocks)), resample(wav, 44100, 16000)
-        )
-
-
-def test_a_long_file_is_read_in_blocks(recording, tmp_path, monkeypatch):
-    from speechbrain_lmac.inference import interpreter as module
-
-    toy = windowed(parts())
-    stereo = torch.stack([recording, 0.5 * recording], 1)
-    file = write(
-        tmp_path / "a.flac", 0.5 * stereo / stereo.abs().max(), subtype="PCM_24"
-    )
-    monkeypatch.setattr(module, "read_audio", None)  # never the whole file
-    found = toy.interpret_file(file)
-    (known,) = toy.interpret_batch(recording)
-    torch.testing.assert_close(
-        found.waveform, known.waveform, atol=1e-4, rtol=0
-    )
-    assert found.source == str(file) and len(found.windows) == 4
 
 
 # --- what is written ---
