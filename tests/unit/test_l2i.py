@@ -10,6 +10,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
+from speechbrain_lmac.interpreters.l2i_attribution import l2i_mask, relevance
 
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
@@ -22,7 +23,6 @@ from speechbrain_lmac.interpreters.l2i import (
     fit_dictionary,
     sample_frames,
 )
-from speechbrain_lmac.interpreters.l2i_attribution import l2i_mask, relevance
 from speechbrain_lmac.training.l2i import L2IBrain
 from speechbrain_lmac.utils.checks import UserError
 
