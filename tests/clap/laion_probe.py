@@ -1,6 +1,6 @@
 """What laion_clap itself computes, and what our front end and encoder do.
 
-    python laion_probe.py measure|error out.json
+    python laion_probe.py measure|error|checkpoint|cascades out.json
 
 Run by the tests in a process of its own; see conftest.py.
 """
@@ -22,8 +22,10 @@ from clap_toys import (
     top_db,
 )
 
+from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.zero_shot import laion
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.evaluation.randomization import randomize_cascade
 from speechbrain_lmac.features.clap import ClapFrontEnd
 from speechbrain_lmac.utils.checks import UserError
 
@@ -219,8 +221,66 @@ def checkpoint():
     return {"path": str(path)}
 
 
+def cascade(amodel, folder):
+    """What the check by randomisation changes, block by block."""
+    torch.manual_seed(0)
+    wavs = test_clips(seconds=10)[:1]
+    module = laion.build_module(amodel)
+    enliven(module, wavs)
+    path = folder / f"{amodel}.pt"
+    save_checkpoint(module, path)
+    encoder = laion.LaionClap(str(path), amodel, trust_source=True)
+    path.unlink()
+    with torch.no_grad():  # away from what layers begin with
+        for block in encoder.blocks().values():
+            for weight in block.parameters():
+                weight.add_(0.01 * torch.randn(weight.shape))
+    classifier = ZeroShotClassifier(encoder, TEXTS)
+    features = features_of(encoder.build_frontend(), wavs)
+    before, state = fingerprint(classifier), classifier.state_dict()
+    steps = []
+    with torch.no_grad():
+        original = classifier(features)
+        for name, model in randomize_cascade(classifier, seed=1):
+            output = model(features)
+            pairs = zip(output.hidden, original.hidden, strict=True)
+            reached = [not torch.equal(a, b) for a, b in pairs]
+            same = torch.allclose(output.embedding, original.embedding)
+            steps.append([name, reached, same])
+    changed = [
+        name
+        for name, tensor in model.state_dict().items()
+        if not torch.equal(tensor, state[name])
+    ]
+    weights = dict(model.named_parameters())
+    outside = tuple(classifier.outside_blocks())
+    inside = [name for name in weights if not name.startswith(outside)]
+    return {
+        "steps": steps,
+        "kept": [name for name in inside if name not in changed],
+        "lost": [name for name in changed if name.startswith(outside)],
+        "outside": len(weights) - len(inside),
+        "training": any(m.training for m in model.train().modules()),
+        "spared": fingerprint(classifier) == before,
+        "tables": [
+            weight.std().item()
+            for name, weight in weights.items()
+            if "position_bias" in name
+        ],
+    }
+
+
+def cascades():
+    """Both audio encoders, randomised."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            amodel: cascade(amodel, Path(folder))
+            for amodel in ("HTSAT-tiny", "PANN-14")
+        }
+
+
 if __name__ == "__main__":
     job, out = sys.argv[1:]
-    jobs = {"measure": measure, "error": error, "checkpoint": checkpoint}
+    jobs = {f.__name__: f for f in (measure, error, checkpoint, cascades)}
     answer = jobs[job]()
     Path(out).write_text(json.dumps(answer), encoding="utf-8")

@@ -1,11 +1,6 @@
 """CLAP of ``laion_clap``: checkpoints, and the library's own embedding."""
 
 import argparse
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -214,66 +209,6 @@ def test_weights_must_be_complete():
 
 # --- blocks that the check by randomisation goes through ---------------------
 
-# Run in a process of its own, as whatever imports the library; see conftest.py.
-CASCADE = """
-import json, sys
-import torch
-from clap_toys import features_of, test_clips
-from laion_probe import TEXTS, enliven, laion, save_checkpoint
-from speechbrain_lmac.classifiers.base import fingerprint
-from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
-from speechbrain_lmac.evaluation.randomization import randomize_cascade
-
-path, out = sys.argv[1:]
-results = {}
-for amodel in ("HTSAT-tiny", "PANN-14"):
-    torch.manual_seed(0)
-    wavs = test_clips(seconds=10)[:1]
-    module = laion.build_module(amodel)
-    enliven(module, wavs)
-    save_checkpoint(module, path)
-    encoder = laion.LaionClap(path, amodel, trust_source=True)
-    del module
-    with torch.no_grad():  # away from what layers begin with
-        for block in encoder.blocks().values():
-            for weight in block.parameters():
-                weight.add_(0.01 * torch.randn(weight.shape))
-    classifier = ZeroShotClassifier(encoder, TEXTS)
-    features = features_of(encoder.build_frontend(), wavs)
-    before, state = fingerprint(classifier), classifier.state_dict()
-    with torch.no_grad():
-        original = classifier(features)
-    steps = []
-    for name, model in randomize_cascade(classifier, seed=1):
-        with torch.no_grad():
-            output = model(features)
-        steps.append([name, [
-            not torch.equal(a, b)
-            for a, b in zip(output.hidden, original.hidden)
-        ], torch.allclose(output.embedding, original.embedding)])
-    changed = [
-        name for name, tensor in model.state_dict().items()
-        if not torch.equal(tensor, state[name])
-    ]
-    weights = [name for name, _ in model.named_parameters()]
-    outside = tuple(classifier.outside_blocks())
-    results[amodel] = {
-        "steps": steps,
-        "kept": [
-            n for n in weights if n not in changed and not n.startswith(outside)
-        ],
-        "lost": [n for n in changed if n.startswith(outside)],
-        "outside": len([n for n in weights if n.startswith(outside)]),
-        "training": any(m.training for m in model.train().modules()),
-        "spared": fingerprint(classifier) == before,
-        "tables": [
-            round(p.std().item(), 4)
-            for n, p in model.named_parameters() if "position_bias" in n
-        ],
-    }
-    del encoder, classifier, model
-json.dump(results, open(out, "w"))
-"""
 CNN_BLOCKS = [f"conv_block{k}" for k in range(6, 0, -1)]
 BLOCKS = {
     "HTSAT-tiny": [
@@ -293,33 +228,8 @@ REACHED = {
 
 
 @pytest.fixture(scope="module")
-def cascades(cache, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cascades")
-    root = Path(__file__).resolve().parents[2]
-    folders = (".", "tests/unit", "tests/clap", "tools")
-    paths = [root / folder for folder in folders]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            CASCADE,
-            str(folder / "model.pt"),
-            str(folder / "out.json"),
-        ],
-        env={
-            **os.environ,
-            "HF_HUB_CACHE": str(cache),
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONPATH": os.pathsep.join(map(str, paths)),
-            "TMPDIR": str(folder),
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    (folder / "model.pt").unlink(missing_ok=True)  # 600 MB
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads((folder / "out.json").read_text(encoding="utf-8"))
+def cascades(probe, cache):
+    return probe("cascades", cache)
 
 
 def test_blocks_of_the_audio_side_lose_their_training(cascades, amodel):

@@ -1,6 +1,5 @@
 """The recipe for laion_clap, by its row of the recipes' table."""
 
-import csv
 import os
 import re
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from export_recipe import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "CLAP_ZS"
@@ -38,36 +38,17 @@ def recipe(probe, cache):
     return run
 
 
-@pytest.fixture(scope="module")
-def captions(tmp_path_factory):
-    """A dozen of the built-in sounds and a table of captions."""
-    from speechbrain_lmac.data.synthetic.sets import make_synthetic_dataset
-
-    folder = tmp_path_factory.mktemp("captions")
-    made = make_synthetic_dataset(
-        folder / "made", seed=1, clips_per_class_and_fold=1, duration=2.5
-    )
-    sounds = sorted((made or folder / "made").glob("audio/*.wav"))[:12]
-    lines = ["file,caption,split"]
-    for k, path in enumerate(sounds):
-        path.rename(folder / path.name)
-        split = "train" if k % 3 else "valid"
-        lines.append(f"{path.name},the sound of thing {k},{split}")
-    (folder / "captions.csv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def test_a_debug_run_of_the_recipe(recipe, probe, cache, captions, tmp_path):
-    with open(ROOT / "tests/recipes/CLAP_ZS.csv", encoding="utf-8") as file:
-        (row,) = (
-            row
-            for row in csv.DictReader(file)
-            if "lmac_zs_laion" in row["Hparam_file"]
-        )
+def test_a_debug_run_of_the_recipe(
+    recipe, probe, cache, captions_folder, tmp_path
+):
+    rows = read_rows(ROOT / "tests" / "recipes" / "CLAP_ZS.csv")
+    (row,) = (row for row in rows if "lmac_zs_laion" in row["Hparam_file"])
     weights = probe("checkpoint", cache)["path"]
     output = tmp_path / "out"
     flags = row["test_debug_flags"].format(
-        captions_folder=captions, output_folder=output, clap_laion=weights
+        captions_folder=captions_folder,
+        output_folder=output,
+        clap_laion=weights,
     )
     flags += f" --cache_folder={tmp_path / 'cache'}"
     recipe("train_lmac_zs.py", "hparams/lmac_zs_laion.yaml", *flags.split())
