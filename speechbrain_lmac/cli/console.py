@@ -187,10 +187,11 @@ def with_options(text: str, parser: argparse.ArgumentParser) -> str:
     >>> with_options("`n_items`: expected 1, as in `config`", parser)
     '--items: expected 1, as in `config`'
     """
-    names = {
-        action.dest: (*action.option_strings, action.metavar)[0]
-        for action in parser._actions
-    }
+    names = {}
+    for action in parser._actions:
+        typed = (*action.option_strings, action.metavar or action.dest)[0]
+        names[typed.lstrip("-").replace("-", "_")] = typed
+        names[action.dest] = typed
     return re.sub(r"`(\w+)`", lambda m: str(names.get(m[1], m[0])), text)
 
 
