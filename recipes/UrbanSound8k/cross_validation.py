@@ -1,37 +1,97 @@
 #!/usr/bin/env python3
 """Recipe for the ten folds of UrbanSound8K: train, evaluate, mean +- sd.
 
-To run this recipe, do the following (again, if it was interrupted):
+Each step is the recipe's own command in a process of its own. The same command
+again goes on where it was stopped.
+
+To run this recipe, do the following:
 > python cross_validation.py hparams/cross_validation.yaml --data_folder=...
 
 Authors
  * The speechbrain_lmac authors 2026
 """
 
+import json
+import logging
+import subprocess
 import sys
 from pathlib import Path
 
-from speechbrain_lmac.data import follow_data
-from speechbrain_lmac.evaluation.cross_validation import cross_validate
-from speechbrain_lmac.evaluation.run_options import given_options
-from speechbrain_lmac.utils.experiment import (
-    load_hparams,
-    parse,
-    run,
-    start_run,
-)
+from speechbrain_lmac.evaluation import average_folds, fold_splits
+from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.experiment import parse, start_run
+from speechbrain_lmac.utils.hparams import check_overrides, load_hparams
+
+HERE = Path(__file__).resolve().parent
+#: What all steps share, and what the evaluation takes from the training.
+SHARED = ("seed", "data_folder", "dataset", "skip_broken_audio", "cache_folder")
+OF_TRAINING = ("layout", "labels_file", "split", "classes")
+logger = logging.getLogger(__name__)
+
+
+def commands_of(hparams, folder, folds):
+    """Script, YAML file and options by step, for the folds of a test fold."""
+    shared = {key: hparams[key] for key in SHARED}
+    training = shared | {key: hparams[key] for key in OF_TRAINING} | folds
+    source = {"classifier_source": f"{folder}/classifier/classifier"}
+    steps = {
+        "classifier": ("train_classifier.py", "classifier", training, {}),
+        "lmac": ("train_lmac.py", "lmac", training, source),
+        "evaluation": (
+            *("evaluate.py", "evaluate", shared),
+            {"interpreter": f"{folder}/lmac"},
+        ),
+    }
+    commands = {}
+    for step, (script, key, common, joint) in steps.items():
+        given = {k: v for k, v in common.items() if v is not None}
+        options = given | hparams[f"{key}_options"] | joint
+        options["output_folder"] = f"{folder}/{step}"
+        commands[step] = (script, hparams[f"{key}_hparams"], options)
+    return commands
+
+
+def words(options):
+    """Options as they are typed; JSON is YAML."""
+    return [
+        f"--{key}" if value is True else f"--{key}={text}"
+        for key, value in options.items()
+        for text in [value if isinstance(value, str) else json.dumps(value)]
+    ]
 
 
 def main(argv):
     """Train a classifier and L-MAC and evaluate them, fold after fold."""
     hparams_file, run_opts, overrides = parse(argv)
-    options = given_options(run_opts)
-    overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
+    output = Path(hparams["output_folder"])
+    plans = {
+        fold: commands_of(hparams, output / f"fold_{fold}", folds)
+        for fold, folds in fold_splits(
+            hparams["folds"], hparams["test_folds"]
+        ).items()
+    }
+    # An option that a step does not know would be found hours later
+    for _, file, options in next(iter(plans.values())).values():
+        check_overrides(HERE / file, options)
     start_run(hparams, hparams_file, overrides)
-    scripts = Path(__file__).resolve().parent
-    cross_validate(hparams, scripts, options)
+
+    typed = {key: getattr(run_opts, key) for key in run_opts.overridden_args}
+    for count, (fold, steps) in enumerate(plans.items(), 1):
+        for step, (script, file, options) in steps.items():
+            named = f"fold {fold} ({count} of {len(plans)}), {step}"
+            logger.info(named)
+            arguments = [HERE / script, HERE / file, *words(options | typed)]
+            done = subprocess.run([sys.executable, *map(str, arguments)])
+            if done.returncode:
+                raise UserError(f"{named} ended with {done.returncode}.")
+
+    average_folds(
+        {fold: output / f"fold_{fold}" / "evaluation" for fold in plans}, output
+    )
+    print((output / "folds.md").read_text(encoding="utf-8"))
+    logger.info("Mean and deviation over folds in %s", output)
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    main(sys.argv[1:])

@@ -6,7 +6,9 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "clips": ["LabelledClips", "test_clips"],
+        "cross_validation": ["average_folds", "fold_splits"],
         "run": ["evaluate"],
+        "seeds": ["evaluate_seeds", "write_seeds"],
         "settings": ["EvaluationSettings"],
     },
 )

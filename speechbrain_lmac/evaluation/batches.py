@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.features import BaseFrontEnd, Spectrum
 from speechbrain_lmac.interpreters.masking import Explanation, explain
+from speechbrain_lmac.utils.seeding import seed_of
 
 
 class ClipBatch(NamedTuple):
@@ -70,9 +70,7 @@ class ClipBatch(NamedTuple):
 
     def clip_seeds(self) -> list[int]:
         """One seed per clip, from the evaluation's seed and the clip's id."""
-        texts = (f"{self.seed}|{clip_id}" for clip_id in self.ids)
-        digests = (hashlib.sha256(text.encode()).digest() for text in texts)
-        return [int.from_bytes(d[:8], "little") >> 1 for d in digests]
+        return [seed_of(f"{self.seed}|{clip_id}") for clip_id in self.ids]
 
 
 def make_batch(

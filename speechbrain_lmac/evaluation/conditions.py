@@ -5,14 +5,17 @@ weights of L-MAC (Paissan, Ravanelli, Subakan, ICML 2024, arXiv 2403.13086).
 What is added to a clip is a pure function of seed, condition and clip.
 """
 
-import hashlib
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.mixtures import (
     Mixture,
     add_white_noise,
@@ -25,9 +28,13 @@ from speechbrain_lmac.data.noise_files import (
     list_speech_files,
 )
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.seeding import seed_of
 
 CONDITIONS = ("clean", "mixtures", "white_noise", "speech", "wham")
 WHAM_SNR_DB = 0.0
+
+Clip = Mapping[str, Any]
+Load = Callable[[Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,34 +49,17 @@ class ConditionClip:
     make: Callable[[], Mixture]  # -> Mixture, each field (num_samples,)
 
 
-def check_conditions(names, speech_folder=None, wham_folder=None):
-    """Check the wanted conditions and their folders before any work.
-
-    Arguments
-    ---------
-    names : sequence of str
-        Wanted conditions, of ``CONDITIONS``.
-    speech_folder : str or Path, optional
-        Needed for "speech": the LJSpeech layout, or any folder of audio.
-    wham_folder : str or Path, optional
-        Needed for "wham"; see `list_noise_files`.
-
-    Raises
-    ------
-    UserError
-        If a condition is unknown, or a folder it needs is not set, missing
-        or without audio; names the key.
-
-    Example
-    -------
-    >>> check_conditions(["clean", "white_noise"])
-    """
-    names = [names] if isinstance(names, str) else list(names)
+def check_conditions(
+    names: Sequence[str],
+    speech_folder: str | Path | None = None,
+    wham_folder: str | Path | None = None,
+) -> None:
+    """Refuse unknown conditions, and those whose folder has no audio."""
     for name in names:
         if name not in CONDITIONS:
             raise UserError(
-                f"Expected conditions from {', '.join(CONDITIONS)} but got "
-                f"{name!r}."
+                f"`conditions`: expected some of {', '.join(CONDITIONS)}, "
+                f"found {name!r}."
             )
     if "speech" in names:
         list_speech_files(speech_folder)
@@ -77,24 +67,16 @@ def check_conditions(names, speech_folder=None, wham_folder=None):
         list_noise_files(wham_folder, "test")
 
 
-def _hash(*parts):
-    """Hash the parts, and nothing else, to a number in [0, 2**63)."""
-    digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
-
-
 def build_condition(
-    name,
-    clips,
-    load,
-    seed,
+    name: str,
+    clips: Sequence[Clip],
+    load: Load,
+    seed: int,
     *,
-    speech_folder=None,
-    wham_folder=None,
-    n_mixtures=2,
-    sample_rate=16000,
-    audio=None,
-):
+    speech_folder: str | Path | None = None,
+    wham_folder: str | Path | None = None,
+    n_mixtures: int = 2,
+) -> list[ConditionClip]:
     """List the contaminated clips of an evaluation condition.
 
     - "clean": the clips, with an interferer of zeros.
@@ -115,20 +97,16 @@ def build_condition(
     clips : list of dict
         Rows with id, wav (a path), class_string and num_samples.
     load : callable
-        path -> waveform (samples,) at `sample_rate`, for the clips; usually
-        an `AudioCache`.
+        path -> waveform (samples,), for clips, speech and noise; usually an
+        `AudioCache`.
     seed : int
         Seed of the whole evaluation.
     speech_folder : str or Path, optional
-        For "speech"; see `check_conditions`.
+        For "speech": the LJSpeech layout, or any folder of audio.
     wham_folder : str or Path, optional
         For "wham"; see `list_noise_files`.
     n_mixtures : int
         Mixtures per clip, for "mixtures".
-    sample_rate : int
-        Samples per second of the clips, in Hz.
-    audio : callable, optional
-        As `load`, for speech and noise; an `AudioCache` by default.
 
     Returns
     -------
@@ -138,7 +116,7 @@ def build_condition(
     Raises
     ------
     UserError
-        If `check_conditions` fails, or a clip has too few partners.
+        If a folder has no audio, or a clip has too few partners.
 
     Example
     -------
@@ -148,82 +126,53 @@ def build_condition(
     >>> clip.id, clip.make().mixture
     ('a', tensor([1., 1., 1., 1.]))
     """
-    check_conditions([name], speech_folder, wham_folder)
-    clips = list(clips)
-    if len({clip["id"] for clip in clips}) < len(clips):
-        raise ValueError("Expected `clips` to have unique ids.")
     if name == "mixtures":
-        return _build_mixtures(clips, load, seed, n_mixtures)
+        return [
+            _condition_clip(
+                clip,
+                f"+{other['id']}",
+                f"{other['class_string']} ({other['id']})",
+                partial(_make_pair, load, clip, other),
+            )
+            for clip, other in _partners(clips, seed, n_mixtures)
+        ]
     if name == "clean":
         return [
             _condition_clip(clip, "", "none", partial(_make_clean, load, clip))
             for clip in clips
         ]
     if name == "white_noise":
-        return _build_white_noise(clips, load, seed)
-    audio = AudioCache(sample_rate=sample_rate) if audio is None else audio
+        return [
+            _condition_clip(
+                clip,
+                "+white_noise",
+                "white noise",
+                partial(_make_white_noise, load, clip, _draw(seed, name, clip)),
+            )
+            for clip in clips
+        ]
+    make: Callable[..., Mixture]
     if name == "speech":
         files, make = list_speech_files(speech_folder), _make_speech
     else:
         files, make = list_noise_files(wham_folder, "test"), _make_wham
     built = []
     for clip in clips:
-        path = files[_hash(seed, name, clip["id"], "file") % len(files)]
-        offset = _hash(seed, name, clip["id"], "offset")
-        maker = partial(make, load, clip, audio, path, offset)
+        path = files[_draw(seed, name, clip, "file") % len(files)]
+        offset = _draw(seed, name, clip, "offset")
+        maker = partial(make, load, clip, path, offset)
         built.append(_condition_clip(clip, f"+{path.stem}", path.name, maker))
     return built
 
 
-def _condition_clip(clip, suffix, interferer, make):
-    return ConditionClip(
-        id=f"{clip['id']}{suffix}",
-        clip_id=clip["id"],
-        class_string=clip["class_string"],
-        interferer=interferer,
-        num_samples=int(clip["num_samples"]),
-        make=make,
-    )
+def build_pairs(
+    clips: Sequence[Clip], load: Load, seed: int, n_mixtures: int = 1
+) -> list[ConditionClip]:
+    """Mixtures of two clips of different classes at 0 dB.
 
+    Either class can be named to an explanation that follows prompts:
+    ``class_string`` and ``interferer``. Partners are those of "mixtures".
 
-def _build_white_noise(clips, load, seed):
-    built = []
-    for clip in clips:
-        noise_seed = _hash(seed, "white_noise", clip["id"])
-        make = partial(_make_white_noise, load, clip, noise_seed)
-        built.append(_condition_clip(clip, "+white_noise", "white noise", make))
-    return built
-
-
-def build_pairs(clips, load, seed, n_mixtures=1):
-    """List mixtures of two clips of different classes, both equally loud.
-
-    Either class can then be named to an explanation that follows prompts.
-    Partners are those of the condition "mixtures", at 0 dB.
-
-    Arguments
-    ---------
-    clips : list of dict
-        As for `build_condition`.
-    load : callable
-        path -> waveform (samples,).
-    seed : int
-        Chooses the partners.
-    n_mixtures : int
-        Mixtures per clip.
-
-    Returns
-    -------
-    list of ConditionClip
-        ``class_string`` is the target's class, ``interferer`` the other's.
-
-    Raises
-    ------
-    UserError
-        If a clip has too few partners.
-
-    Example
-    -------
     >>> clips = [{"id": c, "wav": c, "class_string": c, "num_samples": 4}
     ...     for c in ("dog", "rain")]
     >>> pair, _ = build_pairs(clips, lambda path: torch.ones(4), seed=0)
@@ -237,46 +186,44 @@ def build_pairs(clips, load, seed, n_mixtures=1):
             other["class_string"],
             partial(_make_equal_pair, load, clip, other),
         )
-        for clip, other in _partners(list(clips), seed, n_mixtures)
-    ]
-
-
-def _build_mixtures(clips, load, seed, n_mixtures):
-    return [
-        _condition_clip(
-            clip,
-            f"+{other['id']}",
-            f"{other['class_string']} ({other['id']})",
-            partial(_make_pair, load, clip, other),
-        )
         for clip, other in _partners(clips, seed, n_mixtures)
     ]
 
 
+def _draw(seed, name, clip, *more):
+    """A number in [0, 2**63) that depends on these alone."""
+    return seed_of("|".join(map(str, (seed, name, clip["id"], *more))))
+
+
+def _condition_clip(clip, suffix, interferer, make):
+    return ConditionClip(
+        id=f"{clip['id']}{suffix}",
+        clip_id=clip["id"],
+        class_string=clip["class_string"],
+        interferer=interferer,
+        num_samples=int(clip["num_samples"]),
+        make=make,
+    )
+
+
 def _partners(clips, seed, n_mixtures):
-    """Partners are those of another class whose hashes rank first."""
+    """Partners are those of another class whose draws rank first."""
     pairs = []
     for clip in clips:
-        others = [
-            other
-            for other in clips
+        # The id breaks a tie, so that even then the order is no matter.
+        others = sorted(
+            (_draw(seed, "mixtures", clip, other["id"]), other["id"], k)
+            for k, other in enumerate(clips)
             if other["class_string"] != clip["class_string"]
-        ]
+        )
         if len(others) < n_mixtures:
             raise UserError(
-                f"Expected at least {n_mixtures} clips of other classes to "
-                f"mix with {clip['id']} ({clip['class_string']}) but found "
-                f"{len(others)}; add classes or lower `n_mixtures`."
+                f"`n_mixtures`: {clip['id']} ({clip['class_string']}) needs "
+                f"{n_mixtures} clips of other classes, found {len(others)}; "
+                "add classes, or ask for fewer."
             )
-        rank = partial(_rank_partner, seed, clip["id"])
-        chosen = sorted(others, key=rank)[:n_mixtures]
-        pairs += [(clip, other) for other in chosen]
+        pairs += [(clip, clips[k]) for *_, k in others[:n_mixtures]]
     return pairs
-
-
-def _rank_partner(seed, clip_id, other):
-    # The id breaks a tie, so that even then the order of clips is no matter.
-    return _hash(seed, "mixtures", clip_id, other["id"]), other["id"]
 
 
 # Module-level functions under `partial`: a ConditionClip can be pickled and
@@ -288,8 +235,8 @@ def _load_clip(load, clip):
     if waveform.shape != (int(clip["num_samples"]),):
         raise UserError(
             f"Expected {clip['num_samples']} samples in {clip['wav']} (the "
-            f"manifest's num_samples) but got shape {tuple(waveform.shape)}; "
-            "delete the manifest to have it made anew."
+            f"manifest's num_samples), found {tuple(waveform.shape)}; delete "
+            "the manifest to have it made anew."
         )
     return waveform
 
@@ -314,13 +261,13 @@ def _make_equal_pair(load, clip, other):
     return mix_at_snr(target, fit_length(interferer, len(target)), 0.0)
 
 
-def _make_speech(load, clip, audio, path, _offset):
+def _make_speech(load, clip, path, _offset):
     target = _load_clip(load, clip)
-    return mix_clips(target, fit_length(audio(path), len(target)))
+    return mix_clips(target, fit_length(load(path), len(target)))
 
 
-def _make_wham(load, clip, audio, path, offset):
+def _make_wham(load, clip, path, offset):
     target = _load_clip(load, clip)
     generator = torch.Generator().manual_seed(offset)
-    noise = fit_length(audio(path), len(target), generator, loop=True)
+    noise = fit_length(load(path), len(target), generator, loop=True)
     return mix_at_snr(target, noise, WHAM_SNR_DB)

@@ -17,20 +17,20 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac import __version__
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.evaluation.clips import (
-    LabelledClips,
-    check_classes,
-    manifest_clips,
+from speechbrain_lmac.evaluation.clips import LabelledClips, check_classes
+from speechbrain_lmac.evaluation.conditions import (
+    ConditionClip,
+    build_condition,
 )
-from speechbrain_lmac.evaluation.conditions import build_condition
 from speechbrain_lmac.evaluation.evaluator import Evaluator, split_key
 from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
+from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.report.results import row_of, write_results
-from speechbrain_lmac.utils.experiment import on_every_rank
+from speechbrain_lmac.utils.distributed import on_every_rank
 
 logger = get_logger(__name__)
 
@@ -67,7 +67,7 @@ def evaluate(
         Created if need be.
     others : dict of str to Interpreter or None
         Those of the methods that are trained interpreters of their own, from
-        :func:`speechbrain_lmac.interpreters.loading.load_others`.
+        :func:`speechbrain_lmac.interpreters.load_others`.
     device : str or None
         Where to compute; None for a GPU if there is one.
     progressbar : bool
@@ -84,13 +84,14 @@ def evaluate(
         If a method is unknown for this interpreter, or the clips have
         classes that it does not know.
     """
-    trained = interpreter.classifier.trained_name
-    methods = settings.methods_of(trained)
     data = _labelled(interpreter, clips)
-    others = dict(others or {})
+    classifier: Any = interpreter.classifier
+    trained = classifier.trained_name
+    methods = settings.methods_of(trained)
+    decoders = {name: each.decoder for name, each in (others or {}).items()}
     evaluator = Evaluator(
         interpreter.frontend,
-        interpreter.classifier,
+        classifier,
         interpreter.decoder,
         methods=methods,
         protocols=settings.protocols,
@@ -99,7 +100,7 @@ def evaluate(
         seed=settings.seed,
         device=device or infer_device(),
         ad_variant=settings.ad_variant,
-        decoders={name: other.decoder for name, other in others.items()},
+        decoders=decoders,
         attribution=settings.attribution,
         heard=settings.heard,
     )
@@ -108,16 +109,16 @@ def evaluate(
         folder=output_folder,
         common={
             "version": __version__,
-            **interpreter.classifier.facts(),
-            "classifier": fingerprint(interpreter.classifier),
+            **classifier.facts(),
+            "classifier": fingerprint(classifier),
             "decoder": fingerprint(interpreter.decoder),
             "mask_domain": interpreter.mask_domain,
             "clips": [[clip["id"], clip["num_samples"]] for clip in data.clips],
             **settings.fingerprint(),
         },
         methods={
-            name: fingerprint(others[name].decoder)
-            if name in others
+            name: fingerprint(decoders[name])
+            if name in decoders
             else settings.attribution.get(name)
             for name in methods
         },
@@ -141,28 +142,21 @@ def evaluate(
             speech_folder=settings.speech_folder,
             wham_folder=settings.wham_folder,
             n_mixtures=settings.n_mixtures,
-            sample_rate=interpreter.frontend.sample_rate,
-            audio=data.audio,
         )
         logger.info("Condition %s: %d clips", condition, len(items))
         on_every_rank(
             writer.start, condition=condition, clips=items, methods=methods
         )
-        evaluated[condition] = evaluate_condition(
-            evaluator,
-            items,
-            data.names,
-            condition,
-            journal,
-            writer,
-            progressbar,
+        evaluated[condition] = _evaluate_condition(
+            evaluator, condition, items, data, journal, writer, progressbar
         )
+    ddp_barrier()  # all examples are written
     facts = {
         "dataset": settings.dataset or data.dataset,
         "mask_domain": interpreter.mask_domain,
         "n_trained": data.n_trained,
     }
-    return write_evaluation(evaluated, facts, output_folder)
+    return _write(evaluated, facts, output_folder)
 
 
 def _labelled(interpreter, clips):
@@ -170,42 +164,24 @@ def _labelled(interpreter, clips):
     if isinstance(clips, LabelledClips):
         return clips
     listed = [{"id": name, **entry} for name, entry in clips.data.items()]
-    names = interpreter.names
-    check_classes(names, listed)
+    check_classes(interpreter.names, listed)
     audio = AudioCache(sample_rate=interpreter.frontend.sample_rate)
-    return LabelledClips(listed, names, audio)
+    return LabelledClips(listed, interpreter.names, audio)
 
 
-def evaluate_condition(
-    evaluator, items, names, condition, journal, writer, progressbar
-):
-    """Score a condition's clips, what the journal holds already excepted.
-
-    Arguments
-    ---------
-    evaluator : Evaluator
-        Scores.
-    items : list of ConditionClip
-        The clips.
-    names : list of str
-        Class names by index.
-    condition : str
-        The condition's name.
-    journal : Journal
-        Remembers.
-    writer : ExampleWriter
-        Sees every clip; it has been told of the condition.
-    progressbar : bool
-        Show one.
-
-    Returns
-    -------
-    dict of str to ClipStats
-        By row, clips in the order of ``items``' batches.
-    """
+def _evaluate_condition(
+    evaluator: Evaluator,
+    condition: str,
+    items: list[ConditionClip],
+    data: LabelledClips,
+    journal: Journal,
+    writer: ExampleWriter,
+    progressbar: bool,
+) -> dict[str, ClipStats]:
+    """Score a condition's clips by row, but what the journal has."""
     done = journal.load(condition)
-    known = sum(len(stats) == len(items) for stats in done.values())
     if done:
+        known = sum(len(stats) == len(items) for stats in done.values())
         logger.info(
             "%d finished rows of an earlier run are kept; %d go on",
             known,
@@ -213,74 +189,57 @@ def evaluate_condition(
         )
     stats = evaluator.evaluate(
         items,
-        {name: index for index, name in enumerate(names)},
-        condition != "clean",
-        writer,
-        progressbar,
-        done,
-        lambda rows: journal.save(condition, rows),
-        writer.wanted,
+        {name: index for index, name in enumerate(data.names)},
+        contaminated=condition != "clean",
+        on_scored=writer,
+        progressbar=progressbar,
+        done=done,
+        on_batch=lambda rows: journal.save(condition, rows),
+        revisit=writer.wanted,
     )
     journal.save(condition, stats, now=True)
     return stats
 
 
-def write_evaluation(evaluated, facts, output_folder):
-    """Tables, tests and figures from the per-clip values of an evaluation.
-
-    Arguments
-    ---------
-    evaluated : dict of str to (dict of str to ClipStats)
-        By condition and row.
-    facts : dict
-        ``dataset`` and ``mask_domain``.
-    output_folder : str or pathlib.Path
-        Where to.
-
-    Returns
-    -------
-    list of dict
-        The rows.
-    """
-    rows, compared = [], []
+def _write(
+    evaluated: Mapping[str, Mapping[str, ClipStats]],
+    facts: Mapping[str, Any],
+    output_folder: str | Path,
+) -> list[dict[str, Any]]:
+    """Tables, tests and figures from per-clip values by condition and row."""
+    rows: list[dict[str, Any]] = []
+    compared: list[dict[str, Any]] = []
     for condition, stats in evaluated.items():
         for key, scores in stats.items():
             method, protocol = split_key(key)
             meta = {
                 **facts,
                 "condition": condition,
+                "method": method,
+                "protocol": protocol,
                 "n_clips": scores.n_clips,
                 "n_rows": len(scores),
             }
-            named = {"method": method, "protocol": protocol}
-            rows.append(row_of({**meta, **named}, scores))
-        compared += compare_with_lmac(meta, stats)
-    ddp_barrier()  # all examples are written
+            rows.append(row_of(meta, scores))
+        compared += compare_with_lmac({**facts, "condition": condition}, stats)
     if if_main_process():
-        write_results(
-            rows,
-            compared,
-            evaluated,
-            output_folder,
-            f"Explanations of {facts['dataset']}",
-        )
+        title = f"Explanations of {facts['dataset']}"
+        write_results(rows, compared, evaluated, output_folder, title)
     ddp_barrier()
     return rows
 
 
 def save_examples(hparams, manifests, n_examples, device=None):
     """Sounds and figures of a few clean test clips, after training."""
+    from speechbrain_lmac.evaluation.clips import manifest_clips
+
     if not n_examples:
         return
     interpreter = Interpreter.load(hparams["output_folder"])
+    clips = manifest_clips(manifests.test, hparams["data_folder"])
     evaluate(
         interpreter,
-        LabelledClips(
-            manifest_clips(manifests.test, hparams["data_folder"]),
-            interpreter.names,
-            hparams["audio"],
-            n_trained=0,
-        ),
+        LabelledClips(clips, interpreter.names, hparams["audio"], n_trained=0),
         EvaluationSettings(
             methods=["lmac"],
             conditions=["clean"],

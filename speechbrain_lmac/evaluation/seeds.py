@@ -1,17 +1,30 @@
-"""Repeated seeds: the same job on the interpreter of each, then their spread.
+"""Repeated seeds or folds: mean and deviation of each figure over them."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from speechbrain_lmac.evaluation.seeds_report import write_seeds
+import pandas
+
 from speechbrain_lmac.interpreters.loading import INFO_FILE, read_info
+from speechbrain_lmac.metrics.table import METRICS, Metric
+from speechbrain_lmac.utils.files import write_atomically
 from speechbrain_lmac.utils.hparams import read_overrides
 
+Row = dict[str, Any]
 
-def evaluate_seeds(evaluate, hparams, overrides):
+#: What tells one row of a table from another.
+ROW_KEYS = ("dataset", "condition", "mask_domain", "protocol", "method")
+
+
+def evaluate_seeds(
+    evaluate: Callable[[dict[str, Any]], list[Row]],
+    hparams: Mapping[str, Any],
+    overrides: str,
+) -> list[Row]:
     """Evaluate one interpreter, or those of ``seeds`` and their spread.
 
     Arguments
@@ -39,31 +52,126 @@ def evaluate_seeds(evaluate, hparams, overrides):
     if not seeds:
         return evaluate(given)
     for seed in seeds:
-        read_info(seed_folder(interpreter, seed), "seeds")
-    output = seed_folder(interpreter, "evaluation")
-    if "output_folder" in given:
-        output = Path(given["output_folder"])
+        read_info(_seed_folder(interpreter, seed), "seeds")
+    chosen = given.get("output_folder")
     found = {}
     for seed in seeds:
         changes = {"seed": seed}
         for key in ("interpreter", "lmac_ft_folder", "l2i_folder"):
             if given.get(key) or key == "interpreter":
-                changes[key] = str(seed_folder(hparams[key], seed))
-        if "output_folder" in given:
-            changes["output_folder"] = str(output / str(seed))
+                changes[key] = str(_seed_folder(hparams[key], seed))
+        if chosen:
+            changes["output_folder"] = f"{chosen}/{seed}"
         found[seed] = evaluate({**given, **changes})
-    return write_seeds(found, output)
+    return write_seeds(found, chosen or _seed_folder(interpreter, "evaluation"))
 
 
-def seed_folder(folder, seed):
-    """Folder of a seed, from an experiment's or that of another seed.
-
-    Example
-    -------
-    >>> str(seed_folder("results/lmac_small", 1235))
-    'results/lmac_small/1235'
-    """
+def _seed_folder(folder, seed):
+    """Folder of a seed, from an experiment's or that of another seed."""
     folder = Path(folder)
     if (folder / INFO_FILE).is_file():
         folder = folder.parent
     return folder / str(seed)
+
+
+def write_seeds(
+    found: Mapping[int, Sequence[Row]], folder: str | Path, unit: str = "seed"
+) -> list[Row]:
+    """Write ``seeds.csv`` (full precision) and ``seeds.md`` (mean ± sd).
+
+    Arguments
+    ---------
+    found : dict of int to list of dict
+        The rows of each seed, as :func:`speechbrain_lmac.evaluation.evaluate`
+        returns them.
+    folder : str or pathlib.Path
+        Made if it is missing.
+    unit : str
+        What the numbers are: seed, or fold, for ``folds.csv``, ``folds.md``.
+
+    Returns
+    -------
+    list of dict
+        ``ROW_KEYS``, ``n_seeds`` and, for each metric NAME that every seed
+        has, its mean ``NAME`` and its sample standard deviation ``NAME_sd``
+        (None for one seed).
+    """
+    rows = seed_rows(found, unit)
+    text = pandas.DataFrame(rows).to_csv(index=False)
+    write_atomically(Path(folder) / f"{unit}s.csv", text)
+    lines = [
+        f"# Mean and standard deviation over {unit}s",
+        "",
+        f"{unit.title()}s: {', '.join(str(seed) for seed in found)}.",
+    ]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        title = ", ".join(str(row[k]) for k in ROW_KEYS[:-1] if row[k])
+        groups.setdefault(title, []).append(row)
+    for title, group in groups.items():
+        lines += ["", f"## {title}", ""]
+        accuracy = _cell(group[0], "accuracy", 3)
+        lines += [f"Classifier accuracy {accuracy}.", ""] if accuracy else []
+        lines += _table(group)
+    write_atomically(Path(folder) / f"{unit}s.md", "\n".join(lines) + "\n")
+    return rows
+
+
+def seed_rows(
+    found: Mapping[int, Sequence[Row]], unit: str = "seed"
+) -> list[Row]:
+    """One row per method, condition and protocol, over all seeds.
+
+    >>> row = {"condition": "clean", "method": "lmac"}
+    >>> found = {1: [{**row, "FF": 0.5}], 2: [{**row, "FF": 0.7}]}
+    >>> [r] = seed_rows(found)
+    >>> r["n_seeds"], round(r["FF"], 2), round(r["FF_sd"], 3)
+    (2, 0.6, 0.141)
+    """
+    groups: dict[tuple, list[Row]] = {}
+    for rows in found.values():
+        for row in rows:
+            key = tuple(row.get(name) for name in ROW_KEYS)
+            groups.setdefault(key, []).append(row)
+    summed = []
+    for key, group in groups.items():
+        row = {
+            **dict(zip(ROW_KEYS, key, strict=True)),
+            f"n_{unit}s": len(group),
+        }
+        for name in ("accuracy", *METRICS):
+            values = [r[name] for r in group if r.get(name) is not None]
+            if len(values) == len(group):
+                row[name] = statistics.fmean(values)
+                several = len(values) > 1
+                row[f"{name}_sd"] = (
+                    statistics.stdev(values) if several else None
+                )
+        summed.append(row)
+    return summed
+
+
+def _table(group: list[Row]) -> list[str]:
+    """Markdown lines of the rows of one condition and protocol."""
+    metrics: list[Metric] = [
+        metric
+        for name, metric in METRICS.items()
+        if any(name in row for row in group)
+    ]
+    lines = [
+        "| method | " + " | ".join(m.title for m in metrics) + " |",
+        "|---" * (len(metrics) + 1) + "|",
+    ]
+    for row in group:
+        cells = [_cell(row, metric.name, metric.digits) for metric in metrics]
+        lines.append(f"| {row['method']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell(row: Row, name: str, digits: int) -> str:
+    """``82.5 ± 1.2``; one seed has no spread, no value no cell."""
+    if name not in row:
+        return ""
+    spread = row[f"{name}_sd"]
+    text = f"{row[name]:.{digits}f}"
+    return text if spread is None else f"{text} ± {spread:.{digits}f}"

@@ -14,6 +14,16 @@ import hashlib
 import torch
 
 
+def seed_of(text: str) -> int:
+    """A seed in [0, 2**63) that is named by a text, on every machine alike.
+
+    >>> seed_of("1234|dog") == seed_of("1234|dog") != seed_of("1234|cat")
+    True
+    """
+    digest = hashlib.sha256(text.encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
 def derive_seed(*parts):
     """A seed that is named by some values, the same on every machine.
 
@@ -34,8 +44,7 @@ def derive_seed(*parts):
     >>> derive_seed(1234, 1, "dog") == derive_seed(1234, 2, "dog")
     False
     """
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+    return seed_of(repr(parts))
 
 
 class EpochDraws:
