@@ -189,10 +189,10 @@ def with_options(text: str, parser: argparse.ArgumentParser) -> str:
     """
     names = {}
     for action in parser._actions:
-        typed = (*action.option_strings, action.metavar or action.dest)[0]
+        typed = (*action.option_strings, str(action.metavar or action.dest))[0]
         names[typed.lstrip("-").replace("-", "_")] = typed
         names[action.dest] = typed
-    return re.sub(r"`(\w+)`", lambda m: str(names.get(m[1], m[0])), text)
+    return re.sub(r"`(\w+)`", lambda m: names.get(m[1], m[0]), text)
 
 
 @contextlib.contextmanager
