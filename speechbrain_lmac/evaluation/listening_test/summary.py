@@ -28,8 +28,6 @@ from speechbrain_lmac.report.figures.style import (
 from speechbrain_lmac.utils.files import write_atomically
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from speechbrain_lmac.evaluation.listening_test.analysis import Analysis
 
 # The anchors are the yardsticks of other figures.
@@ -171,7 +169,7 @@ def _participant_table(participants: Any) -> list[str]:
     return _table([*head, "minutes", "answers sent twice"], rows)
 
 
-def build_figure(scores: pd.DataFrame) -> Figure:
+def build_figure(scores: pd.DataFrame) -> Any:
     """Scores of each method with their intervals, a panel per question.
 
     Filled marks: without the listeners who fail; hollow ones: all listeners.
