@@ -1,33 +1,26 @@
-"""Results for people: tables, figures, sounds and one page to listen to.
+"""What tables and figures call things, and how a figure reads.
 
-The modules of this room read statistics, arrays and files; they run no model.
-
- * :mod:`speechbrain_lmac.report.tables`: CSV, Markdown and terminal tables;
- * :mod:`speechbrain_lmac.report.significance`: the marks of paired tests;
- * :mod:`speechbrain_lmac.report.latex`: tables for a paper;
- * :mod:`speechbrain_lmac.report.figures.plots`: the figures of an evaluation;
- * ``explanation``: one picture per explanation;
- * :mod:`speechbrain_lmac.report.sounds`: the sound files of one explanation;
- * :mod:`speechbrain_lmac.report.page.page`: a self-contained HTML page.
-
-Here stands what they share: the metrics, and how a row of results reads.
-
-A row is a plain dict. It holds ``dataset``, ``condition``, ``mask_domain``,
-``method``, ``n_clips``, ``accuracy`` and, for each metric NAME, the mean
-``NAME``, its 95 % interval ``NAME_low`` and ``NAME_high``, and
+A row of results is a plain dict. It holds ``dataset``, ``condition``,
+``mask_domain``, ``method``, ``n_clips``, ``accuracy`` and, for each metric
+NAME, the mean ``NAME``, its 95 % interval ``NAME_low`` and ``NAME_high``, and
 ``NAME_undefined``, the number of clips where the metric has no value. A metric
 that does not apply to a condition (the sources of a mixture on clean clips) is
 None everywhere, which the CSV shows as blank cells.
-
-The metrics are those of L-MAC (Paissan et al., ICML 2024, arXiv 2403.13086);
-names that end in ``_wav`` are the same metrics measured on the resynthesised
-sound instead of the masked spectrogram.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speechbrain_lmac.metrics.comparison import UNRANKED
-from speechbrain_lmac.metrics.table import METRICS
+from speechbrain_lmac.metrics.table import TABLES, Metric
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Row = Mapping[str, Any]
 
 META = (
     "dataset",
@@ -39,260 +32,321 @@ META = (
 )  # fmt: skip
 SUFFIXES = ("", "_low", "_high", "_undefined")
 
-# What readable tables and figures call a method; in the order of L-MAC's
-# tables, which end with the methods that are new.
-METHOD_LABELS = {
-    "saliency": "Saliency",
-    "smoothgrad": "SmoothGrad",
-    "ig": "Integrated Gradients",
-    "gradcam": "GradCAM",
-    "gradcampp": "GradCAM++",
-    "guided_gradcam": "Guided GradCAM",
-    "guided_backprop": "Guided Backprop",
-    "l2i": "L2I",
-    "shap": "GradientSHAP",
-    "lmac": "L-MAC",
-    "lmac_ft": "L-MAC fine-tuned",
-    "lmac_zs": "LMAC-ZS",
-    "all_ones": "All ones",
-    "random": "Random",
-    "ideal": "Ideal ratio mask",
+
+class Method(NamedTuple):
+    """What people read of a method, and how figures draw it.
+
+    Attributes
+    ----------
+    label : str
+        Its name.
+    role : str
+        "main" (L-MAC: figures draw it heavier), "ours", "baseline" or
+        "yardstick".
+    color, line, marker : str
+        As matplotlib names them.
+    """
+
+    label: str
+    role: str
+    color: str
+    line: str
+    marker: str
+
+
+#: In the order of L-MAC's tables. Any two colours differ for protanopes and
+#: deuteranopes, too (by 11 in CIELAB or more, under the model of Machado et
+#: al. 2009); lines and markers tell apart what an eye or a printer does not.
+METHODS = {
+    "saliency": Method("Saliency", "baseline", "#56b4e9", "-", "v"),
+    "smoothgrad": Method("SmoothGrad", "baseline", "#332288", "--", "^"),
+    "ig": Method("Integrated Gradients", "baseline", "#ddcc77", "-", "<"),
+    "gradcam": Method("GradCAM", "baseline", "#0c7bdc", "-", "X"),
+    "gradcampp": Method("GradCAM++", "baseline", "#222255", "-.", "d"),
+    "guided_gradcam": Method("Guided GradCAM", "baseline", "#666633", ":", ">"),
+    "guided_backprop": Method(
+        "Guided Backprop", "baseline", "#663333", "--", "p"
+    ),
+    "l2i": Method("L2I", "baseline", "#009e73", "-.", "P"),
+    "shap": Method("GradientSHAP", "baseline", "#8073ac", "-.", "h"),
+    "lmac": Method("L-MAC", "main", "#d55e00", "-", "o"),
+    "lmac_ft": Method("L-MAC fine-tuned", "ours", "#e69f00", "-", "s"),
+    "lmac_zs": Method("LMAC-ZS", "main", "#882255", "-", "D"),
+    "all_ones": Method("All ones", "yardstick", "#b8bcc4", ":", "1"),
+    "random": Method("Random", "yardstick", "#7a7f89", "--", "2"),
+    "ideal": Method("Ideal ratio mask", "yardstick", "#22252b", ":", "*"),
 }
-OURS = ("lmac", "lmac_ft", "lmac_zs")
-#: Those that figures draw heavier than the others.
-MAIN = ("lmac", "lmac_zs")
-YARDSTICKS = ("all_ones", "random", "ideal")
-CONDITION_LABELS = {
+CONDITIONS = {
     "clean": "Clean",
     "mixtures": "Mixtures",
     "white_noise": "White noise",
     "speech": "Speech",
     "wham": "WHAM! noise",
 }
-PROTOCOL_LABELS = {
+PROTOCOLS = {
     "published": "masks as each method makes them",
     "equal_mean": "masks brought to the mean of L-MAC's",
     "loudness": "explanations brought to the clip's energy",
 }
 
-BOLD_LEGEND = (
-    "Cells: mean over clips [95 % interval]. Bold: the best mean of the "
-    "column; all ones and the ideal ratio mask are yardsticks and never bold. "
-    "Where intervals overlap, the order of two methods may be chance."
+ALPHA = 0.05
+MARKS = {
+    "*": "L-MAC is significantly better than this method",
+    "+": "L-MAC is significantly worse than this method",
+}
+MARK_TEST = (
+    f"paired Wilcoxon signed-rank test on the clips, p < {ALPHA} after Holm's "
+    "correction over the methods and metrics of a condition"
+)
+BOLD = (
+    "Bold: the best mean of the column; all ones and the ideal ratio mask are "
+    "yardsticks and never bold. Where intervals overlap, the order of two "
+    "methods may be chance."
 )
 
 
-def method_label(name):
-    """What readable tables and figures call a method.
-
-    Arguments
-    ---------
-    name : str
-        As in the column ``method``.
-
-    Returns
-    -------
-    label : str
-        The name itself if it is not known.
+def method_label(name: object) -> str:
+    """What people read of a method; its name if it is not known.
 
     Example
     -------
     >>> method_label("gradcampp"), method_label("mine")
     ('GradCAM++', 'mine')
     """
-    return METHOD_LABELS.get(str(name), str(name))
+    method = METHODS.get(str(name))
+    return method.label if method else str(name)
 
 
-def condition_label(name):
-    """What figures and tables for papers call a condition.
+def condition_label(name: object) -> str:
+    """What people read of a condition.
 
     Example
     -------
     >>> condition_label("white_noise"), condition_label("rain")
     ('White noise', 'rain')
     """
-    return CONDITION_LABELS.get(str(name), str(name))
+    return CONDITIONS.get(str(name), str(name))
 
 
-def group_rows(rows):
-    """Split rows by data set, condition, mask domain and protocol, in order.
+def in_order(methods: Iterable[str]) -> list[str]:
+    """Methods as figures list them: L-MAC, baselines, unknown, yardsticks.
+
+    Example
+    -------
+    >>> in_order(["random", "mine", "ig", "lmac"])
+    ['lmac', 'ig', 'mine', 'random']
+    """
+    roles = ["main", "ours", "baseline", "unknown", "yardstick"]
+    known = list(METHODS)
+
+    def rank(name: str) -> tuple[int, int]:
+        role = METHODS[name].role if name in METHODS else "unknown"
+        return roles.index(role), known.index(name) if name in METHODS else 0
+
+    return sorted(dict.fromkeys(methods), key=rank)
+
+
+class Cell(NamedTuple):
+    """A metric of a row as people read it.
+
+    Attributes
+    ----------
+    mean : str
+        "undefined" if no clip has a value, empty if the metric does not apply.
+    interval : str
+        For example "[0.40, 0.52]", or empty.
+    undefined : str
+        For example "3 undefined", "80 clips" if it is all of them, or empty.
+    best : bool
+        Whether it is the best mean of its column.
+    mark : str
+        Key of ``MARKS`` or empty.
+    """
+
+    mean: str = ""
+    interval: str = ""
+    undefined: str = ""
+    best: bool = False
+    mark: str = ""
+
+
+class Table(NamedTuple):
+    """Some metrics of all methods under one condition.
+
+    Attributes
+    ----------
+    rows : list of dict
+        The methods.
+    caption : str
+        What kind of metrics they are.
+    metrics : list of Metric
+        The columns.
+    frame : pandas.DataFrame
+        Of :class:`Cell`: a line per method, by its label; a column per metric,
+        by its title.
+    """
+
+    rows: list[Row]
+    caption: str
+    metrics: list[Metric]
+    frame: DataFrame
+
+    @property
+    def title(self) -> str:
+        """Data set, condition, mask domain, and an unusual protocol."""
+        row = self.rows[0]
+        title = (
+            f"{row.get('dataset', '')}, {row.get('condition', '')}, "
+            f"{row.get('mask_domain', '')} mask"
+        )
+        return title if is_published(row) else f"{title}, {row['protocol']}"
+
+    @property
+    def lines(self) -> list[tuple[str, tuple[Cell, ...]]]:
+        """Label and cells of each method."""
+        values = self.frame.itertuples(index=False, name=None)
+        return list(zip(self.frame.index, values, strict=True))
+
+    @property
+    def facts(self) -> str:
+        """Clips and accuracy behind the rows; masks that explain nothing."""
+        clips = _shared(self.rows, "n_clips", str)
+        accuracy = _shared(
+            self.rows, "accuracy", lambda v: f"{as_number(v):.3f}"
+        )
+        clips += " clips"
+        n_rows = {row.get("n_rows") or row.get("n_clips") for row in self.rows}
+        if n_rows != {row.get("n_clips") for row in self.rows}:
+            clips += f" in {max(n_rows)} mixtures"
+        trained = max(row.get("n_trained") or 0 for row in self.rows)
+        clips += f", {trained} of them trained on" if trained else ""
+        facts = [clips, f"classifier accuracy {accuracy}"]
+        facts += [
+            f"{row.get('method', '')}: {row[name]} masks of all {what}"
+            for row in self.rows
+            for name, what in (("n_empty_masks", "zeros"), ("n_nan_masks", "NaN"))
+            if row.get(name)
+        ]  # fmt: skip
+        return "; ".join(facts)
+
+
+def result_tables(
+    rows: Iterable[Row], comparisons: Iterable[Row] = ()
+) -> Iterator[Table]:
+    """Format rows of results: condition by condition, kind by kind.
 
     Arguments
     ---------
-    rows : list of dict
-        Rows of :func:`row_from_summaries`.
+    rows : iterable of dict
+        Of :func:`speechbrain_lmac.report.tables.row_from_summaries`.
+    comparisons : iterable of dict
+        Of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`, for
+        the marks; as made, or as read back from CSV.
 
-    Returns
+    Yields
+    ------
+    Table
+        Those with at least one value.
+
+    Example
     -------
-    groups : list of list of dict
+    >>> row = {"condition": "clean", "method": "lmac", "AI": 50.0}
+    >>> [table] = result_tables([row])
+    >>> table.caption, table.frame.loc["L-MAC", "AI ↑"].mean
+    ('On the masked spectrogram', '50.0')
     """
-    groups = {}
+    from pandas import DataFrame
+
+    marks = _significant(comparisons)
+    groups: dict[tuple, list[Row]] = {}
     for row in rows:
-        names = ("dataset", "condition", "mask_domain", "protocol")
-        key = tuple(row.get(name) for name in names)
-        groups.setdefault(key, []).append(row)
-    return list(groups.values())
-
-
-def best_rows(rows, metric):
-    """Find the rows that share the best mean of a metric.
-
-    Values are compared as they are printed, so that equal figures are always
-    marked alike. One ranked row alone is not "best": there is no comparison.
-
-    Arguments
-    ---------
-    rows : list of dict
-        The rows of one condition.
-    metric : Metric
-        The column.
-
-    Returns
-    -------
-    best : set of int
-        Positions in ``rows``; empty for a metric without a direction.
-
-    Example
-    -------
-    >>> rows = [{"method": "a", "AD": 5.01}, {"method": "b", "AD": 4.99},
-    ...     {"method": "c", "AD": 9.0}, {"method": "all_ones", "AD": 0.0}]
-    >>> sorted(best_rows(rows, METRICS["AD"]))
-    [0, 1]
-    """
-    values = {}
-    for position, row in enumerate(rows):
-        method = str(row.get("method", "")).strip().lower()
-        if method.replace("-", "_").replace(" ", "_") in UNRANKED:
-            continue
-        value = _number(row.get(metric.name))
-        if math.isfinite(value):
-            values[position] = round(value, metric.digits)
-    if metric.direction == 0 or len(values) < 2:
-        return set()
-    best = max(metric.direction * value for value in values.values())
-    return {
-        position
-        for position, value in values.items()
-        if metric.direction * value == best
-    }
-
-
-def cell(row, metric):
-    """Format a metric of one row for people.
-
-    Arguments
-    ---------
-    row : dict
-        A row of :func:`row_from_summaries`.
-    metric : Metric
-        The column.
-
-    Returns
-    -------
-    mean, interval, undefined : str
-        For example "0.47", "[0.40, 0.52]" and "3 undefined"; all empty if the
-        metric does not apply; "undefined", "" and "80 clips" if no clip has
-        a value.
-
-    Example
-    -------
-    >>> row = {"SPS": 0.468, "SPS_low": 0.4, "SPS_high": 0.52,
-    ...     "SPS_undefined": 3}
-    >>> cell(row, METRICS["SPS"])
-    ('0.47', '[0.40, 0.52]', '3 undefined')
-    """
-    mean, low, high, count = (
-        _number(row.get(metric.name + suffix)) for suffix in SUFFIXES
-    )
-    count = 0 if math.isnan(count) else int(count)
-    undefined = f"{count} undefined" if count else ""
-    if math.isnan(mean):
-        return ("undefined", "", f"{count} clips") if count else ("", "", "")
-    interval = ""
-    if not (math.isnan(low) or math.isnan(high)):
-        interval = f"[{low:.{metric.digits}f}, {high:.{metric.digits}f}]"
-    return f"{mean:.{metric.digits}f}", interval, undefined
-
-
-def present_metrics(rows, metrics=None):
-    """List the metrics that have something to show in at least one row.
-
-    Arguments
-    ---------
-    rows : list of dict
-        Rows of :func:`row_from_summaries`.
-    metrics : iterable of Metric or None
-        The columns to choose from; None for all.
-
-    Returns
-    -------
-    present : list of Metric
-    """
-    metrics = METRICS.values() if metrics is None else metrics
-    return [m for m in metrics if any(cell(row, m)[0] for row in rows)]
-
-
-def group_title(group):
-    """Name the data set, the condition and the mask domain of a group.
-
-    Arguments
-    ---------
-    group : list of dict
-        The rows of one condition.
-
-    Returns
-    -------
-    title : str
-    """
-    row = group[0]
-    dataset, condition = row.get("dataset", ""), row.get("condition", "")
-    title = f"{dataset}, {condition}, {row.get('mask_domain', '')} mask"
-    protocol = row.get("protocol") or "published"
-    return title if protocol == "published" else f"{title}, {protocol}"
-
-
-def group_facts(group):
-    """State the number of clips and the accuracy behind a group of rows.
-
-    Arguments
-    ---------
-    group : list of dict
-        The rows of one condition.
-
-    Returns
-    -------
-    facts : str
-        One value if all methods share it, else one value per method; and
-        the masks that explain nothing, counted for each method.
-    """
-    clips = _shared(group, "n_clips", lambda value: str(value))
-    accuracy = _shared(group, "accuracy", lambda v: f"{_number(v):.3f}")
-    known = max((row.get("n_trained") or 0 for row in group), default=0)
-    clips += " clips"
-    rows = {row.get("n_rows") or row.get("n_clips") for row in group}
-    if rows != {row.get("n_clips") for row in group}:
-        clips += f" in {max(rows)} mixtures"
-    clips += f", {known} of them trained on" if known else ""
-    facts = f"{clips}; classifier accuracy {accuracy}"
-    for row in group:
-        for name, what in (("n_empty_masks", "zeros"), ("n_nan_masks", "NaN")):
-            if row.get(name):
-                facts += (
-                    f"; {row.get('method', '')}: {row[name]} masks of all "
-                    f"{what}"
+        groups.setdefault(_group(row), []).append(row)
+    for group in groups.values():
+        index = [method_label(row.get("method", "")) for row in group]
+        for caption, metrics in TABLES:
+            shown = [m for m in metrics if any(_cell(r, m).mean for r in group)]
+            if shown:
+                columns = [_column(group, metric, marks) for metric in shown]
+                frame = DataFrame(
+                    list(zip(*columns, strict=True)), index, dtype=object
                 )
-    return facts
+                frame.columns = [metric.title for metric in shown]
+                yield Table(group, caption, shown, frame)
 
 
-def _shared(group, key, show):
-    texts = [show(row.get(key)) for row in group]
+def is_published(row: Row) -> bool:
+    """Whether masks were scored as their method makes them."""
+    return (row.get("protocol") or "published") == "published"
+
+
+def as_number(value: Any) -> float:
+    """A value of a row, NaN for a blank cell."""
+    return math.nan if value is None or value == "" else float(value)
+
+
+def _group(row: Row) -> tuple:
+    names = ("dataset", "condition", "mask_domain")
+    protocol = row.get("protocol") or "published"
+    return (*(row.get(name) for name in names), protocol)
+
+
+def _shared(rows: list[Row], key: str, show: Any) -> str:
+    """One text if all methods share it, else one per method."""
+    texts = [show(row.get(key)) for row in rows]
     if len(set(texts)) == 1:
         return texts[0]
     return ", ".join(
         f"{text} ({row.get('method', '')})"
-        for text, row in zip(texts, group, strict=True)
+        for text, row in zip(texts, rows, strict=True)
     )
 
 
-def _number(value):
-    return float("nan") if value is None or value == "" else float(value)
+def _column(rows: list[Row], metric: Metric, marks: dict) -> list[Cell]:
+    best = _best(rows, metric)
+    return [
+        _cell(row, metric)._replace(
+            best=k in best,
+            mark=marks.get((*_group(row), row.get("method"), metric.name), ""),
+        )
+        for k, row in enumerate(rows)
+    ]
+
+
+def _cell(row: Row, metric: Metric) -> Cell:
+    mean, low, high, count = (
+        as_number(row.get(metric.name + suffix)) for suffix in SUFFIXES
+    )
+    n = 0 if math.isnan(count) else int(count)
+    if math.isnan(mean):
+        return Cell("undefined", "", f"{n} clips") if n else Cell()
+    interval = f"[{low:.{metric.digits}f}, {high:.{metric.digits}f}]"
+    return Cell(
+        f"{mean:.{metric.digits}f}",
+        "" if math.isnan(low) or math.isnan(high) else interval,
+        f"{n} undefined" if n else "",
+    )
+
+
+def _best(rows: list[Row], metric: Metric) -> set[int]:
+    """Rows that share the best mean as it is printed; one alone is not best."""
+    values = {
+        k: metric.direction * round(as_number(row.get(metric.name)), metric.digits)
+        for k, row in enumerate(rows)
+        if row.get("method") not in UNRANKED
+        and math.isfinite(as_number(row.get(metric.name)))
+    }  # fmt: skip
+    if not metric.direction or len(values) < 2:
+        return set()
+    return {k for k, value in values.items() if value == max(values.values())}
+
+
+def _significant(comparisons: Iterable[Row]) -> dict[tuple, str]:
+    """Where L-MAC differs from a method by more than chance."""
+    marks = {}
+    for row in comparisons:
+        difference = as_number(row.get("difference"))
+        # False for an undefined p or difference, too.
+        if as_number(row.get("p_holm")) < ALPHA and abs(difference) > 0:
+            key = (*_group(row), row.get("method"), row.get("metric"))
+            marks[key] = "*" if difference > 0 else "+"
+    return marks

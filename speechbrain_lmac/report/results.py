@@ -1,15 +1,19 @@
-"""All that an evaluation tells people, made from its per-clip values.
+"""All that an evaluation tells people, made from its per-clip values."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.report.figures.bars import save_bars_figure
-from speechbrain_lmac.report.figures.plots import save_curves_figure
+from speechbrain_lmac.metrics.stats import ClipStats
+from speechbrain_lmac.report.columns import Row
+from speechbrain_lmac.report.figures.bars import build_bars_figure
+from speechbrain_lmac.report.figures.plots import build_curves_figure
+from speechbrain_lmac.report.figures.style import save_figure
 from speechbrain_lmac.report.latex import write_latex
 from speechbrain_lmac.report.page.page import build_report
 from speechbrain_lmac.report.tables import (
@@ -22,7 +26,7 @@ from speechbrain_lmac.report.tables import (
 logger = get_logger(__name__)
 
 
-def row_of(facts, scores):
+def row_of(facts: Row, scores: ClipStats) -> dict[str, object]:
     """The row of a method under a condition and a protocol.
 
     Arguments
@@ -49,71 +53,68 @@ def row_of(facts, scores):
     )
 
 
-def write_results(rows, comparisons, evaluated, folder, title):
-    """Write every table and figure of an evaluation, and show one.
+def write_results(
+    rows: Sequence[Row],
+    comparisons: Sequence[Row],
+    evaluated: Mapping[str, Mapping[str, ClipStats]],
+    folder: str | os.PathLike,
+    title: str,
+) -> None:
+    """Write every table and figure of an evaluation and its page; show one.
 
     The page is made of what then lies in the folder, ``examples/`` included.
 
     Arguments
     ---------
-    rows : list of dict
+    rows : sequence of dict
         Of :func:`row_of`.
-    comparisons : list of dict
+    comparisons : sequence of dict
         Of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`.
-    evaluated : dict of str to (dict of str to ClipStats)
+    evaluated : dict of str to dict of str to ClipStats
         Per-clip values by condition and row, for the curves.
     folder : str or pathlib.Path
         Where to.
     title : str
-        Heads the tables and the page.
+        Heads the tables.
     """
+    from pandas import DataFrame
+
     folder = Path(folder)
     write_csv(rows, folder / "results.csv")
-    write_markdown(rows, folder / "results.md", title, comparisons=comparisons)
-    write_latex(rows, folder / "results.tex", title, comparisons=comparisons)
+    write_markdown(rows, folder / "results.md", title, comparisons)
+    write_latex(rows, folder / "results.tex", title, comparisons)
     if comparisons:
-        write_csv_table(comparisons, folder / "comparisons.csv")
-    write_figures(rows, evaluated, folder / "figures")
-    build_report(folder, title=title)
+        DataFrame(comparisons).to_csv(folder / "comparisons.csv", index=False)
+    _write_figures(rows, evaluated, folder / "figures")
+    build_report(folder)
     print(format_screen(rows))
     logger.info("Results in %s", folder)
 
 
-def write_csv_table(rows, path):
-    """Plain rows as CSV."""
-    import pandas
-
-    pandas.DataFrame(rows).to_csv(path, index=False)
-
-
-def write_figures(rows, evaluated, folder):
+def _write_figures(
+    rows: Sequence[Row],
+    evaluated: Mapping[str, Mapping[str, ClipStats]],
+    folder: Path,
+) -> None:
     """Bars of the metrics per protocol, curves per condition."""
-    folder.mkdir(parents=True, exist_ok=True)
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
         chosen = [row for row in rows if row["protocol"] == protocol]
-        save_bars_figure(folder / f"metrics_{protocol}.png", chosen)
+        figure = build_bars_figure(chosen)
+        save_figure(figure, folder / f"metrics_{protocol}.png")
     for condition, stats in evaluated.items():
-        curves = curves_of(stats)
+        curves = _curves_of(stats)
         if curves:
-            save_curves_figure(folder / f"curves_{condition}.png", curves)
+            figure = build_curves_figure(curves)
+            save_figure(figure, folder / f"curves_{condition}.png")
 
 
-def curves_of(stats):
-    """Insertion and deletion curves from the columns of per-clip values.
+def _curves_of(
+    stats: Mapping[str, ClipStats],
+) -> dict[str, dict[str, np.ndarray]]:
+    """Per method ``insertion`` and ``deletion``, (clips, steps + 1) each.
 
-    Arguments
-    ---------
-    stats : dict of str to ClipStats
-        By row; the published protocol's hold the curves of every protocol.
-
-    Returns
-    -------
-    dict of str to dict
-        Per method ``insertion`` and ``deletion``, (clips, steps + 1) each;
-        methods without curves are left out.
+    The published protocol's per-clip values hold the curves of all.
     """
-    import numpy as np
-
     curves = {}
     for method, scores in stats.items():
         ways = {}

@@ -1,182 +1,152 @@
-"""Result tables: one row per condition and method, as CSV, Markdown or text.
+"""Result tables as CSV, Markdown and text: a row per condition and method.
 
-The rows and their columns are described in :mod:`speechbrain_lmac.report`.
+:mod:`speechbrain_lmac.report.columns` describes rows and cells.
 """
 
-import csv
-import io
+from __future__ import annotations
 
-from speechbrain_lmac.metrics.table import (
-    CURVES,
-    HEARD,
-    METRICS,
-    SOURCES,
-    SPECTRA,
-    TABLES,
-)
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from speechbrain_lmac.metrics.stats import Summary
+from speechbrain_lmac.metrics.table import METRICS, Metric
 from speechbrain_lmac.report.columns import (
-    BOLD_LEGEND,
-    META,
-    SUFFIXES,
-    best_rows,
-    cell,
-    group_facts,
-    group_rows,
-    group_title,
-    method_label,
-    present_metrics,
-)
-from speechbrain_lmac.report.significance import (
+    BOLD,
     MARK_TEST,
     MARKS,
-    mark_of,
-    significance_marks,
+    META,
+    SUFFIXES,
+    Cell,
+    Row,
+    Table,
+    method_label,
+    result_tables,
 )
 from speechbrain_lmac.utils.files import write_atomically
 
+#: Captions of the tables on a terminal.
+SCREEN_CAPTIONS = {
+    "On the masked spectrogram": "on spectra",
+    "On the sound that people hear": "as heard",
+    "The sources of the mixture": "sources",
+    "Insertion and deletion curves": "curves",
+}
 SCREEN_WIDTH = 100
-MIN_NAME = 12
+MAX_NAME = 20
 
 
-def row_from_summaries(meta, summaries):
-    """Make one row from the statistics of one method under one condition.
+def row_from_summaries(
+    meta: Row, summaries: Mapping[str, Summary]
+) -> dict[str, object]:
+    """Make a row of results from the statistics of a method.
 
     Arguments
     ---------
     meta : dict
-        The values of ``dataset``, ``condition``, ``mask_domain``, ``method``,
-        ``n_clips`` and ``accuracy`` (the classifier's on these clips, 0 to 1);
-        further keys are kept.
-    summaries : dict
-        Metric name to ``Summary(mean, low, high, n, n_undefined)``; a known
-        metric that is absent leaves blank cells.
+        ``dataset``, ``condition``, ``mask_domain``, ``method``, ``n_clips``,
+        ``accuracy`` (the classifier's on these clips, 0 to 1) and more.
+    summaries : dict of str to Summary
+        By the name of the metric; a known one that is absent leaves blanks.
 
     Returns
     -------
-    row : dict
-        Plain Python values.
-
-    Raises
-    ------
-    ValueError
-        If a key of ``meta`` is missing.
+    dict
 
     Example
     -------
-    >>> from speechbrain_lmac.metrics.stats import Summary
-    >>> meta = dict(dataset="ESC-10", condition="clean", mask_domain="stft",
-    ...     method="lmac", n_clips=8, accuracy=0.75)
-    >>> row = row_from_summaries(
-    ...     meta, {"AI": Summary(50.0, 20.0, 80.0, 8, 0)})
+    >>> summary = Summary(50.0, 20.0, 80.0, 8, 0)
+    >>> row = row_from_summaries({"method": "lmac"}, {"AI": summary})
     >>> row["AI"], row["AI_low"], row["AI_undefined"], row["SI-SDR_gain"]
     (50.0, 20.0, 0, None)
     """
-    missing = [key for key in META if key not in meta]
-    if missing:
-        raise ValueError(
-            f"Expected `meta` with the keys {', '.join(META)} but got none "
-            f"for {', '.join(missing)}."
-        )
     row = dict(meta)
-    known = list(METRICS)
-    for name in known + [name for name in summaries if name not in known]:
-        summary = summaries.get(name)
+    for name in dict.fromkeys([*METRICS, *summaries]):
+        found = summaries.get(name)
         values = (None,) * 4
-        if summary is not None:
-            values = (
-                float(summary.mean),
-                float(summary.low),
-                float(summary.high),
-                int(summary.n_undefined),
-            )
-        for suffix, value in zip(SUFFIXES, values, strict=True):
-            row[name + suffix] = value
+        if found is not None:
+            ends = (float(found.mean), float(found.low), float(found.high))
+            values = (*ends, int(found.n_undefined))
+        row.update(zip([name + s for s in SUFFIXES], values, strict=True))
     return row
 
 
-def write_csv(rows, path):
-    """Write rows as CSV with the full precision and a fixed column order.
+def write_csv(rows: Iterable[Row], path: str | os.PathLike) -> None:
+    """Write rows with all digits, known columns first.
 
     Arguments
     ---------
-    rows : list of dict
-        Rows of :func:`row_from_summaries`. Keys beyond the known columns
-        come last, in the order in which they appear.
+    rows : iterable of dict
+        Of :func:`row_from_summaries`. None and NaN become blank cells;
+        ``NAME_undefined`` tells them apart.
     path : str or pathlib.Path
-        The file, written whole or not at all. None and NaN become blank
-        cells; ``NAME_undefined`` tells them apart.
+        The file.
     """
-    columns = list(META)
-    columns += [name + suffix for name in METRICS for suffix in SUFFIXES]
-    extra = dict.fromkeys(key for row in rows for key in row)
-    columns += [key for key in extra if key not in columns]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(
-            {key: "" if _is_nan(row[key]) else row[key] for key in row}
-        )
-    write_atomically(path, buffer.getvalue())
+    from pandas import DataFrame
+
+    frame = DataFrame(list(rows), dtype=object)
+    columns = [*META, *(name + s for name in METRICS for s in SUFFIXES)]
+    columns += [name for name in frame.columns if name not in columns]
+    text = frame.reindex(columns=columns).to_csv(index=False)
+    write_atomically(path, text)
 
 
-def write_markdown(rows, path, title="Results", notes=(), comparisons=()):
+def write_markdown(
+    rows: Sequence[Row],
+    path: str | os.PathLike,
+    title: str = "Results",
+    comparisons: Iterable[Row] = (),
+) -> None:
     """Write a readable table per condition, with a legend.
 
     Cells read "mean [low, high]". The best mean of each column, at the
     printed precision, is bold; ``all_ones`` and ``ideal`` are not ranked. A
     "*" or "+" beside a mean says that L-MAC is significantly better or worse
-    than the method of the row.
+    than the method of the line.
 
     Arguments
     ---------
-    rows : list of dict
-        Rows of :func:`row_from_summaries`.
+    rows : sequence of dict
+        Of :func:`row_from_summaries`.
     path : str or pathlib.Path
-        The file, written whole or not at all.
+        The file.
     title : str
         The heading.
-    notes : str or list of str
-        Facts that belong to the numbers (models, seed, variant of AD), one
-        list item each.
-    comparisons : list of dict
-        Rows of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`,
-        for the marks.
+    comparisons : iterable of dict
+        Of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`.
     """
-    marks = significance_marks(comparisons)
-    lines = [f"# {_markdown(title)}", ""]
-    lines += [f"- {_markdown(note)}" for note in note_list(notes)]
-    for group in group_rows(rows):
-        lines += ["", f"## {_markdown(group_title(group))}", ""]
-        lines += [_markdown(group_facts(group))]
-        for caption, metrics in TABLES:
-            columns = present_metrics(group, metrics)
-            if columns:
-                lines += ["", f"### {caption}", ""]
-                lines += _markdown_table(group, columns, marks)
-    lines += ["", "## Legend", "", f"- {BOLD_LEGEND}"]
-    lines += _markdown_legend(rows, comparisons)
-    lines += [
-        f"- {m.title}: {m.meaning}{_column(m)}." for m in present_metrics(rows)
-    ]
+    comparisons = list(comparisons)
+    tables = list(result_tables(rows, comparisons))
+    lines = [f"# {plain_markdown(title)}"]
+    for name, group in groupby(tables, key=lambda table: table.title):
+        parts = list(group)
+        lines += ["", f"## {plain_markdown(name)}", ""]
+        lines += [plain_markdown(parts[0].facts)]
+        for table in parts:
+            lines += ["", f"### {table.caption}", ""]
+            lines += markdown_table(
+                ["method", *table.frame.columns],
+                [
+                    [plain_markdown(method), *map(_markdown_cell, cells)]
+                    for method, cells in table.lines
+                ],
+            )
+    lines += ["", "## Legend", "", *_legend(tables, bool(comparisons))]
     write_atomically(path, "\n".join(lines) + "\n")
 
 
-def format_screen(rows):
-    """Format the means as a compact text table of at most 100 columns.
-
-    The text is plain ASCII (as far as the names are), so that it prints on
-    any terminal. The intervals are in the CSV.
+def format_screen(rows: Sequence[Row]) -> str:
+    """Format the means as text tables for a terminal of 100 columns.
 
     Arguments
     ---------
-    rows : list of dict
-        Rows of :func:`row_from_summaries`.
+    rows : sequence of dict
+        Of :func:`row_from_summaries`.
 
     Returns
     -------
-    text : str
-        Lines joined with newlines, without a final one.
+    str
+        Plain ASCII, as far as the names are.
 
     Example
     -------
@@ -185,128 +155,110 @@ def format_screen(rows):
     ...     AI=50.0, AI_low=20.0, AI_high=80.0, AI_undefined=0)]))
     ESC-10, clean, stft mask
     8 clips; classifier accuracy 0.750
-      on spectra    AI
-      lmac        50.0
+    on spectra    AI
+    lmac        50.0
     <BLANKLINE>
-    higher is better, except AD, COMP, interferer kept (lower) and MM (neither)
+    higher is better
     """
-    lines, marks = [], set()
-    for group in group_rows(rows):
-        lines += [_cut(group_title(group), SCREEN_WIDTH)]
-        lines += [_cut(group_facts(group), SCREEN_WIDTH)]
-        blocks = (
-            ("on spectra", SPECTRA),
-            ("as heard", HEARD),
-            ("sources", SOURCES),
-            ("curves", CURVES),
-        )
-        for caption, metrics in blocks:
-            columns = present_metrics(group, metrics)
-            if columns:
-                lines += _screen_block(group, columns, caption, marks)
-        lines.append("")
-    deletion = "deletion, " if present_metrics(rows, CURVES[1:]) else ""
-    lines += [f"higher is better, except AD, COMP, {deletion}interferer kept "
-              "(lower) and MM (neither)"]  # fmt: skip
-    if "*" in marks:
+    tables = list(result_tables(rows))
+    lines: list[str] = []
+    for title, group in groupby(tables, key=lambda table: table.title):
+        parts = list(group)
+        lines += [_cut(title, SCREEN_WIDTH), _cut(parts[0].facts, SCREEN_WIDTH)]
+        for table in parts:
+            frame = table.frame.map(_screen_cell)
+            frame.columns = [f" {metric.label}" for metric in table.metrics]
+            frame.columns.name = SCREEN_CAPTIONS[table.caption]
+            frame.index = [
+                _cut(str(row.get("method", "")), MAX_NAME) for row in table.rows
+            ]
+            lines += frame.to_string().splitlines()
+        lines += [""]
+    metrics = _shown(tables)
+    lower = dict.fromkeys(m.label for m in metrics if m.direction < 0)
+    neither = [m.label for m in metrics if not m.direction]
+    text = "higher is better"
+    text += f", lower for {', '.join(lower)}" if lower else ""
+    text += f", neither for {', '.join(neither)}" if neither else ""
+    lines += [text]
+    cells = [cell for table in tables for _, row in table.lines for cell in row]
+    if any(cell.best for cell in cells):
         lines += ["* best of its column (all_ones and ideal are not ranked)"]
-    if "u" in marks:
+    if any(cell.interval and cell.undefined for cell in cells):
         lines += ["u some clips have no value (counts in the CSV)"]
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def note_list(notes):
-    """Return notes as a list: one string is one note.
+def markdown_table(
+    head: Sequence[str], lines: Iterable[Sequence[str]]
+) -> list[str]:
+    """Lines of a Markdown table: names to the left, figures to the right.
 
-    Arguments
-    ---------
-    notes : str or list of str or None
-        The notes.
-
-    Returns
+    Example
     -------
-    notes : list of str
+    >>> print("\\n".join(markdown_table(["method", "AI"], [["lmac", "50.0"]])))
+    | method | AI |
+    |---|---:|
+    | lmac | 50.0 |
     """
-    return [notes] if isinstance(notes, str) else list(notes or ())
+    texts = ["| " + " | ".join(line) + " |" for line in [head, *lines]]
+    return [texts[0], "|---" + "|---:" * (len(head) - 1) + "|", *texts[1:]]
 
 
-def _is_nan(value):
-    return isinstance(value, float) and value != value
+def plain_markdown(text: object) -> str:
+    """Text that changes neither the table nor the page that it stands in.
 
-
-def _markdown(text):
-    """Keep names from changing the table or the page that they stand in."""
+    Example
+    -------
+    >>> print(plain_markdown("a|b *"))
+    a\\|b \\*
+    """
     text = " ".join(str(text).split())
     for character in "\\|*<`[":
         text = text.replace(character, "\\" + character)
     return text
 
 
-def _column(metric):
-    return "" if metric.name == metric.label else f" ({metric.name} in the CSV)"
+def _shown(tables: Iterable[Table]) -> list[Metric]:
+    """Metrics that are in some table, in the order of METRICS."""
+    names = {metric.name for table in tables for metric in table.metrics}
+    return [metric for name, metric in METRICS.items() if name in names]
 
 
-def _markdown_legend(rows, comparisons):
-    """Explain the marks, and what the CSV files call the methods."""
-    lines = []
-    if comparisons:
-        meanings = "; ".join(
-            f"{_markdown(mark)} {meaning}" for mark, meaning in MARKS.items()
-        )
-        lines += [f"- {meanings}: {MARK_TEST}."]
-    names = dict.fromkeys(str(row.get("method", "")) for row in rows)
+def _markdown_cell(cell: Cell) -> str:
+    mean = f"**{cell.mean}**" if cell.best else cell.mean
+    count = f"({cell.undefined})" if cell.undefined else ""
+    parts = (mean + plain_markdown(cell.mark), cell.interval, count)
+    return " ".join(filter(None, parts))
+
+
+def _screen_cell(cell: Cell) -> str:
+    if not cell.interval:
+        return cell.mean.replace("undefined", "undef")
+    return cell.mean + "*" * cell.best + "u" * bool(cell.undefined)
+
+
+def _legend(tables: list[Table], marked: bool) -> list[str]:
+    lines = [f"- Cells: mean over clips [95 % interval]. {BOLD}"]
+    if marked:
+        meanings = [f"{plain_markdown(m)} {text}" for m, text in MARKS.items()]
+        lines += [f"- {'; '.join(meanings)}: {MARK_TEST}."]
+    names = dict.fromkeys(
+        str(row.get("method", "")) for table in tables for row in table.rows
+    )
     labels = [
-        f"{_markdown(method_label(name))} is {_markdown(name)}"
+        f"{plain_markdown(method_label(name))} is {plain_markdown(name)}"
         for name in names
         if method_label(name) != name
     ]
     if labels:
         lines += [f"- Names in the CSV files: {', '.join(labels)}."]
+    for metric in _shown(tables):
+        column = f" ({metric.name} in the CSV files)"
+        column = "" if metric.name == metric.label else column
+        lines += [f"- {metric.title}: {metric.meaning}{column}."]
     return lines
 
 
-def _markdown_table(group, columns, marks):
-    titles = ["method"] + [_markdown(metric.title) for metric in columns]
-    lines = ["| " + " | ".join(titles) + " |"]
-    lines += ["|---" + "|---:" * len(columns) + "|"]
-    best = [best_rows(group, metric) for metric in columns]
-    for position, row in enumerate(group):
-        texts = [_markdown(method_label(row.get("method", "")))]
-        for metric, winners in zip(columns, best, strict=True):
-            mean, interval, undefined = cell(row, metric)
-            mean = f"**{mean}**" if position in winners else mean
-            mean += _markdown(mark_of(row, metric, marks)) if mean else ""
-            count = f"({undefined})" if undefined else ""
-            texts += [" ".join(filter(None, (mean, interval, count)))]
-        lines += ["| " + " | ".join(texts) + " |"]
-    return lines
-
-
-def _screen_block(group, columns, caption, marks):
-    """Align one block; the marks that it uses are added to ``marks``."""
-    table = [[metric.label for metric in columns]]
-    best = [best_rows(group, metric) for metric in columns]
-    for position, row in enumerate(group):
-        texts = []
-        for metric, winners in zip(columns, best, strict=True):
-            mean, _, undefined = cell(row, metric)
-            mark = ("*" if position in winners else "") + (
-                "u" if undefined and mean != "undefined" else ""
-            )
-            marks.update(mark)
-            texts += [mean.replace("undefined", "undef") + mark]
-        table += [texts]
-    widths = [2 + max(map(len, column)) for column in zip(*table, strict=True)]
-    # Long names give way to the numbers.
-    room = max(SCREEN_WIDTH - 2 - sum(widths), MIN_NAME)
-    names = [str(row.get("method", "")) for row in group]
-    names = [_cut(name, room) for name in [caption, *names]]
-    room = max(map(len, names))
-    return [
-        "  " + name.ljust(room) + "".join(map(str.rjust, texts, widths))
-        for name, texts in zip(names, table, strict=True)
-    ]
-
-
-def _cut(text, width):
+def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."

@@ -1,244 +1,183 @@
-"""Pictures of explanations: the input, the mask and what the mask keeps.
+"""Pictures of explanations: the input, its masks and what a mask keeps."""
 
-matplotlib loads on first use and is driven through its objects (no pyplot), so
-that pictures can be made in any process, with or without a display.
-"""
+from __future__ import annotations
 
-import io
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 
-from speechbrain_lmac.utils.files import write_atomically
+from speechbrain_lmac.report.figures.style import FAINT, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Below this the picture would show the noise floor of the recording only.
 DYNAMIC_RANGE = 70  # dB
-FREQUENCY_AXES = {"linear": "frequency (Hz)", "mel": "mel band"}
-# Colour maps and their numbers of levels: together the palette of the PNG.
-SPECTRUM_MAP = ("magma", 160)
-MASK_MAP = ("gray", 96)
-INK, FAINT = "#22252b", "#6b7280"
+DPI = 120
+MAX_TEXT = 48  # characters: more would meet the text at the right
 
 
+class _Row(NamedTuple):
+    """A picture, (frames, bins), and its texts."""
+
+    values: torch.Tensor
+    unit: str  # "mask value", or dB
+    title: str
+    note: str = ""
+
+
+@styled
 def build_explanation_figure(
-    log_magnitude,
-    mask,
-    explanation,
-    sample_rate,
-    hop_length,
-    title=None,
-    label=None,
-    probs_text=None,
-    frequency_axis="linear",
-):
+    log_magnitude: torch.Tensor,
+    mask: torch.Tensor,
+    explanation: torch.Tensor,
+    sample_rate: int,
+    hop_samples: float,
+    title: str = "",
+    label: str = "",
+    note: str = "",
+    mel: bool = False,
+) -> Figure:
     """Draw the input, the mask and the explanation above one another.
 
-    The three panels share the time axis. Input and explanation share one
-    colour scale. On the linear frequency axis this is the magnitude
-    ``expm1(log1p|X|)`` in dB below the loudest bin of the input, down to
-    -70 dB; on the mel axis it is the log1p value that the classifier reads.
+    Input and explanation share one colour scale: dB below the loudest bin of
+    the input, down to -70.
 
     Arguments
     ---------
     log_magnitude : torch.Tensor
-        The input, shape (frames, bins), ``log1p`` of magnitudes, >= 0.
+        The input, shape (frames, bins or bands), ``log1p`` of magnitudes.
     mask : torch.Tensor
         Same shape, values in [0, 1].
     explanation : torch.Tensor
         The masked input, same shape and scale as ``log_magnitude``.
     sample_rate : int
-        In Hz; the bins of the linear axis reach from 0 to half of it.
-    hop_length : float
-        Hop between two frames, in ms.
-    title : str, optional
-        The first line, for example the name of the clip.
-    label : str, optional
+        In Hz.
+    hop_samples : float
+        Samples between two frames.
+    title : str
+        For example the name of the clip.
+    label : str
         The explained class.
-    probs_text : str, optional
+    note : str
         What the classifier says, in one short line.
-    frequency_axis : str
-        "linear" (bins of the STFT) or "mel" (bands).
+    mel : bool
+        Whether these are mel bands; else bins from 0 to half the sample rate.
 
     Returns
     -------
-    figure : matplotlib.figure.Figure
+    matplotlib.figure.Figure
         Panels are ``figure.axes[0:3]``.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or are not (frames, bins), or the axis is unknown.
 
     Example
     -------
     >>> x, mask = torch.rand(20, 33), torch.rand(20, 33)
-    >>> figure = build_explanation_figure(x, mask, mask * x, 16000, 10.0)
+    >>> figure = build_explanation_figure(x, mask, mask * x, 16000, 160)
     >>> [axes.get_title(loc="left") for axes in figure.axes[:3]]
     ['input', 'mask', 'explanation']
     """
-    arrays = _check_arrays(log_magnitude, mask, explanation)
-    if frequency_axis not in FREQUENCY_AXES:
-        raise ValueError(
-            f"Expected `frequency_axis` as one of {list(FREQUENCY_AXES)} but "
-            f"got {frequency_axis!r}."
-        )
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 6.6), dpi=100, facecolor="white")
-    FigureCanvasAgg(figure)
-    frames, bins = arrays[0].shape
-    hop = round(sample_rate * hop_length / 1000) / sample_rate
-    top = sample_rate / 2 if frequency_axis == "linear" else bins
-    images, unit = _image_values(arrays, frequency_axis)
-    _draw_header(figure, title, label, probs_text)
-    names = ("input", "mask", "explanation")
-    # Fixed margins: a layout engine would double the drawing time.
-    grid = figure.add_gridspec(
-        3, 2, left=0.115, right=0.89, top=0.875, bottom=0.075, hspace=0.28,
-        wspace=0.035, width_ratios=(1, 0.022),
-    )  # fmt: skip
-    panels = [figure.add_subplot(grid[row, 0]) for row in range(3)]
-    for row, axes in enumerate(panels):
-        image = _draw_panel(
-            axes, images[row], (0, frames * hop, 0, top), names[row]
-        )
-        axes.set_ylabel(FREQUENCY_AXES[frequency_axis], size=9, color=INK)
-        bar = figure.colorbar(image, cax=figure.add_subplot(grid[row, 1]))
-        bar.set_label("mask value" if row == 1 else unit, size=9, color=INK)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=8, colors=FAINT)
-        axes.tick_params(labelbottom=row == 2)
-    panels[2].set_xlabel("time (s)", size=9, color=INK)
+    amplitudes = log_magnitude.expm1(), explanation.expm1()
+    spectra = [_decibels(x, amplitudes[0].max()) for x in amplitudes]
+    texts = [f"explained class: {_short(label)}"] if label else []
+    rows = [
+        _Row(spectra[0], "dB", "input", "   ·   ".join([*texts, note])),
+        _Row(mask, "mask value", "mask"),
+        _Row(spectra[1], "dB", "explanation"),
+    ]
+    figure = _draw(rows, 1.9, sample_rate, hop_samples, mel)
+    if title:
+        figure.suptitle(_short(title), size="x-large", weight="bold")
     return figure
 
 
-def save_explanation_figure(path, *args, **kwargs):
-    """Draw an explanation and save it as PNG.
+@styled
+def build_prompt_figure(
+    amplitude: torch.Tensor,
+    masks: Sequence[torch.Tensor],
+    prompts: Sequence[tuple[str, float, float | None]],
+    sample_rate: int,
+    hop_samples: float,
+    mel: bool = False,
+) -> Figure:
+    """Draw a sound in the first row and the mask of each prompt below.
 
     Arguments
     ---------
-    path : str or pathlib.Path
-        The file, written whole or not at all; missing folders are made.
-    *args, **kwargs
-        The arguments of :func:`build_explanation_figure`.
+    amplitude : torch.Tensor
+        Of the sound, shape (frames, bins or bands), >= 0; drawn in dB below
+        its peak.
+    masks : sequence of torch.Tensor
+        One a prompt, each of the same shape, in [0, 1].
+    prompts : sequence of (str, float, float or None)
+        Prompt, similarity and probability of each mask.
+    sample_rate : int
+        In Hz.
+    hop_samples : float
+        Samples between two frames.
+    mel : bool
+        Whether the masks are on mel bands.
 
     Returns
     -------
-    path : pathlib.Path
+    matplotlib.figure.Figure
+        Panels are ``figure.axes[0 : 1 + prompts]``, from the top.
 
     Example
     -------
-    >>> x, mask = torch.rand(20, 33), torch.rand(20, 33)
-    >>> path = save_explanation_figure(
-    ...     getfixture("tmpdir") / "dog.png", x, mask, mask * x, 16000, 10.0,
-    ...     title="clip 7", label="dog")
-    >>> path.name
-    'dog.png'
+    >>> x, prompts = torch.rand(20, 33), [("a dog", 0.4, 0.9), ("rain", 0, 0.1)]
+    >>> figure = build_prompt_figure(x, [x, 0 * x], prompts, 16000, 160)
+    >>> figure.axes[1].get_title(loc="left")
+    'a dog'
     """
-    return save_png(build_explanation_figure(*args, **kwargs), path)
+    rows = [_Row(_decibels(amplitude, amplitude.max()), "dB", "input")]
+    for mask, (prompt, similarity, probability) in zip(
+        masks, prompts, strict=True
+    ):
+        sure = "no probability: one prompt only"
+        if probability is not None:
+            sure = f"probability {probability:.2f}"
+        note = f"similarity {similarity:.2f}, {sure}, mask mean {mask.mean():.2f}"
+        rows += [_Row(mask, "mask value", _short(prompt), note)]
+    return _draw(rows, 1.35, sample_rate, hop_samples, mel)
 
 
-def save_png(figure, path):
-    """Save with a palette: a third of the size, no visible difference.
-
-    The colours are those of the two colour maps and of the text, so that the
-    colour bars stay as smooth as the maps are.
-
-    Arguments
-    ---------
-    figure : matplotlib.figure.Figure
-        With an Agg canvas, drawn in ``SPECTRUM_MAP`` and ``MASK_MAP``.
-    path : str or pathlib.Path
-        The file, written whole or not at all; missing folders are made.
-
-    Returns
-    -------
-    path : pathlib.Path
-    """
-    from matplotlib import colormaps
-    from PIL import Image
-
-    levels = [colormaps[SPECTRUM_MAP[0]](np.linspace(0, 1, SPECTRUM_MAP[1]))]
-    levels += [colormaps[MASK_MAP[0]](np.linspace(0, 1, MASK_MAP[1]))]
-    palette = Image.new("P", (1, 1))
-    colors = np.concatenate(levels)[:, :3] * 255
-    palette.putpalette(colors.round().astype(np.uint8).tobytes())
-
-    figure.canvas.draw()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
-    picture = Image.fromarray(pixels.copy())
-    picture = picture.quantize(palette=palette, dither=Image.Dither.NONE)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
-    return path
+def _draw(
+    rows: Sequence[_Row],
+    inches: float,
+    sample_rate: int,
+    hop_samples: float,
+    mel: bool,
+) -> Figure:
+    """Pictures above one another, each ``inches`` high, on common axes."""
+    figure = new_figure(inches * len(rows) + 0.5, DPI)
+    panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    frames, bins = rows[0].values.shape
+    top = bins if mel else sample_rate / 2
+    extent = (0, frames * hop_samples / sample_rate, 0, top)
+    for axes, row in zip(panels, rows, strict=True):
+        spectrum = row.unit == "dB"
+        low, high = (-DYNAMIC_RANGE, 0) if spectrum else (0, 1)
+        image = axes.imshow(
+            row.values.T.cpu().numpy(), origin="lower", aspect="auto",
+            extent=extent, cmap="magma" if spectrum else "gray", vmin=low,
+            vmax=high,
+        )  # fmt: skip
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.set_title(row.title)
+        axes.set_title(row.note, loc="right", size="small", color=FAINT)
+        # With an outline: the white of a mask's 1 would end in the page's.
+        bar = figure.colorbar(image, ax=axes, pad=0.01, label=row.unit)
+        bar.outline.set(edgecolor=FAINT, linewidth=0.5)
+    panels[-1].set_xlabel("time (s)")
+    figure.supylabel("mel band" if mel else "frequency (Hz)", size="medium")
+    return figure
 
 
-def _check_arrays(log_magnitude, mask, explanation):
-    arrays = [
-        torch.as_tensor(array).detach().cpu().float()
-        for array in (log_magnitude, mask, explanation)
-    ]
-    shapes = [tuple(array.shape) for array in arrays]
-    if len(set(shapes)) > 1 or len(shapes[0]) != 2 or 0 in shapes[0]:
-        raise ValueError(
-            "Expected `log_magnitude`, `mask` and `explanation` of one shape "
-            f"(frames, bins) but got {shapes}."
-        )
-    return arrays
+def _decibels(amplitude: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:
+    return 20 * (amplitude / peak.clamp(min=1e-12)).clamp(min=1e-12).log10()
 
 
-def _image_values(arrays, frequency_axis):
-    """Turn arrays into (values, colour map, low, high) and name the unit."""
-    log_magnitude, mask, explanation = arrays
-    if frequency_axis == "mel":
-        unit, low = "log1p mel energy", 0.0
-        high = max(log_magnitude.max().item(), 1e-6)
-        spectra = (log_magnitude, explanation)
-    else:
-        unit, low, high = "dB re input peak", -float(DYNAMIC_RANGE), 0.0
-        peak = log_magnitude.max().expm1().clamp(min=1e-12)
-        spectra = [
-            20 * (array.expm1() / peak).clamp(min=1e-12).log10()
-            for array in (log_magnitude, explanation)
-        ]
-    images = (
-        (spectra[0], SPECTRUM_MAP, low, high),
-        (mask, MASK_MAP, 0.0, 1.0),
-        (spectra[1], SPECTRUM_MAP, low, high),
-    )
-    return images, unit
-
-
-def _draw_header(figure, title, label, probs_text):
-    texts = [(title, 0.968, 11, "bold", INK)]
-    second = [f"explained class: {label}"] if label is not None else []
-    second += [probs_text] if probs_text else []
-    texts += [("   ·   ".join(second), 0.932, 9.5, "normal", FAINT)]
-    for text, height, size, weight, color in texts:
-        if text:
-            # parse_math off: a "$" in a file name is a "$".
-            figure.text(
-                0.115, height, text, size=size, weight=weight, color=color,
-                va="center", parse_math=False,
-            )  # fmt: skip
-
-
-def _draw_panel(axes, image, extent, name):
-    from matplotlib import colormaps
-
-    values, (name_of_map, levels), low, high = image
-    drawn = axes.imshow(
-        values.T.numpy(), origin="lower", aspect="auto", extent=extent,
-        cmap=colormaps[name_of_map].resampled(levels), vmin=low, vmax=high,
-        interpolation="antialiased", interpolation_stage="data",
-    )  # fmt: skip
-    axes.set_title(name, loc="left", size=9.5, color=INK, pad=4)
-    axes.tick_params(labelsize=8, colors=FAINT, length=3)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return drawn
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

@@ -4,20 +4,26 @@ A picture is an array of bytes (height, width): the first row is the highest
 frequency, columns are time.
 """
 
+from __future__ import annotations
+
 import io
+import os
 
 import numpy as np
 import torch
 
+from speechbrain_lmac.report.figures.explanation import DYNAMIC_RANGE
 from speechbrain_lmac.utils.files import write_atomically
 
-# Below this a picture would show the noise floor of the recording only.
-DYNAMIC_RANGE = 70  # dB
 # Largest width and height of a picture on disk, in pixels.
 MAX_SIZE = (512, 256)
 
 
-def spectrogram_picture(amplitude, max_size=MAX_SIZE, peak=None):
+def spectrogram_picture(
+    amplitude: torch.Tensor,
+    max_size: tuple[int, int] = MAX_SIZE,
+    peak: float | None = None,
+) -> np.ndarray:
     """A spectrogram in shades of grey: white is the peak, black 70 dB below.
 
     Arguments
@@ -47,46 +53,18 @@ def spectrogram_picture(amplitude, max_size=MAX_SIZE, peak=None):
     )
 
 
-def stft_amplitude(wave):
-    """Amplitudes of a sound, of about 1000 frames at most: for a picture.
-
-    Arguments
-    ---------
-    wave : torch.Tensor
-        Shape (samples,).
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (frames, 513), >= 0.
-
-    Example
-    -------
-    >>> stft_amplitude(torch.rand(16000)).shape
-    torch.Size([63, 513])
-    """
-    hop = max(256, len(wave) // 1000)
-    stft = torch.stft(
-        wave, 1024, hop, window=torch.hann_window(1024),
-        pad_mode="constant", return_complex=True,
-    )  # fmt: skip
-    return stft.abs().T
-
-
-def mask_picture(mask, max_size=MAX_SIZE):
+def mask_picture(mask: torch.Tensor) -> np.ndarray:
     """A mask in shades of grey: white keeps, black removes.
 
     Arguments
     ---------
     mask : torch.Tensor
         Shape (frames, bins or bands), in [0, 1]; NaN is black.
-    max_size : tuple of int
-        As for :func:`spectrogram_picture`: equal shapes give equal sizes.
 
     Returns
     -------
     numpy.ndarray
-        uint8, shape (height, width).
+        uint8, shape (height, width), of the size of the spectrogram's picture.
 
     Example
     -------
@@ -94,16 +72,16 @@ def mask_picture(mask, max_size=MAX_SIZE):
     array([[255,  51],
            [  0,   0]], dtype=uint8)
     """
-    return _grey(mask.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1), max_size)
+    return _grey(mask.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1), MAX_SIZE)
 
 
-def write_picture(path, pixels):
-    """Write a picture as 8-bit grey PNG, whole or not at all.
+def write_picture(path: str | os.PathLike, pixels: np.ndarray) -> None:
+    """Write a picture as 8-bit grey PNG.
 
     Arguments
     ---------
     path : str or pathlib.Path
-        The file; its folder exists.
+        The file.
     pixels : numpy.ndarray
         uint8, shape (height, width).
 
@@ -120,14 +98,10 @@ def write_picture(path, pixels):
     write_atomically(path, buffer.getvalue())
 
 
-def _grey(values, max_size):
+def _grey(values: torch.Tensor, max_size: tuple[int, int]) -> np.ndarray:
     """Values (frames, bins) in [0, 1] as bytes, low frequencies below."""
-    width, height = (
-        min(size, most)
-        for size, most in zip(values.shape, max_size, strict=True)
-    )
-    pooled = torch.nn.functional.adaptive_avg_pool2d(
-        values.float()[None], (width, height)
-    )[0]
-    pixels = (255 * pooled).round().to(torch.uint8)
+    frames, bins = values.shape
+    size = (min(frames, max_size[0]), min(bins, max_size[1]))
+    pooled = torch.nn.functional.adaptive_avg_pool2d(values.float()[None], size)
+    pixels = (255 * pooled[0]).round().to(torch.uint8)
     return np.ascontiguousarray(pixels.T.flip(0).cpu().numpy())

@@ -1,44 +1,39 @@
-"""The figures of an evaluation: metrics, curves and sanity checks.
+"""Curves of methods: insertion and deletion, and the sanity checks.
 
-Each figure has a ``build_*`` that returns it and a ``save_*`` that writes it;
-:mod:`speechbrain_lmac.report.figures.style` gives every method its look.
+Each function returns a figure for
+:func:`speechbrain_lmac.report.figures.style.save_figure`.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speechbrain_lmac.metrics.stats import summarize
-from speechbrain_lmac.report.columns import method_label
-from speechbrain_lmac.report.figures.bars import (
-    build_bars_figure,
-    save_bars_figure,
-)
+from speechbrain_lmac.report.columns import in_order, method_label
 from speechbrain_lmac.report.figures.style import (
     FAINT,
-    INK,
-    NORMAL,
     add_legend,
-    draw_band,
     draw_line,
-    draw_points,
-    dress,
-    in_order,
     new_figure,
-    save_figure,
+    style_of,
+    styled,
 )
 
-__all__ = [
-    "build_bars_figure",
-    "build_curves_figure",
-    "build_randomization_figure",
-    "build_roar_figure",
-    "save_bars_figure",
-    "save_curves_figure",
-    "save_randomization_figure",
-    "save_roar_figure",
-]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEIGHT = 3.1  # inches
+#: What stands for a prompt that the clip does not hold.
+ABSENT = "#9aa1ad"
 
 
-def build_curves_figure(curves):
+@styled
+def build_curves_figure(
+    curves: Mapping[str, Mapping[str, np.ndarray]],
+) -> Figure:
     """Draw the mean insertion and deletion curves with 95 % bands.
 
     Arguments
@@ -50,13 +45,8 @@ def build_curves_figure(curves):
 
     Returns
     -------
-    figure : matplotlib.figure.Figure
+    matplotlib.figure.Figure
         Panels are ``figure.axes[0:2]``; the legend gives the areas.
-
-    Raises
-    ------
-    ValueError
-        If there is no curve, or one is not (clips, steps + 1).
 
     Example
     -------
@@ -66,61 +56,34 @@ def build_curves_figure(curves):
     >>> figure.axes[0].lines[0].get_ydata().tolist()
     [0.0, 0.4, 1.0]
     """
-    methods = _check_methods(curves)
-    figure = new_figure(3.1)
+    methods = in_order(curves)
+    figure = new_figure(HEIGHT)
     panels = figure.subplots(1, 2, sharey=True)
     ways = (("insertion", "put in", "↑"), ("deletion", "taken out", "↓"))
-    areas = {method: [] for method in methods}
+    areas: dict[str, list[str]] = {method: [] for method in methods}
     for axes, (way, verb, arrow) in zip(panels, ways, strict=True):
         for method in reversed(methods):  # L-MAC last, on top
-            values = _check_curves(curves[method].get(way), method, way)
-            if values is None:
+            if way not in curves[method]:
                 areas[method] += ["–"]
                 continue
-            area = _draw_curve(axes, values, method, methods)
-            areas[method] += [f"{area:.2f}"]
-        dress(axes, f"bins {verb}, largest mask value first (%)", (0, 100))
-        axes.set_title(f"{way} {arrow}", loc="left", size=NORMAL, color=INK)
-    panels[0].set_ylabel(
-        "probability of the\nexplained class", size=NORMAL, color=INK
-    )
+            steps = curves[method][way].T
+            points = np.array([summarize(step)[:3] for step in steps])
+            share = np.linspace(0, 100, len(points))
+            draw_line(axes, share, points, method, methods, band=True)
+            mean = points[:, 0]
+            areas[method] += [f"{(mean[1:] + mean[:-1]).mean() / 2:.2f}"]
+        axes.set_xlim(0, 100)
+        axes.set_xlabel(f"bins {verb}, largest mask value first (%)")
+        axes.set_title(f"{way} {arrow}")
+    panels[0].set_ylabel("probability of the\nexplained class")
     panels[0].set_ylim(0, 1)
-    labels = {m: f"{method_label(m)}  {' / '.join(areas[m])}" for m in methods}
-    add_legend(figure, methods, labels, "area: insertion / deletion", False)
+    notes = {method: " / ".join(texts) for method, texts in areas.items()}
+    add_legend(figure, methods, notes, "area: insertion / deletion")
     return figure
 
 
-def _draw_curve(axes, values, method, methods):
-    """Draw a mean curve with its band; return the area below it."""
-    points = [summarize(column) for column in values.T]
-    mean, low, high = (
-        np.array([getattr(point, name) for point in points])
-        for name in ("mean", "low", "high")
-    )
-    share = np.linspace(0, 100, len(points))
-    draw_line(axes, share, mean, method, methods, markers=False)
-    draw_band(axes, share, low, high, method, methods)
-    return (mean[1:] + mean[:-1]).mean() / 2
-
-
-def save_curves_figure(path, curves):
-    """Draw and save insertion and deletion curves.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        PNG, PDF or SVG.
-    curves : dict
-        As for :func:`build_curves_figure`.
-
-    Returns
-    -------
-    path : pathlib.Path
-    """
-    return save_figure(build_curves_figure(curves), path)
-
-
-def build_randomization_figure(ssim):
+@styled
+def build_randomization_figure(ssim: Mapping[str, Sequence[tuple]]) -> Figure:
     """Draw how masks change as the classifier loses its training.
 
     Cascading model randomisation (Adebayo et al., NeurIPS 2018): the blocks
@@ -137,13 +100,8 @@ def build_randomization_figure(ssim):
 
     Returns
     -------
-    figure : matplotlib.figure.Figure
+    matplotlib.figure.Figure
         One panel, with a line of x positions and means per method.
-
-    Raises
-    ------
-    ValueError
-        If there is no method.
 
     Example
     -------
@@ -152,60 +110,37 @@ def build_randomization_figure(ssim):
     >>> [text.get_text() for text in figure.axes[0].get_xticklabels()]
     ['original', 'linear', 'conv5']
     """
-    methods = _check_methods(ssim)
+    methods = in_order(ssim)
     start = ("original", 1.0, 1.0, 1.0)
-    points = {
-        method: [
-            *(
-                []
-                if [p[0] for p in ssim[method][:1]] == ["original"]
-                else [start]
-            ),
-            *ssim[method],
-        ]
-        for method in methods
+    lines = {
+        m: [*([] if ssim[m][0][0] == "original" else [start]), *ssim[m]]
+        for m in methods
     }
-    blocks = list(dict.fromkeys(p[0] for m in methods for p in points[m]))
-    figure = new_figure(3.1)
+    blocks = list(dict.fromkeys(p[0] for m in methods for p in lines[m]))
+    figure = new_figure(HEIGHT)
     axes = figure.subplots()
     for method in reversed(methods):
-        x = np.array([blocks.index(p[0]) for p in points[method]], float)
+        x = np.array([blocks.index(p[0]) for p in lines[method]], float)
         # Side by side, or intervals would hide one another.
         shift = 0.5 * ((methods.index(method) + 0.5) / len(methods) - 0.5)
         x[x > 0] += shift
-        draw_points(axes, x, points[method], method, methods)
-    dress(axes, "randomised blocks, from the output down", None)
+        points = np.array([p[1:4] for p in lines[method]], float)
+        draw_line(axes, x, points, method, methods)
+    axes.set_xlabel("randomised blocks, from the output down")
     axes.set_xticks(range(len(blocks)), blocks)
-    turned = len(blocks) > 8 or max(map(len, blocks)) > 10
-    if turned:
+    if len(blocks) > 8 or max(map(len, blocks)) > 10:
         for label in axes.get_xticklabels():
             label.set(rotation=30, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.5, len(blocks) - 0.5)
     axes.axhline(0, color=FAINT, linewidth=0.5, zorder=0)
-    axes.set_ylabel("SSIM with the original mask", size=NORMAL, color=INK)
+    axes.set_ylabel("SSIM with the original mask")
     axes.set_ylim(top=1.03)
-    add_legend(figure, methods, {m: method_label(m) for m in methods}, None)
+    add_legend(figure, methods)
     return figure
 
 
-def save_randomization_figure(path, ssim):
-    """Draw and save the similarities under model randomisation.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        PNG, PDF or SVG.
-    ssim : dict
-        As for :func:`build_randomization_figure`.
-
-    Returns
-    -------
-    path : pathlib.Path
-    """
-    return save_figure(build_randomization_figure(ssim), path)
-
-
-def build_roar_figure(curves):
+@styled
+def build_roar_figure(curves: Mapping[str, Sequence[tuple]]) -> Figure:
     """Draw the accuracy of classifiers retrained without what masks kept.
 
     ROAR, remove and retrain (Hooker et al., NeurIPS 2019): the lower the
@@ -218,13 +153,8 @@ def build_roar_figure(curves):
 
     Returns
     -------
-    figure : matplotlib.figure.Figure
+    matplotlib.figure.Figure
         One panel in %, with a line per method.
-
-    Raises
-    ------
-    ValueError
-        If there is no method, or a share lies outside 0 to 1.
 
     Example
     -------
@@ -233,57 +163,75 @@ def build_roar_figure(curves):
     >>> figure.axes[0].lines[0].get_ydata().tolist()
     [90.0, 40.0]
     """
-    methods = _check_methods(curves)
-    figure = new_figure(3.1)
+    methods = in_order(curves)
+    figure = new_figure(HEIGHT)
     axes = figure.subplots()
     for method in reversed(methods):
-        points = [(p[0], *(100 * v for v in p[1:])) for p in curves[method]]
-        if any(not 0 <= share <= 1 for share, *_ in points):
-            raise ValueError(
-                f"Expected shares of `{method}` from 0 to 1 but got "
-                f"{[share for share, *_ in points]}."
-            )
-        x = 100 * np.array([share for share, *_ in points], float)
-        draw_points(axes, x, points, method, methods)
-    dress(axes, "bins removed, largest mask value first (%)", None)
-    axes.set_ylabel("accuracy after retraining (%)  ↓", size=NORMAL, color=INK)
+        points = 100 * np.array(curves[method], float)
+        draw_line(axes, points[:, 0], points[:, 1:], method, methods)
+    axes.set_xlabel("bins removed, largest mask value first (%)")
+    axes.set_ylabel("accuracy after retraining (%)  ↓")
     axes.set_ylim(bottom=0)
-    add_legend(figure, methods, {m: method_label(m) for m in methods}, None)
+    add_legend(figure, methods)
     return figure
 
 
-def save_roar_figure(path, curves):
-    """Draw and save the curves of remove and retrain.
+@styled
+def build_scatter_figure(
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+) -> Figure:
+    """Draw the mask mean of each clip and prompt against their similarity.
+
+    Prompts that name the clip's class stand out in the method's colour, on
+    top of all others in grey. A method that follows the prompt rises to the
+    right and keeps the two apart; one that does not is level.
 
     Arguments
     ---------
-    path : str or pathlib.Path
-        PNG, PDF or SVG.
-    curves : dict
-        As for :func:`build_roar_figure`.
+    pairs : dict
+        Method -> (similarity, mask_mean, present): arrays of one shape, the
+        last one bool, True where the clip holds what the prompt names.
 
     Returns
     -------
-    path : pathlib.Path
+    matplotlib.figure.Figure
+        A panel per method, ``figure.axes``, with one collection of absent and
+        one of present prompts.
+
+    Example
+    -------
+    >>> figure = build_scatter_figure({"lmac_zs": (np.array([[0.1, 0.6]]),
+    ...     np.array([[0.0, 0.4]]), np.array([[False, True]]))})
+    >>> [len(c.get_offsets()) for c in figure.axes[0].collections]
+    [1, 1]
     """
-    return save_figure(build_roar_figure(curves), path)
+    methods = in_order(pairs)
+    figure = new_figure(HEIGHT)
+    panels = figure.subplots(
+        1, len(methods), sharex=True, sharey=True, squeeze=False
+    )[0]
+    for axes, method in zip(panels, methods, strict=True):
+        _scatter(axes, style_of(method, methods), *pairs[method])
+        axes.set_title(method_label(method))
+    panels[0].set_ylabel("mask mean")
+    panels[0].set_ylim(bottom=0)
+    return figure
 
 
-def _check_methods(values):
-    if not values:
-        raise ValueError("Expected at least one method but got none.")
-    return in_order(values)
-
-
-def _check_curves(values, method, way):
-    if values is None:
-        return None
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 2 or values.shape[1] < 2:
-        raise ValueError(
-            f"Expected the {way} curves of `{method}` of shape (clips, steps "
-            f"+ 1) but got {values.shape}."
-        )
-    return values
+def _scatter(axes, look, similarity, mask_mean, present) -> None:
+    kinds = (
+        ("prompt absent", ~present, ABSENT, ".", 6, 0.6),
+        ("prompt present", present, look.color, look.marker, 12, 0.9),
+    )
+    for label, chosen, color, marker, size, alpha in kinds:
+        axes.scatter(
+            similarity[chosen], mask_mean[chosen], s=size, c=color, alpha=alpha,
+            marker=marker, linewidths=0, label=label, rasterized=True,
+        )  # fmt: skip
+    axes.set_xlabel("similarity of prompt and clip")
+    legend = axes.legend(
+        loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2,
+        handletextpad=0.1, columnspacing=0.8, borderaxespad=0.0,
+    )  # fmt: skip
+    for handle in legend.legend_handles:
+        handle.set_alpha(1)

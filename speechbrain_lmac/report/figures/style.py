@@ -1,288 +1,249 @@
 """How figures look: the same colour, line and marker for a method in all.
 
-Lines and markers tell apart what an eye or a printer does not. matplotlib
-loads on first use and is driven through its objects (no pyplot).
+matplotlib loads on first use and is driven through its objects (no pyplot), so
+that figures can be made in any process, with or without a display.
 """
 
+from __future__ import annotations
+
 import io
+import os
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
+from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.report.columns import (
-    MAIN,
-    METHOD_LABELS,
-    OURS,
-    YARDSTICKS,
-    method_label,
-)
-from speechbrain_lmac.report.figures.explanation import FAINT, INK
+from speechbrain_lmac.report.columns import METHODS, Method, method_label
 from speechbrain_lmac.utils.files import write_atomically
 
-FORMATS = ("png", "pdf", "svg")
-WIDTH = 7.2  # inches: the text width of a page
-DPI = 200
-SMALL, NORMAL = 6.5, 7.5  # points
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Any two differ for protanopes and deuteranopes, too (by 11 in CIELAB or more,
-# under the model of Machado et al. 2009); the warm, strong ones are L-MAC's.
-STYLES = {
-    "lmac": ("#d55e00", "-", "o"),
-    "lmac_ft": ("#e69f00", "-", "s"),
-    "lmac_zs": ("#882255", "-", "D"),
-    "l2i": ("#009e73", "-.", "P"),
-    "saliency": ("#56b4e9", "-", "v"),
-    "smoothgrad": ("#332288", "--", "^"),
-    "ig": ("#ddcc77", "-", "<"),
-    "gradcam": ("#0c7bdc", "-", "X"),
-    "gradcampp": ("#222255", "-.", "d"),
-    "guided_gradcam": ("#666633", ":", ">"),
-    "guided_backprop": ("#663333", "--", "p"),
-    "shap": ("#8073ac", "-.", "h"),
-    "all_ones": ("#b8bcc4", ":", "1"),
-    "random": ("#7a7f89", "--", "2"),
-    "ideal": ("#22252b", ":", "*"),
+logger = get_logger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WIDTH = 7.2  # inches: the text width of a page
+INK, FAINT = "#22252b", "#6b7280"
+FONT = "DejaVu Sans"  # comes with matplotlib
+#: matplotlib's settings for every figure.
+STYLE = {
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 200,
+    "figure.facecolor": "white",
+    "savefig.dpi": "figure",
+    "font.family": FONT,
+    "font.size": 7.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a "$" in a name is a "$"
+    "axes.titlelocation": "left",
+    "axes.titlesize": "medium",
+    "axes.titlepad": 4,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#c3c7ce",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "grid.color": "#e3e5e9",
+    "grid.linewidth": 0.5,
+    "legend.frameon": False,
+    "legend.fontsize": "small",
+    "legend.labelcolor": INK,
+    **{
+        f"{axis}tick.{name}": value
+        for axis in "xy"
+        for name, value in (
+            ("color", FAINT),
+            ("labelsize", "small"),
+            ("major.size", 2),
+            ("major.pad", 2),
+        )
+    },
 }
+#: For methods that are not in METHODS.
 OTHERS = ("#5e4fa2", "#6b4c1e", "#4d7a8c", "#a3a500", "#8c564b")
 
 
-def style_of(method, methods=()):
-    """Colour, line and marker of a method, the same in all figures.
+def styled(build: Callable[P, T]) -> Callable[P, T]:
+    """Let a function build its figure in the common style."""
 
-    Arguments
-    ---------
-    method : str
-        As in the column ``method``.
-    methods : sequence of str
-        All methods of the figure: those that are not known share out some
-        further colours in this order.
+    @wraps(build)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        from matplotlib import rc_context
 
-    Returns
-    -------
-    color, line, marker : str
-        As matplotlib names them.
+        with rc_context(STYLE):
+            return build(*args, **kwargs)
 
-    Example
-    -------
-    >>> style_of("lmac")
-    ('#d55e00', '-', 'o')
-    """
-    if method in STYLES:
-        return STYLES[method]
-    unknown = [name for name in methods if name not in STYLES]
-    number = unknown.index(method) if method in unknown else 0
-    lines = ("-", "--", ":", "-.")
-    return OTHERS[number % len(OTHERS)], lines[number % 4], "."
+    return inner
 
 
-def in_order(methods):
-    """Methods as figures list them: L-MAC, baselines, yardsticks.
-
-    Example
-    -------
-    >>> in_order(["random", "mine", "ig", "lmac"])
-    ['lmac', 'ig', 'mine', 'random']
-    """
-    known = [name for name in METHOD_LABELS if name not in YARDSTICKS]
-    known = [*OURS, *(name for name in known if name not in OURS)]
-
-    def rank(name):
-        if name in YARDSTICKS:
-            return len(known) + 1 + YARDSTICKS.index(name)
-        return known.index(name) if name in known else len(known)
-
-    return sorted(dict.fromkeys(methods), key=rank)
-
-
-def new_figure(height):
-    """Make an empty figure as wide as the text of a page.
-
-    Arguments
-    ---------
-    height : float
-        In inches.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-    """
+def new_figure(height: float, dpi: float | None = None) -> Figure:
+    """An empty figure as wide as the text of a page; height in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(
-        figsize=(WIDTH, height), dpi=DPI, facecolor="white",
-        layout="constrained",
-    )  # fmt: skip
+    figure = Figure(figsize=(WIDTH, height), dpi=dpi)
     FigureCanvasAgg(figure)
     return figure
 
 
-def save_figure(figure, path):
+def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
     """Write a figure whole or not at all.
 
     Arguments
     ---------
     figure : matplotlib.figure.Figure
-        Any figure.
+        Of one of the ``build_*`` functions.
     path : str or pathlib.Path
-        PNG, PDF or SVG; missing folders are made.
+        PNG, PDF or SVG, by its suffix; missing folders are made.
 
     Returns
     -------
-    path : pathlib.Path
-
-    Raises
-    ------
-    ValueError
-        If the name ends otherwise.
+    pathlib.Path
     """
-    path = Path(path)
-    kind = path.suffix[1:].lower()
-    if kind not in FORMATS:
-        raise ValueError(
-            f"Expected a file name that ends with .{', .'.join(FORMATS)} but "
-            f"got {path.name!r}."
-        )
+    _find_fonts(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(buffer, format=Path(path).suffix[1:].lower())
     write_atomically(path, buffer.getvalue())
-    return path
+    return Path(path)
 
 
-def dress(axes, label, limits, grid="both"):
-    """Give a panel its grid, its small ticks and a label below.
+def style_of(method: str, methods: Sequence[str] = ()) -> Method:
+    """Label, colour, line and marker of a method, the same in all figures.
 
-    Arguments
-    ---------
-    axes : matplotlib.axes.Axes
-        The panel.
-    label : str or None
-        Of the x axis.
-    limits : tuple of float or None
-        Of the x axis.
-    grid : str
-        "x", "y" or "both".
+    ``methods`` are all of the figure: those that are not known share out some
+    further colours in this order.
+
+    Example
+    -------
+    >>> style_of("lmac").color, style_of("mine").color
+    ('#d55e00', '#5e4fa2')
     """
-    axes.set_axisbelow(True)
-    axes.grid(axis=grid, color="#e3e5e9", linewidth=0.5)
-    axes.tick_params(labelsize=SMALL, colors=FAINT, length=2, pad=2)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(side == "bottom")
-        axes.spines[side].set_color("#c3c7ce")
-    if label:
-        axes.set_xlabel(label, size=NORMAL, color=INK)
-    if limits:
-        axes.set_xlim(*limits)
+    if method in METHODS:
+        return METHODS[method]
+    unknown = [name for name in methods if name not in METHODS]
+    k = unknown.index(method) if method in unknown else 0
+    line = ("-", "--", ":", "-.")[k % 4]
+    return Method(method, "unknown", OTHERS[k % len(OTHERS)], line, ".")
 
 
-def draw_line(axes, x, y, method, methods, markers=True):
-    """Draw a method's line; that of L-MAC is strong.
+def draw_line(
+    axes: Axes,
+    x: np.ndarray,
+    points: np.ndarray,
+    method: str,
+    methods: Sequence[str],
+    band: bool = False,
+) -> None:
+    """A method's line through (points, 3): mean, low, high; L-MAC's is strong.
 
-    Arguments
-    ---------
-    axes : matplotlib.axes.Axes
-        The panel.
-    x, y : array-like
-        Shape (points,).
-    method : str
-        Whose line it is.
-    methods : sequence of str
-        All methods of the figure.
-    markers : bool
-        Mark the points.
+    Intervals are a band, or bars beside markers.
     """
-    color, line, marker = style_of(method, methods)
-    strong = method in MAIN
+    look = style_of(method, methods)
+    strong = look.role == "main"
+    mean, low, high = points.T
     axes.plot(
-        x, y, color=color, linestyle=line, marker=marker if markers else "",
-        markersize=5 if strong else 3.5, markeredgewidth=0.8,
-        linewidth=2.2 if strong else 1.1, zorder=4 if strong else 3,
-        label=method_label(method),
+        x, mean, color=look.color, linestyle=look.line,
+        marker="" if band else look.marker, markersize=5 if strong else 3.5,
+        markeredgewidth=0.8, linewidth=2.2 if strong else 1.1,
+        zorder=4 if strong else 3, label=look.label,
     )  # fmt: skip
+    if band:
+        axes.fill_between(
+            x, low, high, color=look.color, linewidth=0, zorder=2,
+            alpha=0.25 if strong else 0.1,
+        )  # fmt: skip
+    else:
+        axes.vlines(
+            x, low, high, color=look.color, zorder=3,
+            linewidth=1.6 if strong else 0.8,
+        )  # fmt: skip
 
 
-def draw_band(axes, x, low, high, method, methods):
-    """Fill the interval around a line, for L-MAC more strongly.
-
-    Arguments
-    ---------
-    axes : matplotlib.axes.Axes
-        The panel.
-    x, low, high : array-like
-        Shape (points,).
-    method : str
-        Whose line it is.
-    methods : sequence of str
-        All methods of the figure.
-    """
-    color, *_ = style_of(method, methods)
-    axes.fill_between(
-        x, low, high, color=color, linewidth=0, zorder=2,
-        alpha=0.25 if method in MAIN else 0.1,
-    )  # fmt: skip
-
-
-def draw_points(axes, x, points, method, methods):
-    """Draw a method's line through means, each with its interval.
-
-    Arguments
-    ---------
-    axes : matplotlib.axes.Axes
-        The panel.
-    x : numpy.ndarray
-        Shape (points,).
-    points : list of tuple
-        (anything, mean, low, high) for each x.
-    method : str
-        Whose line it is.
-    methods : sequence of str
-        All methods of the figure.
-    """
-    mean, low, high = np.array([p[1:4] for p in points], float).T
-    draw_line(axes, x, mean, method, methods)
-    color, *_ = style_of(method, methods)
-    axes.vlines(
-        x, low, high, color=color, zorder=3,
-        linewidth=1.6 if method in MAIN else 0.8,
-    )  # fmt: skip
-
-
-def add_legend(figure, methods, labels, title, markers=True):
-    """List the methods to the right of the panels.
-
-    Arguments
-    ---------
-    figure : matplotlib.figure.Figure
-        Has a constrained layout, so that the panels make room.
-    methods : sequence of str
-        In the order of the list.
-    labels : dict
-        Method -> text.
-    title : str or None
-        Above the list.
-    markers : bool
-        Whether the lines have markers.
-    """
-    from matplotlib.lines import Line2D
-
-    handles = []
-    for method in methods:
-        color, line, marker = style_of(method, methods)
-        strong = method in MAIN
-        handles += [
-            Line2D(
-                [], [], color=color, linestyle=line,
-                marker=marker if markers else "", label=labels[method],
-                markersize=5 if strong else 3.5, markeredgewidth=0.8,
-                linewidth=2.2 if strong else 1.1,
-            )
-        ]  # fmt: skip
+def add_legend(
+    figure: Figure,
+    methods: Sequence[str],
+    notes: dict[str, str] | None = None,
+    title: str | None = None,
+) -> None:
+    """List the methods of the first panel's lines to the right of all."""
+    handles = {line.get_label(): line for line in figure.axes[0].lines}
+    handles |= {line.get_label(): line for line in figure.axes[-1].lines}
+    labels = [method_label(method) for method in methods]
+    shown = [f"{x}  {notes[m]}" if notes else x
+             for m, x in zip(methods, labels, strict=True)]  # fmt: skip
     legend = figure.legend(
-        handles=handles, loc="outside right upper", frameon=False,
-        fontsize=SMALL, handlelength=3, labelspacing=0.45, title=title,
-        title_fontsize=SMALL, alignment="left", labelcolor=INK,
+        [handles[label] for label in labels], shown, handlelength=3,
+        loc="outside right upper", labelspacing=0.45, title=title,
+        title_fontsize="small", alignment="left",
     )  # fmt: skip
     legend.get_title().set_color(FAINT)
     for text, method in zip(legend.get_texts(), methods, strict=True):
-        text.set_fontweight("bold" if method in MAIN else "normal")
+        set_weight(text, method)
+
+
+def set_weight(text: Any, method: str) -> None:
+    """Write the name of a method, L-MAC's in bold."""
+    text.set_fontweight("bold" if style_of(method).role == "main" else "normal")
+
+
+def _find_fonts(figure: Figure) -> None:
+    """Write characters that the font lacks (CJK) in an installed one that has
+    them; those that none has as an escape, rather than as an empty box.
+    """
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        content = text.get_text()
+        if content.isascii():
+            continue
+        fonts = {c: _font_with(c) for c in content if not c.isspace()}
+        families = dict.fromkeys(filter(None, fonts.values()))
+        text.set_fontfamily([FONT, *(f for f in families if f != FONT)])
+        text.set_text("".join(_escaped(c, fonts) for c in content))
+
+
+def _escaped(character: str, fonts: dict[str, str]) -> str:
+    if fonts.get(character, FONT):
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+@cache
+def _font_with(character: str) -> str:
+    """Family of a font that has a character; empty if none has."""
+    from matplotlib.font_manager import get_font
+
+    for font in _fonts():
+        if get_font(font.fname).get_char_index(ord(character)):
+            return font.name
+    logger.warning(
+        "No installed font has %s: figures show its code. Install one, such as "
+        "Noto Sans CJK, to read it.", character
+    )  # fmt: skip
+    return ""
+
+
+@cache
+def _fonts() -> list[Any]:
+    """Upright fonts for text; matplotlib's own first, CJK next."""
+    from matplotlib.font_manager import fontManager
+
+    def rank(font: Any) -> tuple:
+        return font.name != FONT, "CJK JP" not in font.name, font.name
+
+    # Those that matplotlib brings for formulas, and boxes as a last resort.
+    odd = ("STIX", "cm", "Last")
+    fonts = [
+        font
+        for font in fontManager.ttflist
+        if font.style == "normal" and font.weight == 400
+        if not font.name.startswith(odd)
+    ]
+    return sorted(fonts, key=rank)

@@ -8,20 +8,23 @@ A folder of single explanations holds, at any depth, folders with
 Those of several classes of a file are folders ``1_dog``, ``2_rain`` in one.
 """
 
+from __future__ import annotations
+
 import csv
 import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from speechbrain_lmac.report.columns import META, METHOD_LABELS
+from speechbrain_lmac.report.columns import META, METHODS
 from speechbrain_lmac.utils.checks import UserError
 
 DESCRIPTION = "explanation.json"
-NEXT_TO_IT = ("explanation.wav",)
+AGAIN = "Delete its folder, and explain the clip again."
 NUMBERED = re.compile(r"\d+_.+")
 PROBABILITIES = (
     "probability",
@@ -31,64 +34,33 @@ PROBABILITIES = (
 
 
 class Explained(NamedTuple):
-    """What one method says of one clip.
-
-    Attributes
-    ----------
-    method : str
-        Its name.
-    facts : dict
-        Of ``explanation.json``; every probability is there, NaN if unknown.
-    folder : pathlib.Path
-        Where the sounds and the mask are.
-    """
+    """A method's explanation of a clip."""
 
     method: str
-    facts: dict
-    folder: Path
+    facts: dict[str, Any]  # explanation.json; probabilities NaN if unknown
+    folder: Path  # of its sounds and its mask
 
 
 class Clip(NamedTuple):
-    """A clip and what the methods say of it.
-
-    Attributes
-    ----------
-    clip_id, condition, true_label, label : str
-        As in ``explanation.json``; empty if unknown.
-    folder : pathlib.Path
-        Where the input and its spectrogram are.
-    explained : list of Explained
-        In the order in which methods, or classes, are shown.
-    """
+    """A clip and its explanations; texts are empty if they are unknown."""
 
     clip_id: str
     condition: str
     true_label: str
     label: str
-    folder: Path
-    explained: list
+    folder: Path  # of the input and its spectrogram
+    explained: list[Explained]  # in the order in which they are shown
 
     @property
-    def decision(self):
+    def decision(self) -> str:
         """Either "right" or "wrong"; empty where the truth is not known."""
         if not self.true_label:
             return ""
         return "right" if self.label == self.true_label else "wrong"
 
 
-def read_rows(path):
-    """Read the rows of ``results.csv`` as :func:`write_csv` got them.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    list of dict
-        Numbers where numbers were written, None for blank cells; empty if
-        there is no such file.
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of ``results.csv`` as ``write_csv`` got them; none if it is missing.
 
     Raises
     ------
@@ -110,28 +82,15 @@ def read_rows(path):
     ]
 
 
-def read_table(path):
+def read_table(path: Path) -> list[dict[str, str]]:
     """Rows of a CSV file as dicts of texts; empty if there is no such file."""
-    if not Path(path).is_file():
+    if not path.is_file():
         return []
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def _number(text):
-    if text in ("", None):
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def read_clips(folder, order=()):
+def read_clips(folder: Path, order: Sequence[str] = ()) -> list[Clip]:
     """Find every explanation below a folder.
 
     Arguments
@@ -152,99 +111,46 @@ def read_clips(folder, order=()):
     UserError
         If a description cannot be read or its sounds are missing.
     """
-    found = {}
+    groups: dict[tuple, list[Explained]] = {}
     for path in sorted(folder.rglob(DESCRIPTION), key=_natural):
         if any(part[0] == "." for part in path.relative_to(folder).parts):
             continue  # not whole yet
         here, facts = path.parent, _read_description(path)
-        # The methods of an evaluation share the input above them.
-        own = here if (here / "original.wav").is_file() else here.parent
-        if not (own / "original.wav").is_file():
-            own = here
-        key = (own, None)
         numbered = NUMBERED.fullmatch(here.name)
+        key = (_home(here), None)
         if numbered and (here / "original.wav").is_file():
             # Sounds may have such names, too: then their files differ.
             key = (here.parent, facts.get("source") or here.name)
-        found.setdefault(key, []).append(
-            Explained(str(facts.get("method") or ""), facts, here)
-        )
-    known = [*order, *METHOD_LABELS]
-    rank = {name: k for k, name in reversed(list(enumerate(known)))}
+        explained = Explained(str(facts.get("method") or ""), facts, here)
+        groups.setdefault(key, []).append(explained)
+    known = list(dict.fromkeys([*order, *METHODS]))
     clips = []
-    for (place, _), explained in found.items():
-        explained.sort(key=lambda e: (rank.get(e.method, len(rank)), e.method))
-        facts, home = explained[0].facts, explained[0].folder
-        if not (home / "original.wav").is_file():
-            home = place  # the methods of an evaluation share the input
-        if len(explained) == 1:
-            place = home
-        clips.append(
-            Clip(
-                str(facts.get("clip_id") or _name(place, folder)),
-                str(facts.get("condition") or ""),
-                str(facts.get("true_label") or ""),
-                str(facts.get("label") or ""),
-                home,
-                explained,
-            )
+    for (place, _), group in groups.items():
+        group.sort(key=lambda e: _rank(e.method, known))
+        facts, home = group[0].facts, _home(group[0].folder)
+        name = home if len(group) == 1 else place
+        name = name.name if name == folder else name.relative_to(folder)
+        texts = (
+            str(facts.get(key) or "")
+            for key in ("condition", "true_label", "label")
         )
+        clip_id = str(facts.get("clip_id") or Path(name).as_posix())
+        clips.append(Clip(clip_id, *texts, home, group))
     return _spread(clips)
 
 
-def _natural(path):
-    """Sorts 2_rain before 10_wind."""
-    return [
-        [(part.isdigit(), int(part) if part.isdigit() else 0, part)
-         for part in re.split(r"([0-9]+)", name)]
-        for name in path.parts
-    ]  # fmt: skip
-
-
-def _name(own, folder):
-    """What to call a clip that has no name: its place below the folder."""
-    place = own.relative_to(folder).as_posix()
-    return own.name if place == "." else place
-
-
-def _read_description(path):
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        for name in PROBABILITIES:
-            value = facts.get(name)
-            facts[name] = math.nan if value is None else float(value)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: expected the description of an explanation as JSON: "
-            f"{error}. Delete its folder, and explain the clip again."
-        ) from error
-    missing = [n for n in NEXT_TO_IT if not (path.parent / n).is_file()]
-    if missing:
-        raise UserError(
-            f"{path}: expected {', '.join(missing)} beside it, found none. "
-            "Delete its folder, and explain the clip again."
-        )
-    return facts
-
-
-def _spread(clips):
-    """First a clip of each class, then the second of each, and so on."""
-    seen, turns = Counter(), {}
-    for clip in clips:
-        kind = (clip.condition, clip.true_label or clip.label)
-        turns[id(clip)] = seen[kind]
-        seen[kind] += 1
-    return sorted(clips, key=lambda c: turns[id(c)])
-
-
-def choose_clips(clips, conditions=(), limit=None):
+def choose_clips(
+    clips: Sequence[Clip],
+    conditions: Iterable[str] = (),
+    limit: int | None = None,
+) -> list[Clip]:
     """The first clips of each condition, as many of one as of the other.
 
     Arguments
     ---------
-    clips : list of Clip
+    clips : sequence of Clip
         Of :func:`read_clips`.
-    conditions : sequence of str
+    conditions : iterable of str
         The order to show them in; others follow.
     limit : int or None
         Clips in all; None or a negative number for all of them.
@@ -254,32 +160,25 @@ def choose_clips(clips, conditions=(), limit=None):
     list of Clip
         Condition by condition.
     """
-    groups = {name: [] for name in conditions}
+    groups: dict[str, list[Clip]] = {name: [] for name in conditions}
     for clip in clips:
         groups.setdefault(clip.condition, []).append(clip)
     if limit is not None and limit >= 0:
         turns = chain.from_iterable(zip_longest(*groups.values()))
-        kept = [clip for clip in turns if clip is not None][:limit]
-        kept = {id(clip) for clip in kept}
-        groups = {
-            name: [clip for clip in group if id(clip) in kept]
-            for name, group in groups.items()
-        }
+        kept = {id(c) for c in [c for c in turns if c is not None][:limit]}
+        groups = {k: [c for c in g if id(c) in kept] for k, g in groups.items()}
     return [clip for group in groups.values() for clip in group]
 
 
-def keep_methods(clips, methods):
+def keep_methods(
+    clips: list[Clip], methods: Sequence[str] | None
+) -> list[Clip]:
     """Clips with the explanations of some methods only.
 
     Raises
     ------
     UserError
         If a method explains none of the clips.
-
-    Example
-    -------
-    >>> keep_methods([], None)
-    []
     """
     if methods is None:
         return clips
@@ -297,3 +196,60 @@ def keep_methods(clips, methods):
         for clip in clips
     ]
     return [clip for clip in chosen if clip.explained]
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text or None
+
+
+def _home(here: Path) -> Path:
+    """Where the input is: the methods of an evaluation share one above them."""
+    above = (here.parent / "original.wav").is_file()
+    return here.parent if above and not (here / "original.wav").is_file() else here
+
+
+def _rank(method: str, known: list[str]) -> tuple[int, str]:
+    return known.index(method) if method in known else len(known), method
+
+
+def _natural(path: Path) -> list:
+    """Sorts 2_rain before 10_wind."""
+    return [
+        [(part.isdigit(), int(part) if part.isdigit() else 0, part)
+         for part in re.split(r"([0-9]+)", name)]
+        for name in path.parts
+    ]  # fmt: skip
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        for name in PROBABILITIES:
+            value = facts.get(name)
+            facts[name] = math.nan if value is None else float(value)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: expected the description of an explanation as JSON: "
+            f"{error}. {AGAIN}"
+        ) from error
+    if not (path.parent / "explanation.wav").is_file():
+        raise UserError(
+            f"{path}: expected explanation.wav beside it, found none. {AGAIN}"
+        )
+    return facts
+
+
+def _spread(clips: list[Clip]) -> list[Clip]:
+    """First a clip of each class, then the second of each, and so on."""
+    seen: Counter = Counter()
+    turns = {}
+    for clip in clips:
+        kind = (clip.condition, clip.true_label or clip.label)
+        turns[id(clip)] = seen[kind]
+        seen[kind] += 1
+    return sorted(clips, key=lambda clip: turns[id(clip)])
