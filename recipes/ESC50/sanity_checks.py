@@ -87,7 +87,7 @@ def randomization(hparams, run_opts, interpreter, train, test, names):
 
 def roar(hparams, run_opts, interpreter, train, test, names):
     """Accuracy of classifiers retrained on what the masks leave over."""
-    from speechbrain_lmac.report.figures.plots import save_roar_figure
+    from speechbrain_lmac.report import build_roar_figure, save_figure
 
     curves = Roar(
         interpreter.frontend,
@@ -107,7 +107,7 @@ def roar(hparams, run_opts, interpreter, train, test, names):
     )
     folder = Path(hparams["output_folder"])
     frame = save_roar(folder, curves, len(test))
-    save_roar_figure(folder / "roar.png", curves)
+    save_figure(build_roar_figure(curves), folder / "roar.png")
     print(f"\nROAR: accuracy by share of bins removed, {len(test)} clips")
     print_table(frame, "share", "accuracy", curves)
     print("\nArea under the curve, lower is better")

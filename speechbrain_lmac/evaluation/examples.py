@@ -21,12 +21,13 @@ from collections import Counter
 from pathlib import Path
 
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.report.figures.explanation import save_explanation_figure
+from speechbrain_lmac.report.figures.explanation import build_explanation_figure
 from speechbrain_lmac.report.figures.pictures import (
     mask_picture,
     spectrogram_picture,
     write_picture,
 )
+from speechbrain_lmac.report.figures.style import save_figure
 from speechbrain_lmac.utils.files import (
     safe_name,
     unique_names,
@@ -182,27 +183,27 @@ class ExampleWriter:
     def _draw(self, path, view, mask, facts):
         # Figures show the log1p of amplitudes, over the clip's own frames.
         spectra = [self.frontend.linear(x).log1p() for x in (view, mask * view)]
-        spectra.insert(1, mask)
-        numbers = [
-            math.nan if facts[name] is None else facts[name]
-            for name in (
-                "probability",
-                "probability_masked_in",
-                "probability_masked_out",
-            )
-        ]
-        save_explanation_figure(
-            path,
-            *spectra,
+        names = {
+            "p": "",
+            "masked-in": "_masked_in",
+            "masked-out": "_masked_out",
+        }
+        values = {k: facts[f"probability{end}"] for k, end in names.items()}
+        figure = build_explanation_figure(
+            spectra[0],
+            mask,
+            spectra[1],
             self.frontend.sample_rate,
-            1000 * self.frontend.hop_samples / self.frontend.sample_rate,
+            self.frontend.hop_samples,
             title=f"{facts['clip_id']} ({self.condition})",
             label=facts["label"],
-            probs_text="p = {:.2f}, masked-in {:.2f}, masked-out {:.2f}".format(
-                *numbers
+            note=", ".join(
+                f"{name} {math.nan if p is None else p:.2f}"
+                for name, p in values.items()
             ),
-            frequency_axis=("mel" if self.mask_domain == "mel" else "linear"),
+            mel=self.mask_domain == "mel",
         )
+        save_figure(figure, path)
 
     def _digest(self, method):
         """Identifies all that a method's examples depend on."""

@@ -26,7 +26,8 @@ from speechbrain_lmac.metrics.prompts import (
     source_statistics,
 )
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
-from speechbrain_lmac.report.figures.scatter import save_scatter_figure
+from speechbrain_lmac.report.figures.plots import build_scatter_figure
+from speechbrain_lmac.report.figures.style import save_figure
 from speechbrain_lmac.utils.checks import UserError
 
 logger = get_logger(__name__)
@@ -302,7 +303,7 @@ def save_prompts(folder, items, names, values):
         found = prompt_statistics(values["similarity"], values[method], right)
         rows += _summary_rows("prompts", method, found)
         figure[method] = (values["similarity"], values[method], present)
-    save_scatter_figure(folder / "mask_mean.png", figure)
+    save_figure(build_scatter_figure(figure), folder / "mask_mean.png")
     return rows
 
 

@@ -41,7 +41,7 @@ def run_randomization(
     pandas.DataFrame
         As of :func:`save_randomization`.
     """
-    from speechbrain_lmac.report.figures.plots import save_randomization_figure
+    from speechbrain_lmac.report import build_randomization_figure, save_figure
 
     results = cascading_randomization(
         interpreter.frontend,
@@ -55,13 +55,12 @@ def run_randomization(
     folder = Path(output_folder)
     frame = save_randomization(folder, [clip.id for clip in clips], results)
     columns = ["block", "SSIM", "SSIM_low", "SSIM_high"]
-    save_randomization_figure(
-        folder / "randomization.png",
-        {
-            method: list(part[columns].itertuples(index=False, name=None))
-            for method, part in frame.groupby("method", sort=False)
-        },
-    )
+    ssim = {
+        method: list(part[columns].itertuples(index=False, name=None))
+        for method, part in frame.groupby("method", sort=False)
+    }
+    figure = build_randomization_figure(ssim)
+    save_figure(figure, folder / "randomization.png")
     for measure in ("SSIM", "Spearman"):
         print(f"\n{measure} with the original mask, {len(clips)} clips")
         print_table(frame, "block", measure, methods)

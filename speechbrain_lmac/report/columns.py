@@ -221,12 +221,13 @@ class Table(NamedTuple):
         trained = max(row.get("n_trained") or 0 for row in self.rows)
         clips += f", {trained} of them trained on" if trained else ""
         facts = [clips, f"classifier accuracy {accuracy}"]
+        nothing = (("n_empty_masks", "zeros"), ("n_nan_masks", "NaN"))
         facts += [
             f"{row.get('method', '')}: {row[name]} masks of all {what}"
             for row in self.rows
-            for name, what in (("n_empty_masks", "zeros"), ("n_nan_masks", "NaN"))
+            for name, what in nothing
             if row.get(name)
-        ]  # fmt: skip
+        ]
         return "; ".join(facts)
 
 
@@ -264,7 +265,7 @@ def result_tables(
     for group in groups.values():
         index = [method_label(row.get("method", "")) for row in group]
         for caption, metrics in TABLES:
-            shown = [m for m in metrics if any(_cell(r, m).mean for r in group)]
+            shown = present_metrics(group, metrics)
             if shown:
                 columns = [_column(group, metric, marks) for metric in shown]
                 frame = DataFrame(
@@ -272,6 +273,14 @@ def result_tables(
                 )
                 frame.columns = [metric.title for metric in shown]
                 yield Table(group, caption, shown, frame)
+
+
+def present_metrics(
+    rows: Iterable[Row], metrics: Iterable[Metric]
+) -> list[Metric]:
+    """Those with something to show in at least one row."""
+    rows = list(rows)
+    return [m for m in metrics if any(cell(row, m).mean for row in rows)]
 
 
 def is_published(row: Row) -> bool:
@@ -304,7 +313,7 @@ def _shared(rows: list[Row], key: str, show: Any) -> str:
 def _column(rows: list[Row], metric: Metric, marks: dict) -> list[Cell]:
     best = _best(rows, metric)
     return [
-        _cell(row, metric)._replace(
+        cell(row, metric)._replace(
             best=k in best,
             mark=marks.get((*_group(row), row.get("method"), metric.name), ""),
         )
@@ -312,7 +321,16 @@ def _column(rows: list[Row], metric: Metric, marks: dict) -> list[Cell]:
     ]
 
 
-def _cell(row: Row, metric: Metric) -> Cell:
+def cell(row: Row, metric: Metric) -> Cell:
+    """A metric of a row as people read it.
+
+    Example
+    -------
+    >>> from speechbrain_lmac.metrics.table import METRICS
+    >>> row = {"AI": 46.8, "AI_low": 40.0, "AI_high": 52.0, "AI_undefined": 3}
+    >>> cell(row, METRICS["AI"])[:3]
+    ('46.8', '[40.0, 52.0]', '3 undefined')
+    """
     mean, low, high, count = (
         as_number(row.get(metric.name + suffix)) for suffix in SUFFIXES
     )
@@ -329,12 +347,12 @@ def _cell(row: Row, metric: Metric) -> Cell:
 
 def _best(rows: list[Row], metric: Metric) -> set[int]:
     """Rows that share the best mean as it is printed; one alone is not best."""
+    means = [as_number(row.get(metric.name)) for row in rows]
     values = {
-        k: metric.direction * round(as_number(row.get(metric.name)), metric.digits)
-        for k, row in enumerate(rows)
-        if row.get("method") not in UNRANKED
-        and math.isfinite(as_number(row.get(metric.name)))
-    }  # fmt: skip
+        k: metric.direction * round(mean, metric.digits)
+        for k, mean in enumerate(means)
+        if math.isfinite(mean) and rows[k].get("method") not in UNRANKED
+    }
     if not metric.direction or len(values) < 2:
         return set()
     return {k for k, value in values.items() if value == max(values.values())}

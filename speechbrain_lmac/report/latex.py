@@ -129,7 +129,8 @@ def _float(table: Table, title: str) -> list[str]:
         r"\midrule",
         *body,
         *(r"\bottomrule", r"\end{tabular}%", "}"),
-        rf"\par\smallskip\parbox{{\textwidth}}{{\footnotesize {_legend(table)}}}",
+        r"\par\smallskip\parbox{\textwidth}{\footnotesize",
+        _legend(table) + "}",
         r"\end{table*}",
     ]  # fmt: skip
 

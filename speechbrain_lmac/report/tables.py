@@ -62,11 +62,10 @@ def row_from_summaries(
     """
     row = dict(meta)
     for name in dict.fromkeys([*METRICS, *summaries]):
-        found = summaries.get(name)
-        values = (None,) * 4
-        if found is not None:
-            ends = (float(found.mean), float(found.low), float(found.high))
-            values = (*ends, int(found.n_undefined))
+        values: list[float | None] = [None] * 4
+        if name in summaries:
+            mean, low, high, _, n_undefined = summaries[name]
+            values = [float(mean), float(low), float(high), int(n_undefined)]
         row.update(zip([name + s for s in SUFFIXES], values, strict=True))
     return row
 
@@ -192,11 +191,11 @@ def format_screen(rows: Sequence[Row]) -> str:
 def markdown_table(
     head: Sequence[str], lines: Iterable[Sequence[str]]
 ) -> list[str]:
-    """Lines of a Markdown table: names to the left, figures to the right.
+    r"""Lines of a Markdown table: names to the left, figures to the right.
 
     Example
     -------
-    >>> print("\\n".join(markdown_table(["method", "AI"], [["lmac", "50.0"]])))
+    >>> print("\n".join(markdown_table(["method", "AI"], [["lmac", "50.0"]])))
     | method | AI |
     |---|---:|
     | lmac | 50.0 |
@@ -206,12 +205,12 @@ def markdown_table(
 
 
 def plain_markdown(text: object) -> str:
-    """Text that changes neither the table nor the page that it stands in.
+    r"""Text that changes neither the table nor the page that it stands in.
 
     Example
     -------
     >>> print(plain_markdown("a|b *"))
-    a\\|b \\*
+    a\|b \*
     """
     text = " ".join(str(text).split())
     for character in "\\|*<`[":

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 from listening_toys import make_examples
-from page_toys import write_results_folder
+from report_toys import write_results_folder
 
 from speechbrain_lmac import cli
 from speechbrain_lmac.cli import explain

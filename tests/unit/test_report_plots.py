@@ -1,32 +1,31 @@
 """The figures of an evaluation: what is drawn equals what was measured."""
 
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from test_report_tables import make_row
+from report_toys import NAN, make_row
 
 from speechbrain_lmac.metrics.stats import summarize
-from speechbrain_lmac.report.columns import METHOD_LABELS
+from speechbrain_lmac.report.columns import METHODS, in_order
+from speechbrain_lmac.report.figures import style
+from speechbrain_lmac.report.figures.bars import build_bars_figure
 from speechbrain_lmac.report.figures.plots import (
-    build_bars_figure,
     build_curves_figure,
     build_randomization_figure,
     build_roar_figure,
-    save_bars_figure,
-    save_curves_figure,
-    save_randomization_figure,
-    save_roar_figure,
+    build_scatter_figure,
 )
-from speechbrain_lmac.report.figures.style import STYLES, in_order, style_of
+from speechbrain_lmac.report.figures.style import (
+    new_figure,
+    save_figure,
+    style_of,
+    styled,
+)
 
 pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex  # noqa: E402
 
-NAN = float("nan")
-METHODS = list(METHOD_LABELS)
 NAMES = ("AI", "AD", "AG", "FF", "Fid-In")
 
 
@@ -93,7 +92,7 @@ def test_bars_are_as_long_as_the_means():
             widths = [bar.get_width() for bar in axes.patches]
             assert widths == [group[m][name] for m in order]
             colors = [to_hex(bar.get_facecolor()) for bar in axes.patches]
-            assert colors == [STYLES[m][0] for m in order]
+            assert colors == [METHODS[m].color for m in order]
             # make_row's intervals are the mean - 1 and + 1; each is drawn
             # twice, for its edge.
             lines = {tuple(line.get_xdata()) for line in axes.lines[:-1]}
@@ -141,35 +140,6 @@ def test_nothing_overlaps_with_all_methods_and_conditions():
     assert figure.get_size_inches()[1] < 9.5  # a page
 
 
-def test_bars_of_several_protocols_are_several_files(tmp_path):
-    rows = many_rows(["lmac", "ig"], ["clean"])
-    loud = [row | {"protocol": "loudness"} for row in rows]
-    assert save_bars_figure(tmp_path / "new" / "a.png", rows) == [
-        tmp_path / "new" / "a.png"
-    ]
-    paths = save_bars_figure(tmp_path / "b.svg", rows + loud, ["AI"])
-    names = ["b_published.svg", "b_loudness.svg"]
-    assert [path.name for path in paths] == names
-    other = [row | {"mask_domain": "mel"} for row in rows]
-    paths = save_bars_figure(tmp_path / "c.pdf", rows + other, ["AI"])
-    assert [path.name for path in paths] == ["c_stft.pdf", "c_mel.pdf"]
-    assert all(path.read_bytes()[:4] == b"%PDF" for path in paths)
-    # No half files, no others.
-    assert len(list(tmp_path.rglob("*.*"))) == 5
-
-
-def test_bars_of_wrong_rows():
-    rows = many_rows(["lmac"], ["clean"])
-    with pytest.raises(ValueError, match=r"but got \['XY'\]"):
-        build_bars_figure(rows, ["AI", "XY"])
-    with pytest.raises(ValueError, match="one data set, mask domain"):
-        build_bars_figure(rows + [rows[0] | {"protocol": "loudness"}])
-    with pytest.raises(ValueError, match="one data set, mask domain"):
-        build_bars_figure([])
-    with pytest.raises(ValueError, match="each method once"):
-        build_bars_figure(rows + rows)
-
-
 @pytest.fixture
 def curves():
     """Curves of 30 clips at 5 points; one clip of IG has none."""
@@ -191,7 +161,7 @@ def test_curves_are_the_means_with_their_intervals(curves):
             means = np.nanmean(curves[method][way], 0)
             np.testing.assert_allclose(line.get_ydata(), means, rtol=1e-12)
             np.testing.assert_allclose(line.get_xdata(), [0, 25, 50, 75, 100])
-            assert line.get_color() == STYLES[method][0]
+            assert line.get_color() == METHODS[method].color
         # L-MAC is drawn last: its band, too.
         outline = axes.collections[-1].get_paths()[0].vertices[:, 1]
         points = [summarize(column) for column in curves["lmac"][way].T]
@@ -246,12 +216,10 @@ def test_roar_is_drawn_in_percent():
     np.testing.assert_allclose(lines["L-MAC"].get_ydata(), [90, 60, 10])
     assert len(lines["Random"].get_xdata()) == 2
     assert axes.get_ylim()[0] == 0
-    with pytest.raises(ValueError, match="from 0 to 1 but got .*50"):
-        build_roar_figure({"lmac": [(50, 0.9, 0.8, 1.0)]})
 
 
 def line_figures():
-    """The three figures with lines, with all methods."""
+    """The figures with lines, with all methods."""
     rng = np.random.default_rng(0)
     clips = {
         m: {"insertion": rng.random((4, 3)), "deletion": rng.random((4, 3))}
@@ -261,14 +229,14 @@ def line_figures():
     ssim = {m: [(b, 0.5, 0.4, 0.6) for b in blocks] for m in METHODS}
     roar = {m: [(s, 0.5, 0.4, 0.6) for s in (0.1, 0.5)] for m in METHODS}
     return [
-        (build_curves_figure, save_curves_figure, clips),
-        (build_randomization_figure, save_randomization_figure, ssim),
-        (build_roar_figure, save_roar_figure, roar),
+        (build_curves_figure, clips),
+        (build_randomization_figure, ssim),
+        (build_roar_figure, roar),
     ]
 
 
-@pytest.mark.parametrize("build, save, values", line_figures())
-def test_line_figures_with_all_methods(build, save, values, tmp_path):
+@pytest.mark.parametrize("build, values", line_figures())
+def test_line_figures_with_all_methods(build, values, tmp_path):
     figure = build(values)
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[0].startswith("L-MAC")
@@ -276,33 +244,55 @@ def test_line_figures_with_all_methods(build, save, values, tmp_path):
     # Turned labels have boxes that overlap where their letters do not.
     texts = [t for t in all_texts(figure) if t.get_rotation() != 30]
     assert overlaps(texts) == []
-    path = save(tmp_path / "new" / "a.png", values)
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+    for kind, start in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        path = save_figure(figure, tmp_path / "new" / f"a.{kind}")
+        assert path.read_bytes().startswith(start)
 
 
-@pytest.mark.parametrize("build, save, values", line_figures())
-def test_wrong_arguments(build, save, values, tmp_path):
-    with pytest.raises(ValueError, match="at least one method"):
-        build({})
-    with pytest.raises(ValueError, match="ends with .png, .pdf, .svg"):
-        save(tmp_path / "a.gif", values)
-    assert list(tmp_path.iterdir()) == []
+def test_points_of_every_method_are_seen():
+    """Markers of mere lines vanish without edges."""
+    ones = np.ones((2, 3), bool)
+    pairs = {m: (0.5 * ones, 0.5 * ones, ones) for m in ("random", "lmac")}
+    for axes in build_scatter_figure(pairs).axes:
+        assert axes.collections[-1].get_linewidths().min() > 0
 
 
-def test_curves_of_a_wrong_shape(curves):
-    curves["ig"]["deletion"] = np.zeros(5)
-    with pytest.raises(ValueError, match=r"of `ig` of shape \(clips, steps"):
-        build_curves_figure(curves)
+@styled
+def labelled_figure(text):
+    figure = new_figure(1.0)
+    figure.subplots().set_title(text)
+    return figure
+
+
+@pytest.mark.parametrize(
+    "installed, shown", [("Noto", "犬 $x$ é"), ("", "\\u72ac $x$ é")]
+)
+def test_letters_are_no_boxes(tmp_path, monkeypatch, installed, shown, recwarn):
+    """CJK in a font that has it, or as codes; a "$" is a "$"."""
+    fonts = {"犬": installed}
+    monkeypatch.setattr(style, "_font_with", lambda c: fonts.get(c, style.FONT))
+    monkeypatch.setattr(style, "_advise", lambda: None)
+    figure = labelled_figure("犬 $x$ é")
+    save_figure(figure, tmp_path / "a.svg")
+    [title] = [t for t in all_texts(figure) if "$x$" in t.get_text()]
+    assert title.get_text() == shown
+    assert title.get_fontfamily() == [style.FONT] + [installed] * bool(
+        installed
+    )
+
+
+def test_a_font_is_found_by_its_letters():
+    assert style._font_with("é") == style.FONT
+    # Of no language: a private character.
+    assert style._font_with("\U000f1234") == ""
 
 
 def test_each_method_has_its_own_look():
-    assert set(STYLES) == set(METHODS)
-    assert len({style[0] for style in STYLES.values()}) == len(STYLES)
-    assert len({style[2] for style in STYLES.values()}) == len(STYLES)
+    looks = METHODS.values()
+    assert len({look.color for look in looks}) == len(METHODS)
+    assert len({look.marker for look in looks}) == len(METHODS)
     unknown = ["x", "lmac", "y", "z"]
-    looks = {style_of(method, unknown) for method in unknown}
-    assert len(looks) == 4 and style_of("y", ["x", "y"]) in looks
+    assert len({style_of(method, unknown) for method in unknown}) == 4
 
 
 # Machado, Oliveira, Fernandes (2009), severity 1, on linear RGB.
@@ -337,7 +327,7 @@ def lab(color, vision):
 
 @pytest.mark.parametrize("vision", VISION)
 def test_the_colour_blind_tell_methods_apart(vision):
-    seen = {method: lab(style[0], vision) for method, style in STYLES.items()}
+    seen = {name: lab(m.color, vision) for name, m in METHODS.items()}
     distances = {
         (a, b): np.linalg.norm(seen[a] - seen[b])
         for a, b in itertools.combinations(seen, 2)
@@ -346,14 +336,3 @@ def test_the_colour_blind_tell_methods_apart(vision):
     assert min(distances.values()) > 11
     ours = [d for pair, d in distances.items() if "lmac" in pair]
     assert min(ours) > 18
-
-
-def test_matplotlib_loads_on_first_use_and_without_pyplot():
-    code = (
-        "import sys\n"
-        "from speechbrain_lmac.report.figures.plots import *\n"
-        "assert 'matplotlib' not in sys.modules\n"
-        "build_roar_figure({'lmac': [(0, 0.5, 0.4, 0.6)]})\n"
-        "assert 'matplotlib.pyplot' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -33,7 +33,7 @@ from speechbrain_lmac.evaluation.listening_test.study import (
 )
 from speechbrain_lmac.metrics.comparison import compare, holm
 from speechbrain_lmac.metrics.stats import Summary
-from speechbrain_lmac.report.figures.style import in_order
+from speechbrain_lmac.report.columns import in_order
 
 #: A larger share of trials with the anchors the wrong way round fails.
 MAX_FAILED_SHARE = 0.2

@@ -15,15 +15,14 @@ from speechbrain_lmac.evaluation.listening_test.study import (
     QUESTIONS,
     RATINGS,
 )
-from speechbrain_lmac.report.columns import MAIN, condition_label, method_label
-from speechbrain_lmac.report.figures.explanation import INK
+from speechbrain_lmac.report.columns import condition_label, method_label
 from speechbrain_lmac.report.figures.style import (
-    NORMAL,
-    SMALL,
-    dress,
+    INK,
     new_figure,
     save_figure,
+    set_weight,
     style_of,
+    styled,
 )
 from speechbrain_lmac.utils.files import write_atomically
 
@@ -169,6 +168,7 @@ def _participant_table(participants: Any) -> list[str]:
     return _table([*head, "minutes", "answers sent twice"], rows)
 
 
+@styled
 def build_figure(scores: pd.DataFrame) -> Any:
     """Scores of each method with their intervals, a panel per question.
 
@@ -179,27 +179,28 @@ def build_figure(scores: pd.DataFrame) -> Any:
     figure = new_figure(0.3 * len(methods) + 0.9)
     panels = figure.subplots(1, len(QUESTIONS), sharey=True)
     for axes, question in zip(panels, QUESTIONS, strict=True):
-        dress(axes, "mean opinion score", RATINGS, grid="x")
-        axes.set_title(SHORT[question], size=NORMAL, color=INK, loc="left")
+        axes.set_xlabel("mean opinion score")
+        axes.set_xlim(*RATINGS)
+        axes.grid(visible=False, axis="y")
+        axes.set_title(SHORT[question])
         for row in scores[scores.question == question].to_dict("records"):
             _draw_score(axes, row, methods)
     panels[0].set_yticks(range(len(methods)), map(label_of, methods))
     panels[0].set_ylim(len(methods) - 0.5, -0.5)
     for label, method in zip(panels[0].get_yticklabels(), methods, strict=True):
-        label.set_fontweight("bold" if method in MAIN else "normal")
+        set_weight(label, method)
         label.set_color(INK)
     figure.supxlabel(
         "filled: without listeners who fail the anchors; hollow: all listeners."
         " Bars: 95 % intervals over listeners and items",
-        size=SMALL,
-        color=INK,
+        size="small",
     )
     return figure
 
 
 def _draw_score(axes: Any, row: Any, methods: list[str]) -> None:
     method = row["method"]
-    color, *_ = style_of(YARDSTICK.get(method, method), methods)
+    color = style_of(YARDSTICK.get(method, method), methods).color
     passed = row["screening"] == "passed"
     place = methods.index(method) + (-0.12 if passed else 0.18)
     axes.hlines(

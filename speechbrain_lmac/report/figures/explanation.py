@@ -137,7 +137,9 @@ def build_prompt_figure(
         sure = "no probability: one prompt only"
         if probability is not None:
             sure = f"probability {probability:.2f}"
-        note = f"similarity {similarity:.2f}, {sure}, mask mean {mask.mean():.2f}"
+        note = (
+            f"similarity {similarity:.2f}, {sure}, mask mean {mask.mean():.2f}"
+        )
         rows += [_Row(mask, "mask value", _short(prompt), note)]
     return _draw(rows, 1.35, sample_rate, hop_samples, mel)
 
@@ -181,3 +183,17 @@ def _decibels(amplitude: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def save_explanation_figure(
+    path, x, mask, explanation, sample_rate, hop_length, **options
+):
+    """Interim: draw and save."""
+    from speechbrain_lmac.report.figures.style import save_figure
+
+    figure = build_explanation_figure(
+        x, mask, explanation, sample_rate, hop_length * sample_rate / 1000,
+        options.get("title") or "", options.get("label") or "",
+        options.get("probs_text") or "", options.get("frequency_axis") == "mel",
+    )  # fmt: skip
+    return save_figure(figure, path)

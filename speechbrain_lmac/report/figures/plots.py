@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from speechbrain_lmac.metrics.stats import summarize
-from speechbrain_lmac.report.columns import in_order, method_label
+from speechbrain_lmac.report.columns import Method, in_order, method_label
 from speechbrain_lmac.report.figures.style import (
     FAINT,
     add_legend,
@@ -23,6 +23,7 @@ from speechbrain_lmac.report.figures.style import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HEIGHT = 3.1  # inches
@@ -218,7 +219,13 @@ def build_scatter_figure(
     return figure
 
 
-def _scatter(axes, look, similarity, mask_mean, present) -> None:
+def _scatter(
+    axes: Axes,
+    look: Method,
+    similarity: np.ndarray,
+    mask_mean: np.ndarray,
+    present: np.ndarray,
+) -> None:
     kinds = (
         ("prompt absent", ~present, ABSENT, ".", 6, 0.6),
         ("prompt present", present, look.color, look.marker, 12, 0.9),
@@ -226,7 +233,7 @@ def _scatter(axes, look, similarity, mask_mean, present) -> None:
     for label, chosen, color, marker, size, alpha in kinds:
         axes.scatter(
             similarity[chosen], mask_mean[chosen], s=size, c=color, alpha=alpha,
-            marker=marker, linewidths=0, label=label, rasterized=True,
+            marker=marker, linewidths=0.5, label=label, rasterized=True,
         )  # fmt: skip
     axes.set_xlabel("similarity of prompt and clip")
     legend = axes.legend(

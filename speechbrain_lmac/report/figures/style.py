@@ -31,7 +31,7 @@ WIDTH = 7.2  # inches: the text width of a page
 INK, FAINT = "#22252b", "#6b7280"
 FONT = "DejaVu Sans"  # comes with matplotlib
 #: matplotlib's settings for every figure.
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 200,
     "figure.facecolor": "white",
@@ -107,9 +107,12 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
     -------
     pathlib.Path
     """
+    from matplotlib import rc_context
+
     _find_fonts(figure)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=Path(path).suffix[1:].lower())
+    with rc_context(STYLE):  # ticks are made when they are drawn
+        figure.savefig(buffer, format=Path(path).suffix[1:].lower())
     write_atomically(path, buffer.getvalue())
     return Path(path)
 
@@ -194,25 +197,31 @@ def set_weight(text: Any, method: str) -> None:
 
 
 def _find_fonts(figure: Figure) -> None:
-    """Write characters that the font lacks (CJK) in an installed one that has
-    them; those that none has as an escape, rather than as an empty box.
-    """
+    """Write CJK in a font that has it, or as codes, rather than as boxes."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
         content = text.get_text()
         if content.isascii():
             continue
-        fonts = {c: _font_with(c) for c in content if not c.isspace()}
-        families = dict.fromkeys(filter(None, fonts.values()))
-        text.set_fontfamily([FONT, *(f for f in families if f != FONT)])
-        text.set_text("".join(_escaped(c, fonts) for c in content))
+        fonts = [FONT if c.isspace() else _font_with(c) for c in content]
+        if not all(fonts):
+            _advise()
+        families = dict.fromkeys(filter(None, [FONT, *fonts]))
+        text.set_fontfamily(list(families))
+        shown = [
+            c if font else c.encode("unicode_escape").decode()
+            for c, font in zip(content, fonts, strict=True)
+        ]
+        text.set_text("".join(shown))
 
 
-def _escaped(character: str, fonts: dict[str, str]) -> str:
-    if fonts.get(character, FONT):
-        return character
-    return character.encode("unicode_escape").decode()
+@cache
+def _advise() -> None:
+    logger.warning(
+        "Figures show codes instead of letters that no installed font has; "
+        "install one, such as Noto Sans CJK, to read them."
+    )
 
 
 @cache
@@ -223,10 +232,6 @@ def _font_with(character: str) -> str:
     for font in _fonts():
         if get_font(font.fname).get_char_index(ord(character)):
             return font.name
-    logger.warning(
-        "No installed font has %s: figures show its code. Install one, such as "
-        "Noto Sans CJK, to read it.", character
-    )  # fmt: skip
     return ""
 
 

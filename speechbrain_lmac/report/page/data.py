@@ -117,10 +117,10 @@ def read_clips(folder: Path, order: Sequence[str] = ()) -> list[Clip]:
             continue  # not whole yet
         here, facts = path.parent, _read_description(path)
         numbered = NUMBERED.fullmatch(here.name)
-        key = (_home(here), None)
+        key = (_home(here), "")
         if numbered and (here / "original.wav").is_file():
             # Sounds may have such names, too: then their files differ.
-            key = (here.parent, facts.get("source") or here.name)
+            key = (here.parent, str(facts.get("source") or here.name))
         explained = Explained(str(facts.get("method") or ""), facts, here)
         groups.setdefault(key, []).append(explained)
     known = list(dict.fromkeys([*order, *METHODS]))
@@ -130,12 +130,10 @@ def read_clips(folder: Path, order: Sequence[str] = ()) -> list[Clip]:
         facts, home = group[0].facts, _home(group[0].folder)
         name = home if len(group) == 1 else place
         name = name.name if name == folder else name.relative_to(folder)
-        texts = (
-            str(facts.get(key) or "")
-            for key in ("condition", "true_label", "label")
-        )
-        clip_id = str(facts.get("clip_id") or Path(name).as_posix())
-        clips.append(Clip(clip_id, *texts, home, group))
+        clip_id = facts.get("clip_id") or Path(name).as_posix()
+        texts = (facts.get(k) for k in ("condition", "true_label", "label"))
+        condition, truth, label = (str(text or "") for text in texts)
+        clips.append(Clip(str(clip_id), condition, truth, label, home, group))
     return _spread(clips)
 
 
@@ -210,7 +208,9 @@ def _number(text: str) -> Any:
 def _home(here: Path) -> Path:
     """Where the input is: the methods of an evaluation share one above them."""
     above = (here.parent / "original.wav").is_file()
-    return here.parent if above and not (here / "original.wav").is_file() else here
+    return (
+        here.parent if above and not (here / "original.wav").is_file() else here
+    )
 
 
 def _rank(method: str, known: list[str]) -> tuple[int, str]:

@@ -66,7 +66,9 @@ def read_sound(path: Path, gain: float) -> tuple[np.ndarray, int]:
     try:
         wave, rate = sf.read(path, dtype="float32", always_2d=True)
     except (OSError, sf.LibsndfileError) as error:
-        raise UserError(f"{path}: expected a sound: {error}. {AGAIN}") from error
+        raise UserError(
+            f"{path}: expected a sound: {error}. {AGAIN}"
+        ) from error
     if not len(wave):
         raise UserError(
             f"{path}: expected a sound, found one without samples. {AGAIN}"

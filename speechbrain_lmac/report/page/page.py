@@ -151,7 +151,10 @@ def _render(**values: Any) -> str:
         loader=FileSystemLoader(STATIC), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"condition": condition_label, "method": method_label}
+    environment.filters |= {
+        "condition": condition_label,
+        "method": method_label,
+    }
     parts = {
         name: (STATIC / file).read_text(encoding="utf-8")
         for name, file in (
@@ -160,14 +163,11 @@ def _render(**values: Any) -> str:
             ("heat", "heat.svg"),
         )
     }
-    labels = {
-        "condition_label": condition_label,
-        "method_label": method_label,
-        "plain": str,
-        "orders": ORDERS,
-    }
     page = environment.get_template("page.html.j2").render(
-        policy=policy(parts["script"]), **parts, **labels, **values
+        policy=policy(parts["script"]),
+        orders=list(ORDERS.items()),
+        **parts,
+        **values,
     )
     return page[page.index("<!DOCTYPE") :]
 
@@ -248,19 +248,21 @@ def _figures(folder: Path) -> list[dict[str, str]]:
     return figures
 
 
-def _filters(clips: Sequence[Clip]) -> dict[str, list[str]]:
-    methods = [e.method for clip in clips for e in clip.explained]
+def _filters(clips: Sequence[Clip]) -> dict[str, list[tuple[str, str]]]:
+    """Values and texts of each choice."""
+    methods = dict.fromkeys(e.method for clip in clips for e in clip.explained)
+    conditions = dict.fromkeys(clip.condition for clip in clips)
+    classes = sorted({clip.true_label or clip.label for clip in clips})
+    decisions = sorted({clip.decision for clip in clips} - {""})
     return {
-        "methods": list(dict.fromkeys(methods)),
-        "conditions": list(dict.fromkeys(clip.condition for clip in clips)),
-        "classes": sorted({clip.true_label or clip.label for clip in clips}),
-        "decisions": sorted({clip.decision for clip in clips} - {""}),
+        "methods": [(name, method_label(name)) for name in methods],
+        "conditions": [(name, condition_label(name)) for name in conditions],
+        "classes": [(name, name) for name in classes],
+        "decisions": [(name, name) for name in decisions],
     }
 
 
-def _numbers(
-    rows: Sequence[Row], comparisons: Sequence[Row]
-) -> dict[str, Any]:
+def _numbers(rows: Sequence[Row], comparisons: Sequence[Row]) -> dict[str, Any]:
     """Tables condition by condition, those of other protocols apart."""
     tables = list(result_tables(rows, comparisons))
     groups: dict[str, list[list[Table]]] = {"": []} if tables else {}

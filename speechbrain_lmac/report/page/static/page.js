@@ -99,6 +99,8 @@
       clip.hidden = !fits(clip);
       for (const item of all(".method", clip))
         item.hidden = chosen !== null && !chosen.has(item.dataset.method);
+      for (const box of all(".others", clip))
+        box.hidden = all(".method", box).every((item) => item.hidden);
     }
     const order = data.get("order") || "";
     const parent = clips[0].parentNode;

@@ -1,22 +1,66 @@
-"""A results folder as an evaluation leaves it, made of tones and noise."""
+"""Rows of results, and a results folder as an evaluation leaves it."""
 
 import json
 
 import torch
-from test_report_tables import golden_rows, make_row
 
 from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.metrics.stats import Summary
 from speechbrain_lmac.report.figures.pictures import (
     mask_picture,
     spectrogram_picture,
     write_picture,
 )
-from speechbrain_lmac.report.tables import write_csv
+from speechbrain_lmac.report.tables import row_from_summaries, write_csv
 
+NAN = float("nan")
 RATE = 16000
 CLASSES = ("dog", "rain")
 
-__all__ = ["golden_rows", "write_example", "write_results_folder"]
+
+def make_row(method, condition="clean", n_clips=8, **means):
+    """Make a row with intervals of the mean - 1 and + 1; "_" stands for "-"."""
+    meta = {
+        "dataset": "ESC-10",
+        "condition": condition,
+        "mask_domain": "stft",
+        "method": method,
+        "n_clips": n_clips,
+        "accuracy": 0.75,
+    }
+    names = {"Fid_In": "Fid-In", "SI_SDR_gain": "SI-SDR_gain"}
+    summaries = {
+        names.get(name, name): Summary(mean, mean - 1, mean + 1, n_clips, 0)
+        for name, mean in means.items()
+    }
+    return row_from_summaries(meta, summaries)
+
+
+def golden_rows():
+    """Four rows with a bold, an undefined and a blank cell."""
+    rows = [
+        make_row("lmac", AD=2, SPS=0.5, MM=0.25),
+        make_row("a|b", AD=4, SPS=NAN),
+        make_row("all_ones", AD=0),
+        make_row("lmac", "noise", FF_wav=0.1),
+    ]
+    rows[0]["SPS_undefined"], rows[1]["SPS_undefined"] = 2, 8
+    return rows
+
+
+def make_test(method, metric, difference, p_holm, **changes):
+    """Make a row of a paired comparison that belongs to `make_row`."""
+    return {
+        "dataset": "ESC-10",
+        "condition": "clean",
+        "mask_domain": "stft",
+        "protocol": "published",
+        "method": method,
+        "metric": metric,
+        "difference": difference,
+        "p": p_holm / 5,
+        "p_holm": p_holm,
+    } | changes
 
 
 def noise(seconds, seed):
@@ -34,8 +78,8 @@ def write_example(
     wave = noise(seconds, seed)
     for k, method in enumerate(methods):
         here = place / method
-        here.mkdir(parents=True)
         for name, gain in (("explanation", 0.8), ("masked_out", 0.2)):
+            here.mkdir(parents=True, exist_ok=True)
             write_wav(here / f"{name}.wav", gain * wave, RATE)
         mask = torch.rand(80, 60, generator=torch.Generator().manual_seed(k))
         write_picture(here / "mask.png", mask_picture(mask))
@@ -50,14 +94,12 @@ def write_example(
             "probability_masked_out": 0.1,
             "mask_mean": 0.25,
             "sample_rate": RATE,
+            **changes,
         }
-        facts = {**facts, **changes}
         (here / "explanation.json").write_text(json.dumps(facts))
     write_wav(place / "original.wav", wave, RATE)
-    write_picture(
-        place / "spectrogram.png",
-        spectrogram_picture(wave[: 80 * 60].view(80, 60).abs()),
-    )
+    amplitude = wave[: 80 * 60].view(80, 60).abs()
+    write_picture(place / "spectrogram.png", spectrogram_picture(amplitude))
     if condition != "clean":
         write_wav(place / "target.wav", wave, RATE)
     return place
@@ -75,11 +117,9 @@ def write_results_folder(folder, n_clips=6, methods=("lmac", "ig"), **options):
         for k, method in enumerate(methods)
     ]
     write_csv(rows, folder / "results.csv")
+    picture = mask_picture(torch.rand(40, 20))
     (folder / "figures").mkdir()
-    write_picture(
-        folder / "figures" / "metrics_published.png",
-        mask_picture(torch.rand(40, 20)),
-    )
+    write_picture(folder / "figures" / "metrics_published.png", picture)
     for k in range(n_clips):
         truth = CLASSES[k % 2]
         write_example(
