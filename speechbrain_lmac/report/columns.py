@@ -215,9 +215,9 @@ class Table(NamedTuple):
             self.rows, "accuracy", lambda v: f"{as_number(v):.3f}"
         )
         clips += " clips"
-        n_rows = {row.get("n_rows") or row.get("n_clips") for row in self.rows}
-        if n_rows != {row.get("n_clips") for row in self.rows}:
-            clips += f" in {max(n_rows)} mixtures"
+        n_rows = max(row.get("n_rows") or 0 for row in self.rows)
+        if n_rows > max(row.get("n_clips") or 0 for row in self.rows):
+            clips += f" in {n_rows} mixtures"
         trained = max(row.get("n_trained") or 0 for row in self.rows)
         clips += f", {trained} of them trained on" if trained else ""
         facts = [clips, f"classifier accuracy {accuracy}"]

@@ -242,7 +242,7 @@ def _test_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
             both = means[[first, second]].dropna()
             pairs = both.groupby("participant").mean()
             result = compare(
-                pairs[first], pairs[second], HIGHER_IS_BETTER, seed
+                pairs[first], pairs[second], HIGHER_IS_BETTER, seed=seed
             )
             names = {"question": question, "first": first, "second": second}
             family.append({**names, **result._asdict()})

@@ -240,5 +240,5 @@ def _scatter(
         loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2,
         handletextpad=0.1, columnspacing=0.8, borderaxespad=0.0,
     )  # fmt: skip
-    for handle in legend.legend_handles:
+    for handle in filter(None, legend.legend_handles):
         handle.set_alpha(1)
