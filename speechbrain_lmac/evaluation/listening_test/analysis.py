@@ -111,7 +111,7 @@ def analyse(
     for screening, own in kept.items():
         head = {"screening": screening}
         scores += [head | row for row in _score_rows(own, seed)]
-        tests += [head | row for row in _test_rows(own, seed)]
+        tests += [head | row for row in _test_rows(own)]
     analysis = Analysis(
         pd.DataFrame(scores),
         participants,
@@ -224,7 +224,7 @@ def _score_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _test_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+def _test_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Paired tests of every two methods; a question is a Holm family."""
     rows: list[dict[str, Any]] = []
     for question in QUESTIONS if len(table) else ():
@@ -241,9 +241,7 @@ def _test_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
             # Only items where both are rated: else items would be compared.
             both = means[[first, second]].dropna()
             pairs = both.groupby("participant").mean()
-            result = compare(
-                pairs[first], pairs[second], HIGHER_IS_BETTER, seed=seed
-            )
+            result = compare(pairs[first], pairs[second], HIGHER_IS_BETTER)
             names = {"question": question, "first": first, "second": second}
             family.append({**names, **result._asdict()})
         adjusted = holm([row["p"] for row in family])
