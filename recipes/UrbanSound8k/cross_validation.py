@@ -34,20 +34,26 @@ def commands_of(hparams, folder, folds):
     shared = {key: hparams[key] for key in SHARED}
     training = shared | {key: hparams[key] for key in OF_TRAINING} | folds
     source = {"classifier_source": f"{folder}/classifier/classifier"}
+    trained = {"interpreter": f"{folder}/lmac"}
     steps = {
-        "classifier": ("train_classifier.py", "classifier", training, {}),
-        "lmac": ("train_lmac.py", "lmac", training, source),
+        "classifier": (
+            *("train_classifier.py", hparams["classifier_hparams"]),
+            training | hparams["classifier_options"],
+        ),
+        "lmac": (
+            *("train_lmac.py", hparams["lmac_hparams"]),
+            training | hparams["lmac_options"] | source,
+        ),
         "evaluation": (
-            *("evaluate.py", "evaluate", shared),
-            {"interpreter": f"{folder}/lmac"},
+            *("evaluate.py", hparams["evaluate_hparams"]),
+            shared | hparams["evaluate_options"] | trained,
         ),
     }
     commands = {}
-    for step, (script, key, common, joint) in steps.items():
-        given = {k: v for k, v in common.items() if v is not None}
-        options = given | hparams[f"{key}_options"] | joint
-        options["output_folder"] = f"{folder}/{step}"
-        commands[step] = (script, hparams[f"{key}_hparams"], options)
+    for step, (script, file, options) in steps.items():
+        given = {key: v for key, v in options.items() if v is not None}
+        given["output_folder"] = f"{folder}/{step}"
+        commands[step] = (script, file, given)
     return commands
 
 
