@@ -24,6 +24,7 @@ from speechbrain_lmac.report.figures.style import (
     style_of,
     styled,
 )
+from speechbrain_lmac.report.tables import markdown_table, plain_markdown
 from speechbrain_lmac.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -93,21 +94,15 @@ def scores_markdown(analysis: Analysis, table: pd.DataFrame) -> str:
     lines += _participant_table(analysis.participants)
     if analysis.problems:
         lines += ["", "## Files left out", ""]
-        lines += [f"- {_plain(problem)}" for problem in analysis.problems]
+        lines += [
+            f"- {plain_markdown(problem)}" for problem in analysis.problems
+        ]
     return "\n".join([*lines, ""])
 
 
-def _plain(text: object) -> str:
-    """Text that neither breaks a table nor is read as markup."""
-    text = str(text).replace("\n", " ")
-    for mark in ("\\", "|", "<", "*", "_", "`"):
-        text = text.replace(mark, f"\\{mark}")
-    return text
-
-
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    lines = ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return lines + [f"| {' | '.join(map(str, row))} |" for row in rows]
+    cells = [[plain_markdown(cell) for cell in row] for row in rows]
+    return ["", *markdown_table(head, cells)]
 
 
 def _score_tables(scores: pd.DataFrame) -> list[str]:
@@ -124,11 +119,11 @@ def _score_tables(scores: pd.DataFrame) -> list[str]:
         if cells.condition.nunique() > 1:
             title = "All conditions"
             if condition != "all":
-                title = _plain(condition_label(condition))
+                title = plain_markdown(condition_label(condition))
             lines += ["", f"### {title}"]
         shown = own.set_index(["method", "question"]).text.to_dict()
         rows = [
-            [_plain(label_of(m)), *(shown.get((m, q), "") for q in QUESTIONS)]
+            [label_of(m), *(shown.get((m, q), "") for q in QUESTIONS)]
             for m in own.method.unique()
         ]
         lines += _table(["method", *(SHORT[q] for q in QUESTIONS)], rows)
@@ -139,7 +134,7 @@ def _test_table(tests: Any) -> list[str]:
     rows = [
         [
             SHORT[test.question],
-            f"{_plain(label_of(test.first))} - {_plain(label_of(test.second))}",
+            f"{label_of(test.first)} - {label_of(test.second)}",
             f"{test.difference:+.1f} [{test.low:+.1f}, {test.high:+.1f}]",
             test.n,
             f"{test.p:.2g}",
@@ -154,7 +149,7 @@ def _test_table(tests: Any) -> list[str]:
 def _participant_table(participants: Any) -> list[str]:
     rows = [
         [
-            _plain(p.participant),
+            p.participant,
             p.items,
             p.ratings,
             f"{p.failures} of {p.trials}",
