@@ -29,6 +29,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["speechbrain_lmac", "speechbrain_lmac.*"]),
     package_data={
+        "speechbrain_lmac.inference.package": ["card.md"],
         "speechbrain_lmac.report.page": ["static/*"],
         "speechbrain_lmac.evaluation.listening_test": ["static/*"],
     },

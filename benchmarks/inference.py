@@ -47,8 +47,8 @@ def build(source: str | None) -> AudioInterpreter:
         classifier, frontend, channels=[96, 64, 48, 32, 16]
     ).eval()
     names = [f"class {k}" for k in range(10)]
-    parts = Interpreter(frontend, classifier, decoder)
-    return AudioInterpreter.from_parts(parts, names, **CPU)
+    parts = Interpreter(frontend, classifier, decoder, names)
+    return AudioInterpreter(parts, **CPU)
 
 
 def time_clips(

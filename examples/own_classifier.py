@@ -119,7 +119,7 @@ def main(output_folder=None):
     decoder = build_decoder(classifier, frontend, channels=(32, 24, 16, 8))
     loss = train_decoder(decoder, frontend, classifier, wavs[:6])
     print(f"Decoder: loss {loss:.2f}")
-    interpreter = AudioInterpreter.from_parts(
+    interpreter = AudioInterpreter(
         Interpreter(frontend, classifier, decoder.eval(), CLASSES),
         run_opts={"device": "cpu"},
     )

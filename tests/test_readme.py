@@ -111,7 +111,7 @@ def test_python_blocks_run(
     trained_run, synthetic_folder, tmp_path, monkeypatch
 ):
     from speechbrain_lmac.data.audio import read_audio
-    from speechbrain_lmac.inference.package import write_package
+    from speechbrain_lmac.inference import write_package
 
     package = tmp_path / "results" / "lmac_small" / "1234" / "package"
     package.parent.mkdir(parents=True)

@@ -10,24 +10,22 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+import json
 import sys
+from pathlib import Path
 
 from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.audio import audio_info
-from speechbrain_lmac.inference.prompts import (
-    explain_prompts,
-    for_prompts,
-    save_prompt_explanations,
-)
-from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.inference import AudioInterpreter
+from speechbrain_lmac.report.figures.prompts import save_prompt_figure
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
     parse,
     run,
     start_run,
 )
+from speechbrain_lmac.utils.files import safe_name
 
 logger = get_logger(__name__)
 
@@ -36,27 +34,38 @@ def main(argv):
     """Explain a file for each prompt; write and print what came out."""
     hparams_file, run_opts, overrides = parse(argv)
     hparams = load_hparams(hparams_file, overrides)
-    audio_info(hparams["audio"])
-    interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
-    for_prompts(interpreter, hparams["prompts"])  # before anything is written
+    interpreter = AudioInterpreter.from_run(
+        hparams["interpreter"], {"device": run_opts.device or infer_device()}
+    )
+    found = interpreter.interpret_file(
+        hparams["audio"], prompts=hparams["prompts"]
+    )
+    found = found if isinstance(found, list) else [found]
+
     start_run(hparams, hparams_file, overrides)
-    device = run_opts.device or infer_device()
-    interpreter.classifier.to(device)
-    interpreter.decoder.to(device)
-    explained = explain_prompts(
-        interpreter, hparams["audio"], hparams["prompts"]
-    )
-    rows = save_prompt_explanations(
-        hparams["output_folder"], hparams["audio"], explained, interpreter
-    )
-    for row in rows:
-        probability = row["probability"]
-        told = "-" if probability is None else f"{probability:.3f}"
+    folder = Path(hparams["output_folder"])
+    rows = []
+    for k, item in enumerate(found, 1):
+        name = safe_name(f"{k}_{item.label.replace(' ', '_')}")
+        item.save(folder / name, overwrite=True)
+        rows.append({"folder": name, **item.facts()})
+        p = "-" if item.probability is None else f"{item.probability:.3f}"
         print(
-            f"similarity {row['similarity']:6.3f}  probability {told}  "
-            f"mask mean {row['mask_mean']:.3f}  {row['file']}  {row['prompt']}"
+            f"similarity {item.similarity:6.3f}  probability {p}  "
+            f"mask mean {item.mask_mean:.3f}  {name}  {item.label}"
         )
-    logger.info("Sounds and explanations.png in %s", hparams["output_folder"])
+    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    (folder / "explanations.json").write_text(text, encoding="utf-8")
+    save_prompt_figure(
+        folder / "explanations.png",
+        found[0].spectrogram.expm1(),
+        [item.mask for item in found],
+        [(item.label, item.similarity, item.probability) for item in found],
+        interpreter.sample_rate,
+        found[0].mask_hop_samples,
+        mel=found[0].mask_domain == "mel",
+    )
+    logger.info("Sounds and explanations.png in %s", folder)
 
 
 if __name__ == "__main__":

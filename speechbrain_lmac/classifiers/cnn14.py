@@ -63,6 +63,16 @@ class Cnn14Classifier(AudioClassifier):
         # Not a registered child: the folded copy is derived, never saved.
         self._folded: list = [None]
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of :func:`build_cnn14`."""
+        return {
+            "n_classes": self.n_classes,
+            "n_mels": len(self.embedding_model.norm0.weight),
+            "emb_dim": self.classifier.in_features,
+            "norm_type": self.embedding_model.norm_type,
+        }
+
     def compute(self, features: Tensor) -> ClassifierOutput:
         """As described by :class:`AudioClassifier`."""
         embedder = self.embedding_model
@@ -151,6 +161,16 @@ class Cnn14Classifier(AudioClassifier):
             self.fast,
         )
         return clone.freeze() if self.frozen else clone.train(self.training)
+
+
+def build_cnn14(
+    n_classes: int, n_mels: int = 80, emb_dim: int = 2048, norm_type: str = "bn"
+) -> Cnn14Classifier:
+    """A :class:`Cnn14Classifier` of plain values, with random weights."""
+    from speechbrain.lobes.models.Cnn14 import Cnn14
+
+    embedder = Cnn14(n_mels, emb_dim, norm_type, return_reps=True)
+    return Cnn14Classifier(embedder, torch.nn.Linear(emb_dim, n_classes))
 
 
 @torch.no_grad()

@@ -151,6 +151,14 @@ class FocalNetClassifier(HfImageClassifier):
         super().__init__(
             transformers.FocalNetBackbone(config), widths[-1], n_classes, resize
         )
+        self.arguments = {
+            "n_classes": n_classes,
+            "embed_dim": embed_dim,
+            "depths": depths,
+            "focal_levels": focal_levels,
+            "focal_windows": focal_windows,
+            "resize": resize,
+        }
         # The backbone normalises its output, and gives it unnormalised.
         self.embedding_model.focalnet.layernorm.requires_grad_(False)
         self.hidden_channels = tuple(reversed(widths))
@@ -242,6 +250,16 @@ class ViTClassifier(HfImageClassifier):
         )
         model = transformers.ViTModel(config, add_pooling_layer=False)
         super().__init__(model, hidden_size, n_classes, resize)
+        self.arguments = {
+            "n_classes": n_classes,
+            "hidden_size": hidden_size,
+            "intermediate_size": intermediate_size,
+            "num_hidden_layers": num_hidden_layers,
+            "num_attention_heads": num_attention_heads,
+            "image_size": image_size,
+            "patch_size": patch_size,
+            "resize": resize,
+        }
         n_maps = len(self.tap_points())
         self.hidden_channels = (hidden_size,) * n_maps
         self.hidden_strides = (patch_size,) * n_maps

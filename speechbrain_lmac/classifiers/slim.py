@@ -51,6 +51,12 @@ class SlimCnn(AudioClassifier):
     ) -> None:
         super().__init__()
         self.n_classes = n_classes
+        self.arguments = {
+            "n_classes": n_classes,
+            "n_mels": n_mels,
+            "channels": list(channels),
+            "dropout": dropout,
+        }
         self.norm0 = nn.BatchNorm1d(n_mels)
         blocks = [nn.Conv2d(1, channels[0], 5, 2, padding=2, bias=False)]
         for inputs, outputs in itertools.pairwise(channels):

@@ -95,6 +95,15 @@ class TorchClassifier(AudioClassifier):
         probe_frames: int = 256,
     ) -> None:
         super().__init__()
+        self.arguments = {
+            "model": model,
+            "layers": layers,
+            "n_classes": n_classes,
+            "transform": transform,
+            "n_mels": n_mels,
+            "axes": axes,
+            "probe_frames": probe_frames,
+        }
         self.model = model
         self.transform = add_channel if transform is None else transform
         self.n_classes = n_classes

@@ -168,7 +168,10 @@ def _save(explanation: Any, target: Path) -> Iterable[dict[str, Any]]:
 def _notes_of(facts: dict[str, Any]) -> set[str]:
     # A decision is explained as it should be.
     noted = "note" in facts and not facts.get("is_decision", True)
-    return {facts["note"]} if noted else set()
+    notes = {facts["note"]} if noted else set()
+    if "warning" in facts:
+        notes.add(f"{facts['source']}: {facts['warning']}")
+    return notes
 
 
 def folder_names(labels: Iterable[str]) -> list[str]:

@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the package."""
-    from speechbrain_lmac.inference.package import write_package
+    from speechbrain_lmac.inference import write_package
 
     folder = write_package(
         args.run_folder, args.out_folder, overwrite=args.overwrite

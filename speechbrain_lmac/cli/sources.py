@@ -36,7 +36,7 @@ def find_source(text: str, prefer: str = "package") -> Source:
     >>> find_source("somebody/lmac-esc50")
     Source(kind='hub', place='somebody/lmac-esc50')
     """
-    from speechbrain_lmac.inference.package.files import CONFIG_FILE
+    from speechbrain_lmac.inference.package.loading import CONFIG_FILE
     from speechbrain_lmac.interpreters.loading import INFO_FILE
     from speechbrain_lmac.utils.checks import UserError
 
@@ -86,6 +86,7 @@ def load_audio_interpreter(text: str, device: str = "cpu") -> AudioInterpreter:
 
 def load_parts(source: Source) -> Interpreter:
     """Load a run or a package to evaluate it; a zero-shot one lacks prompts."""
+    from speechbrain_lmac.inference import load_package
     from speechbrain_lmac.interpreters.loading import Interpreter
     from speechbrain_lmac.utils.checks import UserError
 
@@ -96,20 +97,8 @@ def load_parts(source: Source) -> Interpreter:
             f"folder: hf download {source.place} --local-dir DIR"
         )
     if source.kind == "package":
-        return _load_package(source.place)
+        return load_package(source.place)
     return Interpreter.load(source.place)
-
-
-def _load_package(folder: str) -> Interpreter:
-    """A package's parts, with what is known of the training data."""
-    from speechbrain_lmac.inference.package import load_package
-    from speechbrain_lmac.inference.package.files import read_config
-
-    interpreter = load_package(folder)
-    # What the training left open is not listed.
-    data = dict.fromkeys(("layout", "classes", "test_fold_nums"))
-    data |= read_config(folder).get("data") or {}
-    return interpreter._replace(hparams={**data, **interpreter.hparams})
 
 
 def check_device(device: str) -> None:

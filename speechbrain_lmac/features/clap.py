@@ -92,6 +92,18 @@ class ClapFrontEnd(BaseFrontEnd):
         self.n_samples = n_samples
         self.padding = padding
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {
+            "mel_matrix": self.mel_matrix,
+            "window": self.window,
+            "sample_rate": self.sample_rate,
+            "hop_samples": self.hop_samples,
+            "n_samples": self.n_samples,
+            "padding": self.padding,
+        }
+
     def mel(self, bins: Tensor) -> Tensor:
         """``sqrt(|STFT|^2 @ mel)``; its gradient is finite everywhere."""
         with torch.autocast(bins.device.type, enabled=False):

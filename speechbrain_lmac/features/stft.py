@@ -67,6 +67,13 @@ class FrontEnd(BaseFrontEnd):
             sample_rate,
             round(sample_rate / 1000 * hop_length),
         )
+        self.arguments = {
+            "sample_rate": sample_rate,
+            "n_fft": n_fft,
+            "win_length": win_length,
+            "hop_length": hop_length,
+            "n_mels": n_mels,
+        }
 
     def mel(self, bins: Tensor) -> Tensor:
         """``log1p(mel(expm1(.)))``: the filters see linear magnitudes."""

@@ -1,10 +1,13 @@
-"""Explain any sound with a trained interpreter, as SpeechBrain users expect.
+"""Explain any sound with a trained interpreter, and share interpreters."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from speechbrain_lmac.utils.lazy import attach
 
-from speechbrain_lmac.inference.explanation import Explanation
-from speechbrain_lmac.inference.interpreter import AudioInterpreter
-
-__all__ = ["AudioInterpreter", "Explanation"]
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "interpreter": ["AudioInterpreter"],
+        "explanation": ["Explanation"],
+        "package.loading": ["load_package"],
+        "package.writing": ["write_package"],
+    },
+)

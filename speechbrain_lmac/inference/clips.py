@@ -1,48 +1,26 @@
-"""Clips of one length to their explanations: each network runs once.
+"""Clips of one length to their explanations: each network runs once."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from speechbrain_lmac.data.mixtures import peak_normalize
+from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.inference.explanation import Explanation
+from speechbrain_lmac.inference.request import Clip, Request
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.interpreters.masking import decode_mask, depends_on_class
 
 #: Most frames that pass through the networks together: bounds the memory.
 MAX_FRAMES = 3600
-CHANNELS_LAST = torch.channels_last
 #: How many of the most probable classes an explanation names.
 N_TOP = 5
 
 
-class Request(NamedTuple):
-    """Which classes are to be explained.
-
-    Attributes
-    ----------
-    top_k : int
-        So many of the most probable ones, if ``classes`` is None.
-    classes : list of int or None
-        Indices of classes.
-    heard : bool
-        Whether to classify the explanation as a sound of its own, too.
-    """
-
-    top_k: int = 1
-    classes: list | None = None
-    heard: bool = False
-
-    def several(self):
-        """Whether more than one explanation of a clip is asked for."""
-        return (len(self.classes) if self.classes else self.top_k) > 1
-
-
-class Said(NamedTuple):
-    """What the classifier says of clips.
+class Answer(NamedTuple):
+    """What the classifier answers to clips, or to one clip.
 
     Attributes
     ----------
@@ -65,22 +43,22 @@ class Part(NamedTuple):
         Of the clips' own frames, shape (batch, frames, bins or bands).
     kept, rest : torch.Tensor
         Explanation and rest as waveforms, shape (batch, samples).
-    said_in, said_out : Said
-        Of the masked-in and the masked-out spectrogram.
-    said_heard : Said or None
-        Of the explanation as a sound of its own.
+    masked_in, masked_out : Answer
+        To the masked-in and the masked-out clips.
+    heard : Answer or None
+        To the explanation as a sound of its own.
     """
 
     mask: torch.Tensor
     kept: torch.Tensor
     rest: torch.Tensor
-    said_in: Said
-    said_out: Said
-    said_heard: Said | None
+    masked_in: Answer
+    masked_out: Answer
+    heard: Answer | None
 
 
 class Analysis(NamedTuple):
-    """All that was found in clips of one length.
+    """All that was computed for clips of one length.
 
     Attributes
     ----------
@@ -90,8 +68,8 @@ class Analysis(NamedTuple):
         The peaks that they came with, shape (batch, 1).
     view : torch.Tensor
         ``log1p`` amplitudes on the mask's grid, (batch, frames, bins).
-    said : Said
-        Of the clips.
+    answer : Answer
+        To the clips.
     targets : torch.Tensor
         Explained classes, int64 (batch, explanations).
     parts : list of Part
@@ -102,9 +80,9 @@ class Analysis(NamedTuple):
     wavs: torch.Tensor
     peaks: torch.Tensor
     view: torch.Tensor
-    said: Said
+    answer: Answer
     targets: torch.Tensor
-    parts: list
+    parts: list[Part]
 
 
 class ClipExplainer:
@@ -114,191 +92,130 @@ class ClipExplainer:
     ---------
     interpreter : Interpreter
         With its models; a zero-shot one with the prompts to decide between.
-    names : sequence of str
-        Classes or prompts by index.
 
     Attributes
     ----------
     depends : bool
         Whether the mask depends on the explained class. L2I's and LMAC-ZS's
         do; L-MAC's decoder sees the hidden maps only.
+    parallel : bool
+        Whether groups of clips may be computed side by side: on the CPU,
+        unless hooks listen to the classifier, which would mix threads up.
     """
 
-    def __init__(self, interpreter, names):
+    def __init__(self, interpreter: Interpreter):
         self.frontend = interpreter.frontend
         self.classifier = interpreter.classifier
         # A third faster on the CPU; the values are the same but for rounding.
-        self.decoder = interpreter.decoder.to(memory_format=CHANNELS_LAST)
-        self.names = list(names)
+        self.decoder = interpreter.decoder.to(memory_format=torch.channels_last)
+        self.names = interpreter.names
+        self.zero_shot = interpreter.zero_shot
         self.depends = depends_on_class(self.decoder)
-        self.zero_shot = self.classifier.zero_shot
+        self.device = next(self.frontend.buffers()).device
+        self.parallel = self.device.type == "cpu" and self.classifier.reentrant
 
-    @property
-    def device(self):
-        """Where the models are."""
-        return self.frontend.mel_matrix.device
-
-    @property
-    def parallel(self):
-        """Whether groups of clips may be computed side by side.
-
-        On the CPU, unless the classifier is heard by hooks: what one thread
-        hears would be the other's.
-        """
-        return self.device.type == "cpu" and self.classifier.reentrant
-
-    def group_size(self, num_samples):
+    def group_size(self, num_samples: int) -> int:
         """How many clips of a length are best computed together."""
         # CLAP models make clips as long as they take.
         fitted = self.frontend.n_samples or num_samples
         return max(1, MAX_FRAMES // self.frontend.num_frames(fitted))
 
     @torch.no_grad()
-    def classify(self, wavs):
-        """What the classifier says of clips.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            Shape (batch, samples), of any level.
-
-        Returns
-        -------
-        Said
-        """
+    def classify(self, wavs: torch.Tensor) -> Answer:
+        """The classifier's answer to clips (batch, samples) of any level."""
         wavs = peak_normalize(wavs.to(self.device))
-        return self._said(self._compute(wavs)[1])
+        return self._answer(self._compute(wavs)[1])
 
     @torch.no_grad()
-    def analyse(self, wavs, request):
-        """Explain clips: one STFT, one classifier and decoder forward.
+    def analyse(self, wavs: torch.Tensor, request: Request) -> Analysis:
+        """Explain clips (batch, samples) of any level.
 
-        Masked-in and masked-out clip go through the classifier together.
-
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            Shape (batch, samples), of any level.
-        request : Request
-            Which classes.
-
-        Returns
-        -------
-        Analysis
+        One STFT, one forward of classifier and decoder; masked-in and
+        masked-out clips go through the classifier together.
         """
         peaks = wavs.abs().amax(1, keepdim=True)
         wavs = peak_normalize(wavs.to(self.device))
         spectrum, output = self._compute(wavs)
-        said = self._said(output)
-        targets = self._targets(said.probs, request)
+        answer = self._answer(output)
+        targets = self._targets(answer.probs, request)
         columns = targets.unbind(1) if self.depends else targets[:, :1].T
         parts = []
         for target in columns:
-            mask = decode_mask(
-                self.decoder, output, target, spectrum.view.shape[1]
-            )
+            frames = spectrum.view.shape[1]
+            mask = decode_mask(self.decoder, output, target, frames)
             parts.append(self._part(mask, spectrum, wavs, request.heard))
         view = self.frontend.log_amplitude(spectrum.view)
-        return Analysis(
-            wavs,
-            peaks,
-            self.frontend.own_frames(view, wavs.shape[1]),
-            said,
-            targets,
-            parts,
-        )
+        view = self.frontend.own_frames(view, wavs.shape[1])
+        return Analysis(wavs, peaks, view, answer, targets, parts)
 
-    def explanations(self, found, sources):
-        """The explanations of each clip of an analysis.
-
-        Arguments
-        ---------
-        found : Analysis
-            Of some clips.
-        sources : list of (str or None)
-            The files that they come from.
-
-        Returns
-        -------
-        list of list of Explanation
-            By clip, and by class as asked for.
-        """
-        found = Analysis(*(to_cpu(field) for field in found))
-        top = [self.top(probs) for probs in found.said.probs]
+    def explanations(
+        self, found: Analysis, clips: list[Clip]
+    ) -> list[list[Explanation]]:
+        """The explanations of each of the clips, by class as asked for."""
+        found = to_cpu(found)
         return [
             [
-                self._explanation(found, i, k, top[i], sources[i])
+                self._explanation(found, i, k, clip)
                 for k in range(found.targets.shape[1])
             ]
-            for i in range(len(found.wavs))
+            for i, clip in enumerate(clips)
         ]
 
-    def top(self, probs):
-        """The most probable classes, ``[(label, probability), ...]``."""
-        if len(self.names) == 1 and self.zero_shot:
-            return [(self.names[0], None)]
-        best = probs.topk(min(N_TOP, len(probs)))
-        return [
-            (self.names[index], value)
-            for value, index in zip(
-                best.values.tolist(), best.indices.tolist(), strict=True
-            )
-        ]
+    def mask_mean(self, mask: torch.Tensor) -> float:
+        """Mean of a mask (frames, bins), over the bins that are heard."""
+        return heard_part(mask, self.frontend.heard).mean().item()
 
-    def numbers(self, said, parts, target):
-        """Probabilities and similarities of a class, by their names.
+    def facts(
+        self,
+        answer: Answer,
+        others: list[Answer | None],
+        target: int,
+    ) -> dict[str, Any]:
+        """Fields of :class:`Explanation` about a class.
 
-        Arguments
-        ---------
-        said, parts : Said and (Said, Said, Said or None)
-            Of one clip, each field (classes,): input, in, out, heard.
-        target : int
-            The class.
-
-        Returns
-        -------
-        dict
-            Fields of :class:`Explanation`.
+        ``answer`` is that to a clip; ``others`` are those to what is masked
+        in, masked out and heard of it.
         """
-        names = ("", "_masked_in", "_masked_out", "_heard")
-        values = {}
         alone = self.zero_shot and len(self.names) == 1
-        for name, said_of in zip(names, (said, *parts), strict=True):
-            if said_of is None:
-                continue
-            p = None if alone else said_of.probs[target].item()
-            values[f"probability{name}"] = p
-            if said_of.similarity is not None and name != "_heard":
-                values[f"similarity{name}"] = said_of.similarity[target].item()
-        return values
-
-    def described(self):
-        """Fields of :class:`Explanation` that all have in common."""
-        return {
+        best = answer.probs.topk(min(N_TOP, len(answer.probs)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        facts = {
+            "label": self.names[target],
+            "class_index": target,
+            "is_decision": target == answer.probs.argmax().item(),
+            "top": [(self.names[k], None if alone else p) for k, p in pairs],
             "mask_depends_on_class": self.depends,
             "sample_rate": self.frontend.sample_rate,
             "mask_domain": self.frontend.mask_domain,
         }
+        names = ("", "_masked_in", "_masked_out", "_heard")
+        for name, one in zip(names, (answer, *others), strict=True):
+            if one is None:
+                continue
+            p = None if alone else one.probs[target].item()
+            facts[f"probability{name}"] = p
+            if one.similarity is not None and name != "_heard":
+                facts[f"similarity{name}"] = one.similarity[target].item()
+        return facts
 
-    def _explanation(self, found, i, k, top, source):
+    def _explanation(self, found, i, k, clip):
         part = found.parts[k if self.depends else 0]
+        answers = (part.masked_in, part.masked_out, part.heard)
         target = found.targets[i, k].item()
-        said = (part.said_in, part.said_out, part.said_heard)
         # Copies, so that who keeps one explanation keeps no batch.
         return Explanation(
             *(x[i].clone() for x in (part.kept, part.rest, found.wavs)),
             mask=part.mask[i].clone(),
+            mask_mean=self.mask_mean(part.mask[i]),
             spectrogram=found.view[i].clone(),
-            label=self.names[target],
-            class_index=target,
-            top=top,
-            is_decision=target == found.said.probs[i].argmax().item(),
             mask_hop_samples=self.frontend.hop_samples,
-            source=source,
-            **self.numbers(
-                of_clip(found.said, i), [of_clip(x, i) for x in said], target
+            source=clip.source,
+            warning=clip.note,
+            **self.facts(
+                of_clip(found.answer, i),
+                [of_clip(a, i) for a in answers],
+                target,
             ),
-            **self.described(),
         )
 
     def _compute(self, wavs):
@@ -306,11 +223,11 @@ class ClipExplainer:
         inputs = self.frontend.classifier_input(spectrum.view, spectrum)
         return spectrum, self.classifier(inputs)
 
-    def _said(self, output):
+    def _answer(self, output):
         similarity = None
         if self.zero_shot:
             similarity = output.embedding @ self.classifier.text_embeddings.T
-        return Said(self.classifier.probabilities(output), similarity)
+        return Answer(self.classifier.probabilities(output), similarity)
 
     def _targets(self, probs, request):
         if request.classes is not None:
@@ -320,29 +237,31 @@ class ClipExplainer:
 
     def _part(self, mask, spectrum, wavs, heard):
         masked = self.frontend.masked(mask, spectrum)
-        said = self._said(self.classifier(torch.cat(masked)))
+        answer = self._answer(self.classifier(torch.cat(masked)))
+        masked_in, masked_out = (
+            Answer(*(None if x is None else x.chunk(2)[k] for x in answer))
+            for k in range(2)
+        )
         n = wavs.shape[1]
         _, kept, rest = self.frontend.parts(mask, spectrum, n)
         return Part(
             self.frontend.own_frames(mask, n),
             kept,
             rest,
-            *(
-                Said(*(None if x is None else x.chunk(2)[k] for x in said))
-                for k in range(2)
-            ),
+            masked_in,
+            masked_out,
             self.classify(kept) if heard else None,
         )
 
 
-def of_clip(said, i):
-    """What was said of one clip of several."""
-    if said is None:
+def of_clip(answer: Answer | None, i: int) -> Answer | None:
+    """The answer to one clip of several."""
+    if answer is None:
         return None
-    return Said(*(None if x is None else x[i] for x in said))
+    return Answer(*(None if x is None else x[i] for x in answer))
 
 
-def to_cpu(value):
+def to_cpu(value: Any) -> Any:
     """Tensors in nested tuples and lists, on the CPU."""
     if torch.is_tensor(value):
         return value.cpu()

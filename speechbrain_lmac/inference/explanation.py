@@ -1,28 +1,22 @@
-"""What an interpreter says of a sound, and how it is written to disk.
+"""What an interpreter makes of a sound, and how it is written to disk."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.report.figures.explanation import save_explanation_figure
-from speechbrain_lmac.report.sounds import save_explanation
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
 FIGURE = "explanation.png"
-FILES = (
-    "explanation.wav",
-    "masked_out.wav",
-    "original.wav",
-    FIGURE,
-    "explanation.json",
-)
+FACTS = "explanation.json"
+FILES = ("explanation.wav", "masked_out.wav", "original.wav", FIGURE, FACTS)
 LEVEL = "the input at a peak of 1, as in training; its parts at that level"
 SAME_MASK = (
     "this interpreter's mask does not depend on the class: it explains the "
@@ -77,6 +71,8 @@ class Explanation:
     mask : torch.Tensor
         Shape (frames, bins or bands), in [0, 1]. Of a long recording a
         reduced one: means over ``mask_hop_samples`` samples each.
+    mask_mean : float
+        Its mean, in [0, 1], over the bins that the model hears.
     spectrogram : torch.Tensor
         ``log1p`` amplitudes of the input on the mask's grid.
     label : str
@@ -113,19 +109,23 @@ class Explanation:
         The file.
     windows : list of Window or None
         Of a long recording: what was found where.
+    warning : str
+        What is odd about the sound, such as that nothing is left of it at the
+        model's rate.
     """
 
     waveform: torch.Tensor
     masked_out: torch.Tensor
     original: torch.Tensor
     mask: torch.Tensor
+    mask_mean: float
     spectrogram: torch.Tensor
     label: str
     class_index: int
     probability: float | None
     probability_masked_in: float | None
     probability_masked_out: float | None
-    top: list
+    top: list[tuple[str, float | None]]
     mask_depends_on_class: bool
     is_decision: bool
     sample_rate: int
@@ -136,32 +136,25 @@ class Explanation:
     similarity_masked_in: float | None = None
     similarity_masked_out: float | None = None
     source: str | None = None
-    windows: list | None = None
+    windows: list[Window] | None = None
+    warning: str = ""
 
-    def __repr__(self):
-        """What was found, in a line; sounds and mask by their sizes."""
+    def __repr__(self) -> str:
+        """The facts in a line; sounds and mask by their sizes."""
         shown = {
             "probability": self.probability,
             "similarity": self.similarity,
             "mask_mean": self.mask_mean,
             "seconds": len(self.waveform) / self.sample_rate,
         }
-        told = [f"{self.label!r}"] + [
-            f"{name}={value:.2f}"
-            for name, value in shown.items()
-            if value is not None
-        ]
-        told.append(f"mask={'x'.join(map(str, self.mask.shape))}")
+        parts = [f"{self.label!r}"]
+        parts += [f"{k}={v:.2f}" for k, v in shown.items() if v is not None]
+        parts.append(f"mask={'x'.join(map(str, self.mask.shape))}")
         if self.source is not None:
-            told.append(f"source={self.source!r}")
-        return f"Explanation({', '.join(told)})"
+            parts.append(f"source={self.source!r}")
+        return f"Explanation({', '.join(parts)})"
 
-    @property
-    def mask_mean(self):
-        """Mean of the mask, in [0, 1]."""
-        return self.mask.mean().item()
-
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """All but sounds and pictures, as ``explanation.json`` has it.
 
         Returns
@@ -170,25 +163,13 @@ class Explanation:
             Ready for JSON. ``mask_depends_on_class`` says whether the mask
             is that of ``label`` or of the decision.
         """
-        facts = {"source": self.source, "label": self.label}
-        for name in (
-            "class_index",
-            "is_decision",
-            "probability",
-            "probability_masked_in",
-            "probability_masked_out",
-            "mask_mean",
-            "mask_depends_on_class",
-            "mask_domain",
-            "sample_rate",
-        ):
-            facts[name] = getattr(self, name)
-        for name in (
-            "probability_heard",
-            "similarity",
-            "similarity_masked_in",
-            "similarity_masked_out",
-        ):
+        names = ("source", "label", "class_index", "is_decision")
+        names += ("probability", "probability_masked_in")
+        names += ("probability_masked_out", "mask_mean")
+        names += ("mask_depends_on_class", "mask_domain", "sample_rate")
+        facts = {name: getattr(self, name) for name in names}
+        names = ("", "_masked_in", "_masked_out")
+        for name in ("probability_heard", *(f"similarity{n}" for n in names)):
             if getattr(self, name) is not None:
                 facts[name] = getattr(self, name)
         facts["duration"] = len(self.waveform) / self.sample_rate
@@ -200,13 +181,16 @@ class Explanation:
             facts["windows"] = [asdict(window) for window in self.windows]
         if not self.mask_depends_on_class:
             facts["note"] = SAME_MASK
+        if self.warning:
+            facts["warning"] = self.warning
         return facts
 
-    def save(self, folder, overwrite=False):
+    def save(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Write sounds, picture and numbers.
 
         ``original.wav``, ``explanation.wav``, ``masked_out.wav`` (mono, 16
-        bit), ``explanation.png`` and ``explanation.json``.
+        bit), ``explanation.png`` and ``explanation.json``. A sound that would
+        clip is scaled, and ``gains`` in the JSON has its factor.
 
         Arguments
         ---------
@@ -226,49 +210,38 @@ class Explanation:
             If there is an explanation already, or the folder is a file.
         """
         folder = Path(folder)
-        self._check_free(folder, overwrite)
-        paths = save_explanation(
-            folder,
-            self.original,
-            self.waveform,
-            self.masked_out,
-            self.sample_rate,
-            self.label,
-            as_is=True,
-        )
-        file = paths["description"]
-        written = json.loads(file.read_text(encoding="utf-8"))
-        facts = {**self.facts(), "gains": written["gains"]}
-        notes = [x["note"] for x in (facts, written) if "note" in x]
-        if notes:
-            facts["note"] = "; ".join(notes)
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: expected a folder, found a file.")
+        there = [name for name in FILES if (folder / name).exists()]
+        if there and not overwrite:
+            raise UserError(
+                f"{folder} holds an explanation already ({there[0]}): choose "
+                "another folder, or pass overwrite=True."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        sounds = {
+            "original": self.original,
+            "explanation": self.waveform,
+            "masked_out": self.masked_out,
+        }
+        gains = {
+            name: write_wav(folder / f"{name}.wav", wav, self.sample_rate)
+            for name, wav in sounds.items()
+        }
+        facts = {**self.facts(), "gains": gains}
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(file, text.encode())
+        write_atomically(folder / FACTS, text)
         self._draw(folder / FIGURE)
         return folder
 
-    def _check_free(self, folder, overwrite):
-        if folder.exists() and not folder.is_dir():
-            raise UserError(
-                f"{folder}: expected a folder to write to, found a file; "
-                "choose another name."
-            )
-        found = [name for name in FILES if (folder / name).exists()]
-        if found and not overwrite:
-            raise UserError(
-                f"{folder} holds an explanation already ({found[0]}); choose "
-                "another folder, or pass overwrite=True."
-            )
-
     def _draw(self, path):
-        mel = self.mask_domain == "mel"
-        said = {
+        shown = {
+            "similarity": self.similarity,
             "p": self.probability,
             "masked-in": self.probability_masked_in,
             "masked-out": self.probability_masked_out,
         }
-        if self.similarity is not None:
-            said = {"similarity": self.similarity, **said}
+        values = [f"{k} {v:.2f}" for k, v in shown.items() if v is not None]
         save_explanation_figure(
             path,
             self.spectrogram,
@@ -278,10 +251,6 @@ class Explanation:
             1000 * self.mask_hop_samples / self.sample_rate,
             title=Path(self.source).name if self.source else None,
             label=self.label,
-            probs_text=", ".join(
-                f"{name} {value:.2f}"
-                for name, value in said.items()
-                if value is not None
-            ),
-            frequency_axis="mel" if mel else "linear",
+            probs_text=", ".join(values),
+            frequency_axis="mel" if self.mask_domain == "mel" else "linear",
         )

@@ -1,28 +1,29 @@
-"""AudioInterpreter: explanations of any sound by a trained interpreter.
+"""AudioInterpreter: explanations of any sound by a trained interpreter."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
-import dataclasses
-import functools
+import itertools
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
+from huggingface_hub import ModelHubMixin
 from speechbrain.inference.interfaces import Pretrained
-from speechbrain.utils.fetching import FetchConfig, LocalStrategy
 
-from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
-from speechbrain_lmac.data.audio import read_audio
-from speechbrain_lmac.inference.asking import (
-    check_kind,
+from speechbrain_lmac.data.audio import load_audio
+from speechbrain_lmac.inference.clips import ClipExplainer
+from speechbrain_lmac.inference.explanation import Explanation
+from speechbrain_lmac.inference.package.fetching import collect_package
+from speechbrain_lmac.inference.package.loading import load_package
+from speechbrain_lmac.inference.package.writing import fill_package
+from speechbrain_lmac.inference.request import (
+    Clip,
     crop_clips,
+    for_prompts,
     make_request,
 )
-from speechbrain_lmac.inference.clips import ClipExplainer
-from speechbrain_lmac.inference.files import stream_files
-from speechbrain_lmac.inference.package import load_package
-from speechbrain_lmac.inference.package.fetching import collect_package
-from speechbrain_lmac.inference.prompts import for_prompts
 from speechbrain_lmac.inference.windows import (
     OVERLAP_SECONDS,
     WINDOW_SECONDS,
@@ -31,8 +32,29 @@ from speechbrain_lmac.inference.windows import (
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.checks import UserError
 
+Classes = str | int | Sequence[str | int] | None
+Prompts = str | Sequence[str] | None
 
-class AudioInterpreter(Pretrained):
+
+class FileResult(NamedTuple):
+    """What became of a file of many.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    explanation : Explanation or list of Explanation or None
+        As of :meth:`AudioInterpreter.interpret_file`; None if it failed.
+    error : UserError or None
+        Why it failed.
+    """
+
+    path: str
+    explanation: Explanation | list[Explanation] | None
+    error: UserError | None
+
+
+class AudioInterpreter(ModelHubMixin, Pretrained):
     """A ready-to-use interpreter of a sound classifier.
 
     Each clip is scaled to a peak of 1 before it is classified, as in
@@ -47,17 +69,15 @@ class AudioInterpreter(Pretrained):
     the same sound; what differs is the probabilities, those of the asked
     class on the input, under the mask and on the rest.
 
+    ``save_pretrained(folder)`` and ``push_to_hub("owner/name")``, of
+    ``huggingface_hub``, write it as a package.
+
     Arguments
     ---------
-    modules : dict of str to torch.nn.Module
-        ``frontend``, ``classifier``, ``decoder``.
-    hparams : dict
-        ``interpreter``: the loaded
-        :class:`speechbrain_lmac.interpreters.loading.Interpreter`.
+    interpreter : Interpreter
+        The models and their labels.
     run_opts : dict or None
         Such as ``{"device": "cuda:0"}``.
-    freeze_params : bool
-        As for ``Pretrained``.
     window_s, overlap_s : float
         Seconds of a window of long sounds, and of the fade between two; CLAP
         models that take less have shorter windows.
@@ -68,85 +88,62 @@ class AudioInterpreter(Pretrained):
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
     >>> from speechbrain_lmac.interpreters.decoders import build_decoder
     >>> from speechbrain_lmac.features import FrontEnd
-    >>> from speechbrain_lmac.interpreters.loading import Interpreter
     >>> frontend, classifier = FrontEnd(), SlimCnn(n_classes=2).freeze()
-    >>> interpreter = AudioInterpreter.from_parts(Interpreter(
-    ...     frontend, classifier, build_decoder(classifier, frontend)),
-    ...     names=["dog", "rain"], run_opts={"device": "cpu"})
+    >>> decoder = build_decoder(classifier, frontend)
+    >>> interpreter = AudioInterpreter(
+    ...     Interpreter(frontend, classifier, decoder, ["dog", "rain"]),
+    ...     run_opts={"device": "cpu"})
     >>> found, = interpreter.interpret_batch(torch.randn(1, 9000))
     >>> found.label in ("dog", "rain"), found.waveform.shape, found.mask.shape
     (True, torch.Size([9000]), torch.Size([49, 513]))
     """
 
     MODULES_NEEDED = ["frontend", "classifier", "decoder"]
-    HPARAMS_NEEDED = ["interpreter", "names"]
 
     def __init__(
         self,
-        modules=None,
-        hparams=None,
-        run_opts=None,
-        freeze_params=True,
-        window_s=WINDOW_SECONDS,
-        overlap_s=OVERLAP_SECONDS,
+        interpreter: Interpreter,
+        run_opts: dict[str, Any] | None = None,
+        window_s: float = WINDOW_SECONDS,
+        overlap_s: float = OVERLAP_SECONDS,
     ):
-        super().__init__(modules, hparams, run_opts, freeze_params)
-        parts = {name: self.mods[name] for name in self.MODULES_NEEDED}
-        self.interpreter = self.hparams.interpreter._replace(**parts)
-        self.zero_shot = isinstance(
-            self.hparams.interpreter.classifier, ZeroShotClassifier
-        )
+        modules = {n: getattr(interpreter, n) for n in self.MODULES_NEEDED}
+        super().__init__(modules, {}, run_opts)
         if not 0 < 3 * overlap_s <= window_s:
             raise UserError(
                 "`overlap_s`: expected more than 0 and at most a third of "
                 f"`window_s`, {window_s}, found {overlap_s}."
             )
+        self.interpreter = interpreter._replace(**self.mods)
         self.window_s, self.overlap_s = window_s, overlap_s
-        # The last explainer, and what it was made for.
-        self._explainer = (None, None)
+        # The last explainer, and the prompts that it was made for.
+        self._explainer: tuple = (None, None)
 
     @classmethod
     def from_hparams(
         cls,
-        source,
-        savedir=None,
-        run_opts=None,
-        overrides=None,
-        local_strategy=LocalStrategy.SYMLINK,
-        trust_source=False,
-        fetch_config=None,
-        revision=None,
-        download_only=False,
-        **kwargs,
-    ):
-        """Load a package, from a folder or a hub repository.
+        source: str | Path,
+        savedir: str | Path | None = None,
+        run_opts: dict[str, Any] | None = None,
+        download_only: bool = False,
+        **options: Any,
+    ) -> AudioInterpreter | None:
+        """Load a package, as SpeechBrain's interfaces do.
 
         Arguments
         ---------
-        source : str or pathlib.Path or FetchSource
-            Folder of a package, or a repository such as ``owner/name``.
-            Once its files are in ``savedir`` or in the hub's cache no network
-            is needed (``HF_HUB_OFFLINE=1``).
+        source : str or pathlib.Path
+            Folder of a package, or a repository such as ``owner/name``. Once
+            it has been fetched no network is needed (``HF_HUB_OFFLINE=1``).
         savedir : str or pathlib.Path or None
-            Where fetched files go: a folder that holds no other package. A
-            package's folder is used where it is.
+            The cache for what is fetched; None for the hub's own. A folder is
+            used where it is.
         run_opts : dict or None
             Such as ``{"device": "cuda:0"}``.
-        overrides : dict or None
-            Hyperparameters to replace.
-        local_strategy : LocalStrategy
-            As of ``speechbrain.utils.fetching.fetch``.
-        trust_source : bool
-            Whether to build anything that the package's YAML names. If not,
-            a package that names more than an allow-list is refused.
-        fetch_config : FetchConfig or None
-            Token, cache and the like.
-        revision : str or None
-            Branch, tag or commit of the repository; as in ``fetch_config``.
         download_only : bool
             Whether to fetch the files and build nothing.
-        **kwargs
-            Further arguments of the class.
+        **options
+            As for :meth:`from_pretrained`.
 
         Returns
         -------
@@ -157,19 +154,66 @@ class AudioInterpreter(Pretrained):
         UserError
             If the package cannot be found, fetched, trusted or loaded.
         """
-        if revision is not None:
-            fetch_config = fetch_config or FetchConfig()
-            fetch_config = dataclasses.replace(fetch_config, revision=revision)
-        folder = collect_package(source, savedir, local_strategy, fetch_config)
         if download_only:
+            collect_package(source, savedir, **options)
             return None
-        interpreter = load_package(
-            folder, trust_source=trust_source, overrides=overrides
+        return cls.from_pretrained(
+            source, cache_dir=savedir, run_opts=run_opts, **options
         )
-        return cls.from_parts(interpreter, run_opts=run_opts, **kwargs)
 
     @classmethod
-    def from_run(cls, folder, run_opts=None, **kwargs):
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        cache_dir: str | Path | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        trust_source: bool = False,
+        **options: Any,
+    ) -> AudioInterpreter:
+        """Load a package, as ``huggingface_hub``'s models are loaded.
+
+        Arguments
+        ---------
+        source : str or pathlib.Path
+            Folder of a package, or a repository such as ``owner/name``.
+        cache_dir, revision, token, force_download, local_files_only : object
+            As of ``huggingface_hub.snapshot_download``.
+        trust_source : bool
+            Whether the package may name classes that are none of ours, such
+            as its author's own network: they are imported and run.
+        **options
+            Further arguments of the class.
+
+        Returns
+        -------
+        AudioInterpreter
+
+        Raises
+        ------
+        UserError
+            If the package cannot be found, fetched, trusted or loaded.
+        """
+        folder = collect_package(
+            source,
+            cache_dir,
+            revision=revision,
+            token=token,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        return cls(load_package(folder, trust_source), **options)
+
+    @classmethod
+    def from_run(
+        cls,
+        folder: str | Path,
+        run_opts: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> AudioInterpreter:
         """Load what a training left in its output folder.
 
         The run is trusted: its YAML builds what it names.
@@ -180,7 +224,7 @@ class AudioInterpreter(Pretrained):
             Such as ``results/lmac_small/1234``, closed-set or zero-shot.
         run_opts : dict or None
             Such as ``{"device": "cuda:0"}``.
-        **kwargs
+        **options
             Further arguments of the class.
 
         Returns
@@ -192,49 +236,34 @@ class AudioInterpreter(Pretrained):
         UserError
             If the folder is no interpreter's.
         """
-        interpreter = Interpreter.load(folder, "folder")
-        return cls.from_parts(interpreter, run_opts=run_opts, **kwargs)
+        return cls(Interpreter.load(folder, "folder"), run_opts, **options)
 
-    @classmethod
-    def from_parts(cls, interpreter, names=None, run_opts=None, **kwargs):
-        """Wrap an interpreter that is loaded already.
-
-        Arguments
-        ---------
-        interpreter : Interpreter
-            Loaded or made of parts.
-        names : sequence of str or None
-            Classes by index; None: its labels.
-        run_opts : dict or None
-            Such as ``{"device": "cuda:0"}``.
-        **kwargs
-            Further arguments of the class.
-
-        Returns
-        -------
-        AudioInterpreter
-        """
-        names = interpreter.labels if names is None else names
-        return cls(
-            {name: getattr(interpreter, name) for name in cls.MODULES_NEEDED},
-            {"interpreter": interpreter, "names": list(names or [])},
-            run_opts,
-            **kwargs,
-        )
+    def _save_pretrained(self, save_directory: Path) -> None:
+        fill_package(self.interpreter, Path(save_directory))
 
     @property
-    def sample_rate(self):
+    def sample_rate(self) -> int:
         """Rate of the model and of all that it returns, in Hz."""
         return self.interpreter.frontend.sample_rate
 
     @property
-    def labels(self):
+    def zero_shot(self) -> bool:
+        """Whether it explains prompts in place of a fixed set of classes."""
+        return self.interpreter.zero_shot
+
+    @property
+    def labels(self) -> list[str]:
         """The classes by index; empty for a zero-shot interpreter."""
-        return [] if self.zero_shot else list(self.hparams.names)
+        return list(self.interpreter.labels or [])
 
     def interpret_file(
-        self, path, top_k=1, classes=None, prompts=None, heard=False
-    ):
+        self,
+        path: str | Path,
+        top_k: int = 1,
+        classes: Classes = None,
+        prompts: Prompts = None,
+        heard: bool = False,
+    ) -> Explanation | list[Explanation]:
         """Explain a file of any format, rate, channels and length.
 
         Arguments
@@ -243,7 +272,7 @@ class AudioInterpreter(Pretrained):
             The file. Its channels are averaged whatever its rate.
         top_k : int
             How many of the most probable classes to explain.
-        classes : str or sequence of str or int, or None
+        classes : str or int or sequence of them, or None
             Classes to explain in their place, by name or index.
         prompts : str or sequence of str, or None
             Texts to explain, of a zero-shot interpreter, which needs them.
@@ -262,19 +291,18 @@ class AudioInterpreter(Pretrained):
             If the file is missing, empty or no audio, or a class or prompt is
             none.
         """
-        explainer, request = self._asked(top_k, classes, prompts, heard)
-        wav = self._read(path)
-        return self._explain(explainer, request, [wav], [os.fspath(path)])[0]
+        explain = self._explain(top_k, classes, prompts, heard)
+        return explain([self._read(path)])[0]
 
     def interpret_batch(
         self,
-        wavs,
-        wav_lens=None,
-        top_k=1,
-        classes=None,
-        prompts=None,
-        heard=False,
-    ):
+        wavs: torch.Tensor,
+        wav_lens: torch.Tensor | None = None,
+        top_k: int = 1,
+        classes: Classes = None,
+        prompts: Prompts = None,
+        heard: bool = False,
+    ) -> list:
         """Explain waveforms; each as if it were given alone.
 
         Arguments
@@ -298,19 +326,18 @@ class AudioInterpreter(Pretrained):
         UserError
             If the waveforms or lengths are none, or as above.
         """
-        explainer, request = self._asked(top_k, classes, prompts, heard)
-        clips = crop_clips(wavs, wav_lens)
-        return self._explain(explainer, request, clips, [None] * len(clips))
+        explain = self._explain(top_k, classes, prompts, heard)
+        return explain(crop_clips(wavs, wav_lens, self.sample_rate))
 
     def interpret_files(
         self,
-        paths,
-        top_k=1,
-        classes=None,
-        prompts=None,
-        heard=False,
-        batch_size=4,
-    ):
+        paths: Iterable[str | Path],
+        top_k: int = 1,
+        classes: Classes = None,
+        prompts: Prompts = None,
+        heard: bool = False,
+        batch_size: int = 4,
+    ) -> Iterator[FileResult]:
         """Explain many files one after the other; nothing of them is kept.
 
         Arguments
@@ -328,59 +355,66 @@ class AudioInterpreter(Pretrained):
             In the order of the files. A file that cannot be explained does
             not stop the others.
         """
-        asked = self._asked(top_k, classes, prompts, heard)
-        explain = functools.partial(self._explain, *asked)
-        return stream_files(self._read, explain, paths, batch_size)
+        explain = self._explain(top_k, classes, prompts, heard)
+        return self._stream(explain, iter(paths), batch_size)
 
-    def forward(self, wavs, wav_lens=None):
+    def forward(
+        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
+    ) -> list:
         """As :meth:`interpret_batch`, of the decisions."""
         return self.interpret_batch(wavs, wav_lens)
 
-    def _asked(self, top_k, classes, prompts, heard):
-        """Who explains, and what is to be explained."""
-        check_kind(self.zero_shot, classes, prompts)
-        if not self.zero_shot:
-            explainer = self._explainer_for(None)
-            return explainer, make_request(
-                explainer.names, top_k, classes, heard
-            )
-        if top_k != 1:
-            raise UserError(
-                "`top_k`: all prompts are explained; leave it out, and give "
-                "the prompts that you want explained."
-            )
-        prompts = [prompts] if isinstance(prompts, str) else prompts
-        explainer = self._explainer_for(prompts)
-        every = range(len(explainer.names))
-        return explainer, make_request(
-            explainer.names, classes=every, heard=heard
+    def _explain(self, top_k, classes, prompts, heard):
+        """What explains clips as asked for; wrong requests are refused."""
+        explainer = self._explainer_for(classes, prompts)
+        if self.zero_shot:
+            if top_k != 1:
+                raise UserError("`top_k`: leave it out: prompts are explained.")
+            classes = range(len(explainer.names))
+        request = make_request(explainer.names, top_k, classes, heard)
+        size, fade = (
+            round(seconds * self.sample_rate)
+            for seconds in (self.window_s, self.overlap_s)
         )
 
-    def _explainer_for(self, prompts):
+        return lambda clips: explain_each(explainer, request, clips, size, fade)
+
+    def _explainer_for(self, classes, prompts):
         """The explainer of the classes or of some prompts."""
-        device = self.interpreter.frontend.mel_matrix.device
-        if hasattr(prompts, "__iter__"):
-            prompts = list(prompts)
-        key = (prompts, device)
+        if self.zero_shot and (prompts is None or classes is not None):
+            raise UserError(
+                "`prompts`: this interpreter explains texts: give some, such "
+                "as ['a dog barks', 'rain falls'], and no `classes`, found "
+                f"{classes!r:.60}."
+            )
+        if not self.zero_shot and prompts is not None:
+            raise UserError(
+                f"`prompts`: found {prompts!r:.60}; this interpreter explains "
+                "classes: give `classes`."
+            )
+        if isinstance(prompts, str):
+            prompts = [prompts]
+        key = (repr(prompts), next(self.mods.frontend.buffers()).device)
         if self._explainer[0] != key:
-            interpreter, names = self.interpreter, self.hparams.names
+            interpreter = self.interpreter
             if prompts is not None:
                 interpreter = for_prompts(interpreter, prompts)
-                names = interpreter.classifier.prompts
-            self._explainer = (key, ClipExplainer(interpreter, names))
+            self._explainer = (key, ClipExplainer(interpreter))
         return self._explainer[1]
 
     def _read(self, path):
-        """A file as a mono waveform."""
-        return read_audio(path, self.sample_rate)
+        sound = load_audio(path, self.sample_rate)
+        return Clip(*sound, os.fspath(path))
 
-    def _explain(self, explainer, request, clips, sources):
-        rate = self.sample_rate
-        return explain_each(
-            explainer,
-            request,
-            clips,
-            sources,
-            round(self.window_s * rate),
-            round(self.overlap_s * rate),
-        )
+    def _stream(self, explain, paths, batch_size):
+        """Yield the result of each file; a failure does not stop the others."""
+        while some := [*map(os.fspath, itertools.islice(paths, batch_size))]:
+            clips, errors = {}, {}
+            for k, path in enumerate(some):
+                try:
+                    clips[k] = self._read(path)
+                except UserError as error:
+                    errors[k] = error
+            made = dict(zip(clips, explain([*clips.values()]), strict=True))
+            for k, path in enumerate(some):
+                yield FileResult(path, made.pop(k, None), errors.get(k))

@@ -60,6 +60,7 @@ class MaskDecoder(nn.Module):
     ):
         super().__init__()
         self.n_mels = n_mels
+        self.arguments = {"channels": list(channels)}
         strides = _check_strides(hidden_strides)
         levels = [2**k for k in range(max(strides).bit_length() - 1, -1, -1)]
         widths = list(channels) + [channels[-1]] * len(levels)
@@ -141,6 +142,7 @@ class ReferenceDecoder(nn.Module):
         super().__init__()
         from speechbrain.lobes.models.Cnn14 import CNN14PSI_stft
 
+        self.arguments = {"dim": dim}
         self.psi = CNN14PSI_stft(dim=dim)
 
     def forward(self, hidden: Sequence[Tensor], num_frames: int) -> Tensor:
@@ -193,6 +195,13 @@ def build_decoder(
         n_mels=frontend.n_mels,
         spread=frontend.spread,
     )
+
+
+def build_reference_decoder(
+    classifier: nn.Module, frontend: nn.Module, dim: int = 2048
+) -> ReferenceDecoder:
+    """A :class:`ReferenceDecoder`, as :func:`build_decoder` is called."""
+    return ReferenceDecoder(dim)
 
 
 class _ConvNormAct(nn.Module):

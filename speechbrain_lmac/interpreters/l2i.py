@@ -267,6 +267,11 @@ class L2IDecoder(nn.Module):
                 "below 1 (published: 0.2)."
             )
         self.threshold = threshold
+        self.arguments = {
+            "n_components": n_components,
+            "threshold": threshold,
+            "channels": list(channels),
+        }
         self.psi = MaskDecoder(
             hidden_channels, hidden_strides, channels, n_mels
         )

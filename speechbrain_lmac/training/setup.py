@@ -348,7 +348,7 @@ def save_package(hparams, brain):
     if not hparams.get("save_package") or brain.debug:
         return
     if if_main_process():
-        from speechbrain_lmac.inference.package import write_package
+        from speechbrain_lmac.inference import write_package
 
         try:
             folder = write_package(hparams["output_folder"], overwrite=True)

@@ -1,11 +1,9 @@
 """What is given to the zero-shot recipes by mistake ends in one message."""
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
-import torch
 from test_lmac_zs_brain import brain_of
 from zs_toys import small_clap, zs_interpreter
 
@@ -14,10 +12,6 @@ from speechbrain_lmac.evaluation.prompt_sensitivity import (
     run_prompt_sensitivity,
 )
 from speechbrain_lmac.evaluation.zero_shot import prompts_of
-from speechbrain_lmac.inference.prompts import (
-    explain_prompts,
-    save_prompt_explanations,
-)
 from speechbrain_lmac.interpreters.loading import (
     INFO_FILE,
     Interpreter,
@@ -72,33 +66,6 @@ def test_prompts_of_the_same_words_are_refused():
         with pytest.raises(UserError) as error:
             ZeroShotClassifier(small_clap(), [one, "siren", other])
         assert repr(one) in str(error.value) and repr(other) in str(error.value)
-
-
-def test_a_mapping_is_no_list_of_prompts():
-    for prompts in ({"a": "b"}, [{"a": "b"}, "rain"]):
-        with pytest.raises(UserError, match="`prompts`.*'a': 'b'"):
-            explain_prompts(zs_interpreter(), torch.rand(8000), prompts)
-
-
-def test_silence_is_told(caplog):
-    with caplog.at_level(logging.WARNING):
-        explain_prompts(zs_interpreter(), torch.zeros(8000), ["dog", "rain"])
-    assert "silent" in caplog.text
-
-
-def test_sounds_of_an_earlier_run_go(tmp_path):
-    interpreter, wav = zs_interpreter(), torch.rand(8000)
-    (tmp_path / "mine.wav").touch()
-    for prompts in (["dog", "rain", "siren"], ["siren", "dog"]):
-        explained = explain_prompts(interpreter, wav, prompts)
-        save_prompt_explanations(tmp_path / "o", wav, explained, interpreter)
-        (tmp_path / "o" / "mine.wav").touch()
-    found = {path.name for path in (tmp_path / "o").glob("*.wav")}
-    assert found == {"original.wav", "1_siren.wav", "2_dog.wav", "mine.wav"}
-    listed = {"explanations": [{"file": "../mine.wav"}, {"file": 3}, {}]}
-    (tmp_path / "o" / "explanations.json").write_text(json.dumps(listed))
-    save_prompt_explanations(tmp_path / "o", wav, explained, interpreter)
-    assert (tmp_path / "mine.wav").is_file()
 
 
 @pytest.mark.parametrize("count", [0, -3, 2.5])

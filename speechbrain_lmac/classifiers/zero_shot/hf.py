@@ -30,6 +30,9 @@ class HfClap(ClapEncoder):
     source : str
         Hub repository such as ``laion/clap-htsat-unfused``, or a folder of
         its files. Without a network the hub's local cache serves.
+    parts : tuple or None
+        Model, tokenizer and arguments of the front end if they are loaded
+        already, as those of a package are.
 
     Raises
     ------
@@ -38,13 +41,12 @@ class HfClap(ClapEncoder):
         no CLAP model, or if its weights are incomplete.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, parts: tuple | None = None) -> None:
         super().__init__()
-        model, tokenizer, extractor = load_parts(source)
+        model, tokenizer, frontend = parts or load_parts(source)
         self.model = model
         self.embed_dim = model.config.projection_dim
         self.logit_scale = model.logit_scale_a.exp().item()
-        frontend = frontend_settings(extractor)
         encoder = model.audio_model.audio_encoder
         bands = frontend["mel_matrix"].shape[1]
         num_frames = frontend["n_samples"] // frontend["hop_samples"] + 1
@@ -123,7 +125,7 @@ def frontend_settings(extractor: Any) -> dict[str, Any]:
 
 
 def load_parts(source: str) -> tuple[Any, Any, Any]:
-    """Model, tokenizer and feature extractor of a folder or repository."""
+    """Model, tokenizer, front end's arguments of a folder or repository."""
     transformers = library()
     folder = Path(source).expanduser()
     tokenizers = {"tokenizer.json", "merges.txt"}
@@ -153,7 +155,7 @@ def load_parts(source: str) -> tuple[Any, Any, Any]:
         # Checkpoints may be in half precision.
         model.float(),
         load_part(transformers.AutoTokenizer, source),
-        load_part(transformers.ClapFeatureExtractor, source),
+        frontend_settings(load_part(transformers.ClapFeatureExtractor, source)),
     )
 
 

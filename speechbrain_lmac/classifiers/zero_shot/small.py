@@ -105,8 +105,10 @@ class SmallClap(nn.Module):
             "text": dict(text or {}),
             "frontend_settings": self.frontend_settings,
         }
+        self.arguments = self.settings
         self.embed_dim = embed_dim
-        self.n_mels = self.build_frontend().n_mels
+        with torch.device("cpu"):  # packages build it on the meta device
+            self.n_mels = self.build_frontend().n_mels
         self.audio = SlimCnn(embed_dim, self.n_mels, channels, dropout)
         self.text = TextTower(embed_dim, **(text or {}))
         self.log_scale = nn.Parameter(torch.tensor(math.log(INITIAL_SCALE)))

@@ -1,7 +1,7 @@
-"""Packages: all that inference needs of a trained interpreter, in a folder."""
+"""Packages: all that inference needs of a trained interpreter, in a folder.
 
-from speechbrain_lmac.inference.package.loading import load_package
-from speechbrain_lmac.inference.package.safe import UnsafePackageError
-from speechbrain_lmac.inference.package.writing import write_package
-
-__all__ = ["UnsafePackageError", "load_package", "write_package"]
+A package is ``config.json`` (names of our classes, plain arguments, labels,
+facts), weights in safetensors and a model card. It can be uploaded to a model
+hub as it is, and loaded from there without trusting whoever wrote it: what is
+read can name no code but the classes of ``registry``.
+"""

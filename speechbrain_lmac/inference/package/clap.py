@@ -1,191 +1,103 @@
-"""CLAP models of ``transformers`` in a package: written and judged.
+"""CLAP models of ``transformers`` in a package.
 
-Their configuration files can name code to be run (``auto_map``) or fetched
-(``attn_implementation``). A package keeps only the entries listed here, and
-one with others is refused.
-
-Authors
- * The speechbrain_lmac authors 2026
+Their configuration can name code to be run or fetched (``auto_map``,
+``attn_implementation``). A package holds the entries that are listed here and
+no others, and nothing is loaded by the library's own ``from_pretrained``.
 """
 
-import json
-from pathlib import Path
+from __future__ import annotations
 
-from speechbrain_lmac.classifiers.zero_shot.hf import HfClap, load_part
-from speechbrain_lmac.inference.package.files import (
-    CLAP_FOLDER,
-    MAX_TEXT_BYTES,
-    read_json,
-)
-from speechbrain_lmac.inference.package.safe.yaml_text import UnsafePackageError
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
+from speechbrain_lmac.inference.package.weights import fill, save_weights
 from speechbrain_lmac.utils.checks import UserError
 
-_TOWER = set(
+TOKENIZER_FILE = "tokenizer.json"
+MAX_TOKENIZER_BYTES = 1 << 25
+ENTRIES = set(
     """
     aff_block_r attention_probs_dropout_prob bos_token_id depths
-    drop_path_rate dtype enable_fusion enable_patch_layer_norm eos_token_id
+    drop_path_rate enable_fusion enable_patch_layer_norm eos_token_id
     flatten_patch_embeds fusion_type hidden_act hidden_dropout_prob hidden_size
     initializer_factor initializer_range intermediate_size layer_norm_eps
-    max_position_embeddings mlp_ratio model_type num_attention_heads
-    num_classes num_hidden_layers num_mel_bins pad_token_id
+    logit_scale_init_value max_position_embeddings mlp_ratio
+    num_attention_heads num_classes num_hidden_layers num_mel_bins pad_token_id
     patch_embed_input_channels patch_embeds_hidden_size patch_size
     patch_stride position_embedding_type projection_dim projection_hidden_act
-    qkv_bias spec_size torch_dtype type_vocab_size use_cache vocab_size
-    window_size
+    qkv_bias spec_size type_vocab_size vocab_size window_size
+    text_config audio_config
     """.split()
 )
-#: File -> the entries that it may hold.
-ENTRIES = {
-    "config.json": {
-        *_TOWER,
-        *("architectures", "audio_config", "logit_scale_init_value"),
-        *("text_config", "transformers_version"),
-    },
-    "preprocessor_config.json": set(
-        """
-        chunk_length_s feature_extractor_type feature_size fft_window_size
-        frequency_max frequency_min hop_length max_length_s n_fft
-        nb_frequency_bins nb_max_frames nb_max_samples padding padding_side
-        padding_value return_attention_mask sampling_rate top_db truncation
-        """.split()
-    ),
-    "tokenizer_config.json": set(
-        """
-        add_prefix_space backend bos_token clean_up_tokenization_spaces
-        cls_token eos_token errors mask_token model_max_length pad_token
-        sep_token tokenizer_class trim_offsets unk_token
-        """.split()
-    ),
-}
-TOKENIZERS = ("RobertaTokenizer", "RobertaTokenizerFast")
-FILES = (
-    *ENTRIES,
-    *("tokenizer.json", "vocab.json", "merges.txt", "model.safetensors"),
-)
-# Numbers beyond would only be there to take memory.
-MAX_NUMBER = 10**6
-# Layers are made one by one, which takes time besides.
-MAX_LAYERS = 200
-_LAYERS = ("aff_block_r", "depths", "num_hidden_layers")
-# Tokenizers say by a huge number that they know no limit.
-_UNLIMITED = ("model_max_length",)
+TOKENS = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token"}
+TOKENS |= {"cls_token", "mask_token"}
 
 
-def save_clap(encoder, folder):
-    """Write a CLAP model and its tokenizer as a package keeps them.
-
-    Arguments
-    ---------
-    encoder : HfClap
-        The model.
-    folder : pathlib.Path
-        Created.
-
-    Raises
-    ------
-    UserError
-        If its tokenizer is of a kind that packages do not know.
-    """
-    import transformers
-
-    extractor = load_part(transformers.ClapFeatureExtractor, encoder.source)
-    for part in (encoder.model, encoder.tokenizer, extractor):
-        part.save_pretrained(folder)
-    for name, known in ENTRIES.items():
-        path = folder / name
-        value = _kept(json.loads(path.read_text(encoding="utf-8")), known)
-        path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    for path in folder.iterdir():
-        if path.name not in FILES:
-            path.unlink()
-    check_clap(folder)
+def save_hf_clap(encoder: HfClap, folder: Path) -> dict[str, Any]:
+    """Write weights and tokenizer; returns what config.json says of them."""
+    save_weights(encoder.model.state_dict(), folder / "encoder.safetensors")
+    tokenizer = encoder.tokenizer
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
+    tokens = {k: str(v) for k, v in tokenizer.special_tokens_map.items()}
+    arguments = {
+        "model": _kept(encoder.model.config.to_dict()),
+        "tokens": {k: v for k, v in tokens.items() if k in TOKENS},
+        "tokenizer_sha256": _sha256(folder / TOKENIZER_FILE),
+        "max_tokens": encoder.max_tokens,
+    }
+    return {"class": "HfClap", "arguments": arguments}
 
 
-def _kept(value, known):
+def _kept(value):
     """Known entries of a mapping; its own mappings (towers) likewise."""
     return {
-        key: _kept(item, known) if isinstance(item, dict) else item
+        key: _kept(item) if isinstance(item, dict) else item
         for key, item in value.items()
-        if key in known
+        if key in ENTRIES
     }
 
 
-def load_clap(folder):
-    """The CLAP model of a package, its files judged beforehand.
+def build_hf_clap(
+    folder: Path,
+    frontend: nn.Module,
+    model: dict[str, Any],
+    tokens: dict[str, str],
+    tokenizer_sha256: str,
+    max_tokens: int,
+) -> HfClap:
+    """The CLAP model of a package, filled, with its tokenizer."""
+    import transformers
 
-    Arguments
-    ---------
-    folder : str or pathlib.Path
-        The package's folder ``clap/``.
-
-    Returns
-    -------
-    HfClap
-
-    Raises
-    ------
-    UnsafePackageError
-        If a configuration file holds an entry that packages do not have.
-    UserError
-        If the model cannot be built.
-    """
-    check_clap(folder)
-    return HfClap(str(folder))
-
-
-def check_clap(folder):
-    """Judge the files of a package's CLAP model; nothing is built.
-
-    Arguments
-    ---------
-    folder : str or pathlib.Path
-        The package's folder ``clap/``.
-
-    Raises
-    ------
-    UnsafePackageError
-        If there is another file, or another entry in a file.
-    """
-    folder = Path(folder)
-    for path in sorted(folder.iterdir()):
-        if path.name not in FILES:
-            raise UnsafePackageError(
-                f"{path}: the folder {CLAP_FOLDER}/ of a package holds "
-                f"{', '.join(FILES)}, and nothing else. Remove it if it is "
-                "yours. Nothing was read."
-            )
-    for name, known in ENTRIES.items():
-        _check_entries(folder / name, read_json(folder / name), known)
-    read_json(folder / "tokenizer.json", MAX_TEXT_BYTES)
-    path = folder / "tokenizer_config.json"
-    tokenizer = read_json(path).get("tokenizer_class")
-    if tokenizer not in TOKENIZERS:
-        raise UnsafePackageError(
-            f"{path}: expected a `tokenizer_class` of {', '.join(TOKENIZERS)},"
-            f" found {tokenizer!r:.100}."
+    unknown = (_names(model) - ENTRIES) | (tokens.keys() - TOKENS)
+    if unknown:
+        raise UserError(
+            f"config.json: a CLAP model has no {sorted(unknown)!r:.200}."
         )
+    path = folder / TOKENIZER_FILE
+    if _sha256(path) != tokenizer_sha256:
+        raise UserError(f"{path} has changed; fetch the package again.")
+    config = transformers.ClapConfig(**model)
+    clap = fill(
+        lambda: transformers.ClapModel(config), folder / "encoder.safetensors"
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_file=str(path), model_max_length=max_tokens, **tokens
+    )
+    return HfClap(str(folder), (clap, tokenizer, frontend.arguments))
 
 
-def _check_entries(path, values, known):
-    """Refuse unknown entries and numbers out of bounds."""
-    for key, value in values.items():
-        if key not in known:
-            raise UnsafePackageError(
-                f"{path}: the entry {key[:100]!r} is none of those that a "
-                "package has, and could name code to be run. Nothing was "
-                "built."
-            )
-        if isinstance(value, dict):
-            _check_entries(path, value, known)
-            continue
-        if key in _UNLIMITED:
-            continue
-        limit = MAX_LAYERS if key in _LAYERS else MAX_NUMBER
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, (dict, list)) or (
-                isinstance(number, (int, float)) and not abs(number) <= limit
-            ):
-                raise UserError(
-                    f"{path}: `{key}` is {number!r:.60}; expected numbers of "
-                    f"at most {limit}."
-                )
+def _names(value):
+    """All names of nested mappings."""
+    inner = (_names(item) for item in value.values() if isinstance(item, dict))
+    return set(value).union(*inner)
+
+
+def _sha256(path):
+    """Hash of a tokenizer's file, of limited size."""
+    if not path.is_file() or path.stat().st_size > MAX_TOKENIZER_BYTES:
+        raise UserError(f"{path} is missing or too large.")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

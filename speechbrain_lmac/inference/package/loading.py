@@ -1,52 +1,44 @@
-"""Load the package of a trained interpreter, from whoever wrote it.
+"""Load the package of a trained interpreter, from whoever wrote it."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from speechbrain_lmac.classifiers.base import AudioClassifier
+from speechbrain_lmac import __version__
 from speechbrain_lmac.classifiers.loading import fingerprints
-from speechbrain_lmac.classifiers.zero_shot.base import (
-    ClapEncoder,
-    ZeroShotClassifier,
-)
-from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
-from speechbrain_lmac.data.pipelines import read_class_names
-from speechbrain_lmac.inference.package.files import (
-    CLAP_FOLDER,
-    CONFIG_FILE,
-    HPARAMS_FILE,
-    LABELS_FILE,
-    check_files,
-    read_config,
+from speechbrain_lmac.inference.package.registry import (
+    build,
+    check_plain,
+    names_own_code,
 )
-from speechbrain_lmac.inference.package.safe import load_hparams_safely
-from speechbrain_lmac.inference.package.safe.budget import MemoryBudget
-from speechbrain_lmac.inference.package.safe.weights import (
-    check_finite,
-    load_weights_safely,
-)
-from speechbrain_lmac.interpreters.loading import (
-    PLACEHOLDERS,
-    Interpreter,
-    explained_parts,
-)
+from speechbrain_lmac.inference.package.weights import fill, load_tensors
+from speechbrain_lmac.interpreters.loading import PLACEHOLDERS, Interpreter
+from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.hparams import load_hparams, read_overrides
 
-# Building takes no more than the weights themselves and some room for what
-# is computed on the way (initial values, filters).
-BUILD_FACTOR = 4
-BUILD_ROOM = 256 << 20
+CONFIG_FILE = "config.json"
+INTERFACE = "AudioInterpreter"
+#: Raise it when what is written cannot be read by an earlier version.
+FORMAT = 2
+MAX_CONFIG_BYTES = 1 << 20
+#: Hyperparameters about the training data that a package keeps.
+DATA_KEYS = (
+    *("dataset", "layout", "classes", "train_fold_nums", "valid_fold_nums"),
+    *("test_fold_nums", "splits", "signal_length_s", "number_of_epochs"),
+    *("contamination_kinds", "seed"),
+)
+ADVICE = "fetch the package again, or write it again with `lmac package`"
 
 
-def load_package(folder, trust_source=False, overrides=None):
+def load_package(folder: str | Path, trust_source: bool = False) -> Interpreter:
     """Load the interpreter of a package.
 
     Arguments
@@ -54,11 +46,8 @@ def load_package(folder, trust_source=False, overrides=None):
     folder : str or pathlib.Path
         Written by :func:`write_package`.
     trust_source : bool
-        Whether ``hyperparams.yaml`` may name any Python, which then runs.
-        Weights come from safetensors alone, and checksums are compared, in
-        either case.
-    overrides : dict or str or None
-        Hyperparameters to replace.
+        Whether ``config.json`` may name classes that are none of ours, such
+        as one's own network: they are imported and run.
 
     Returns
     -------
@@ -68,124 +57,116 @@ def load_package(folder, trust_source=False, overrides=None):
 
     Raises
     ------
-    UnsafePackageError
-        If the package could do more than hold data.
     UserError
-        If it is missing, incomplete, changed or of a newer version, or its
-        parts do not fit together.
+        If the package is missing, incomplete, changed or of another version,
+        names code and is not trusted, or its parts do not fit together.
     """
     folder = Path(folder).expanduser()
     config = read_config(folder)
-    check_files(folder, config)
-    weights = sum(
-        (folder / name).stat().st_size
-        for name in config["files"]
-        if name.endswith(".safetensors")
-    )
-    max_bytes = BUILD_FACTOR * weights + BUILD_ROOM
-    # What is built is filled afterwards: no draw of the caller's is used up.
-    with torch.random.fork_rng(devices=[]):
-        hparams = _build(folder, config, trust_source, overrides, max_bytes)
-    _check_parts(folder, config, hparams)
-    for name in ("classifier", "encoder", "decoder"):
-        path = folder / f"{name}.safetensors"
-        if name in hparams and path.name in config["files"]:
-            load_weights_safely(hparams[name], path)
-        elif name in hparams:
-            check_finite(hparams[name].state_dict(), folder / CLAP_FOLDER)
-    return _assembled(folder, config, hparams)
+    try:
+        # What is built is filled: no draw of the caller's is used up.
+        with torch.random.fork_rng(devices=[]):
+            interpreter = _assembled(folder, config, trust_source)
+            run_once(interpreter)
+    except UserError:
+        raise
+    except Exception as err:  # what does not fit fails in any way
+        raise UserError(
+            f"{folder}: the parts that {CONFIG_FILE} describes do not work "
+            f"({type(err).__name__}: {str(err)!r:.200}); {ADVICE}."
+        ) from err
+    return interpreter
 
 
-def _build(folder, config, trust_source, overrides, max_bytes):
-    """Hyperparameters of a package, modules built but not filled."""
-    path = folder / HPARAMS_FILE
-    clap = folder / CLAP_FOLDER
-    has_clap = f"{CLAP_FOLDER}/config.json" in config["files"]
-    if trust_source:
-        source = {"clap_source": str(clap)} if has_clap else {}
-        return load_hparams(path, {**source, **read_overrides(overrides)})
-    if not has_clap:
-        return load_hparams_safely(path, overrides, max_bytes)
-    from speechbrain_lmac.inference.package.clap import load_clap
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """What the ``config.json`` of a package says; nothing is built."""
+    path = Path(folder) / CONFIG_FILE
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+        if len(content) > MAX_CONFIG_BYTES:
+            raise ValueError(f"over {MAX_CONFIG_BYTES} bytes")
+        config = json.loads(content)
+        if config["speechbrain_interface"] != INTERFACE:
+            raise ValueError("another `speechbrain_interface`")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as err:
+        raise UserError(
+            f"{path}: no readable {CONFIG_FILE} of an interpreter's package "
+            f"({err!r:.100}); {ADVICE}."
+        ) from err
+    found = config.get("package_format")
+    if type(found) is not int or found != FORMAT:
+        version = config.get("speechbrain_lmac_version")
+        raise UserError(
+            f"{path}: expected `package_format` {FORMAT}, found {found!r:.60}, "
+            f"written by speechbrain_lmac {version!r:.20} (here {__version__})."
+            f" Upgrade the older of the two, or {ADVICE}."
+        )
+    return config
 
-    with MemoryBudget(max_bytes, f"{clap}: the model"):
-        encoder = load_clap(clap)
-    changes = {"encoder": encoder, **read_overrides(overrides)}
-    return load_hparams_safely(path, changes, max_bytes)
 
-
-def _check_parts(folder, config, hparams):
-    """Refuse a package whose YAML builds other parts than it should."""
-    path, kinds = folder / HPARAMS_FILE, {"frontend": torch.nn.Module}
-    if config["kind"] == "zero-shot":
-        kinds["encoder"] = (SmallClap, ClapEncoder)
+def _assembled(folder, config, trust):
+    """The interpreter of a package's parts, which must belong together."""
+    labels = config["labels"]
+    if labels is not None and {type(labels), *map(type, labels)} != {list, str}:
+        raise UserError(f"{folder}: `labels`: found {labels!r:.60}, no names.")
+    part = partial(_part, folder, config, trust)
+    frontend = part("frontend")
+    if labels is None:
+        explained = part("encoder", frontend)
+        parts = {"clap": explained}
     else:
-        kinds["classifier"] = AudioClassifier
-    kinds["decoder"] = torch.nn.Module
-    files = config["files"]
-    for name, kind in kinds.items():
-        if not isinstance(hparams.get(name), kind):
-            raise UserError(
-                f"{path}: expected `{name}` to build the {name} of a "
-                f"{config['kind']} interpreter, found "
-                f"{type(hparams.get(name)).__name__}."
-            )
-        hf_clap = name == "encoder" and f"{CLAP_FOLDER}/config.json" in files
-        if name != "frontend" and f"{name}.safetensors" not in files:
-            if not hf_clap:
-                raise UserError(
-                    f"{folder / CONFIG_FILE}: `files` names no weights of the "
-                    f"{name}. Fetch the package again."
-                )
-    rate = getattr(hparams["frontend"], "sample_rate", None)
-    if rate != config["sample_rate"]:
+        explained = part("classifier").freeze()
+        parts = explained.parts()
+    decoder = part("decoder", explained, frontend).eval().requires_grad_(False)
+    found = fingerprints({**parts, "decoder": decoder})
+    if found != config["fingerprints"]:
         raise UserError(
-            f"{folder / CONFIG_FILE}: `sample_rate` is "
-            f"{config['sample_rate']}, but the front end of {path.name} has "
-            f"{rate}. Fetch the package again."
+            f"{folder}: the weights are {found}, {CONFIG_FILE} describes "
+            f"{config['fingerprints']!r:.200}: they have changed, or do not "
+            f"belong together; {ADVICE}."
         )
-
-
-def _assembled(folder, config, hparams):
-    """The interpreter of filled parts, which must belong together."""
-    zero_shot = config["kind"] == "zero-shot"
-    if isinstance(hparams.get("encoder"), SmallClap):
-        hparams["encoder"].source = str(folder)
-        hparams["encoder"].freeze()
-    found = fingerprints(explained_parts(hparams))
-    if found != config["explains"]:
+    if labels is None:
+        explained = ZeroShotClassifier(
+            explained, PLACEHOLDERS, HELD_OUT_TEMPLATES[:1]
+        )
+        decoder = PromptedDecoder(decoder, explained).eval()
+    elif explained.n_classes != len(set(labels)):
         raise UserError(
-            f"{folder}: its decoder explains {config['explains']}, and the "
-            f"model in it is {found}; they do not belong together. Fetch the "
-            "package again, or write it again with `lmac package`."
+            f"{folder}: `labels`: expected {explained.n_classes} different "
+            f"ones, found {labels!r:.100}."
         )
-    decoder = hparams["decoder"].eval().requires_grad_(False)
-    labels = None
-    if zero_shot:
-        classifier = ZeroShotClassifier(
-            hparams["encoder"], PLACEHOLDERS, HELD_OUT_TEMPLATES[:1]
-        )
-        decoder = PromptedDecoder(decoder, classifier)
-        decoder = decoder.eval().requires_grad_(False)
-    else:
-        classifier, labels = _labelled(folder, hparams["classifier"])
-    return Interpreter(
-        hparams["frontend"],
-        classifier,
-        decoder,
-        labels,
-        hparams,
-    )
+    hparams = {
+        **{key: config["data"].get(key) for key in DATA_KEYS},
+        "finetuning": config["method"] == "lmac_ft",
+        **config["frontend"]["arguments"],
+    }
+    return Interpreter(frontend, explained, decoder, labels, hparams)
 
 
-def _labelled(folder, classifier):
-    """A frozen classifier and its labels, which must fit."""
-    path = folder / LABELS_FILE
-    labels = read_class_names(path)
-    expected = getattr(classifier, "n_classes", None)
-    if expected not in (None, len(labels)):
-        raise UserError(
-            f"{path}: expected {expected} labels, one per class of the "
-            f"classifier, found {len(labels)}."
-        )
-    return classifier.freeze(), labels
+def _part(folder, config, trust, name, *objects):
+    """A part with its weights."""
+    spec, path = config[name], folder / f"{name}.safetensors"
+    own = names_own_code(name, spec)
+    if not own:
+        check_plain(spec["arguments"])
+    if name == "frontend":  # it has no weights, but may be made of tensors
+        tensors = load_tensors(path) if path.is_file() else {}
+        arguments = {**spec["arguments"], **tensors}
+        return build(name, {**spec, "arguments": arguments}, trust=trust)
+    if spec["class"] == "HfClap":
+        return build(name, spec, folder, *objects)
+    if name == "encoder":
+        objects = ()
+    make = partial(build, name, spec, *objects, trust=trust)
+    return fill(make, path, ours=not own)
+
+
+@torch.no_grad()
+def run_once(interpreter: Interpreter) -> torch.Tensor:
+    """The mask of a ramp, (1, frames, bins): any mask of working parts."""
+    frontend = interpreter.frontend
+    device = next(frontend.buffers()).device
+    ramp = torch.linspace(-1, 1, 64 * frontend.hop_samples, device=device)
+    parts = (frontend, interpreter.classifier, interpreter.decoder)
+    return explain(ramp[None], *parts).mask.cpu()

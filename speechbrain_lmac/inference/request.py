@@ -1,0 +1,217 @@
+"""What a caller asks for, checked: classes, prompts, waveforms."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.data.audio import mono_sound
+from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
+from speechbrain_lmac.utils.checks import UserError
+
+#: More channels than this are clips of two samples, not (time, channels).
+MAX_CHANNELS = 32
+WAVS = (
+    "`wavs`: expected finite numbers of mono clips (batch, time), found {}; "
+    "`interpret_file` takes files, `wav_lens` the lengths of padded clips."
+)
+
+
+class Request(NamedTuple):
+    """Which classes are to be explained.
+
+    Attributes
+    ----------
+    top_k : int
+        So many of the most probable ones, if ``classes`` is None.
+    classes : list of int or None
+        Indices of classes.
+    heard : bool
+        Whether to classify the explanation as a sound of its own, too.
+    """
+
+    top_k: int = 1
+    classes: list[int] | None = None
+    heard: bool = False
+
+    def several(self) -> bool:
+        """Whether more than one explanation of a clip is asked for."""
+        return len(self.classes or range(self.top_k)) > 1
+
+
+def make_request(
+    names: Sequence[str],
+    top_k: Any = 1,
+    classes: Any = None,
+    heard: bool = False,
+) -> Request:
+    """Which classes are to be explained, by index.
+
+    ``classes`` are names or indices of some of ``names``, one or several;
+    without them the ``top_k`` most probable are meant.
+
+    Example
+    -------
+    >>> make_request(["dog", "rain"], classes="rain").classes
+    [1]
+    """
+    number = _whole(top_k)
+    if number is None or not 1 <= number <= len(names):
+        raise UserError(
+            f"`top_k`: expected a whole number from 1 to {len(names)}, the "
+            f"number of classes, found {top_k!r:.60}."
+        )
+    if classes is None:
+        return Request(number, None, bool(heard))
+    if number != 1:
+        raise UserError("`top_k` and `classes`: give one of the two.")
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        classes = [classes]
+    elif getattr(classes, "ndim", 1) == 0:  # a number of NumPy or torch
+        classes = [classes.item()]
+    chosen = [_index(c, names) for c in classes]
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise UserError(
+            f"`classes`: expected different ones, found {classes!r:.60}."
+        )
+    return Request(1, chosen, bool(heard))
+
+
+def _whole(value):
+    """A whole number as int, whichever library's; None of anything else."""
+    if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _index(wanted, names):
+    """Index of a class given by name or index."""
+    number = _whole(wanted)
+    if number is not None and 0 <= number < len(names):
+        return number
+    if wanted in names:
+        return list(names).index(wanted)
+    known = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(str(wanted).lower(), known, 1, 0.5)
+    advice = f"did you mean {known[near[0]]!r}? " if near else ""
+    raise UserError(
+        f"`classes`: {wanted!r:.60} is neither a class nor the index of one; "
+        f"{advice}The classes are {', '.join(names)}."
+    )
+
+
+class Clip(NamedTuple):
+    """A mono waveform (samples,) of any level, and what is known of it.
+
+    Attributes
+    ----------
+    wav : torch.Tensor
+        Float32.
+    note : str
+        What is odd about it, such as that nothing is left of it.
+    source : str or None
+        Its file.
+    """
+
+    wav: torch.Tensor
+    note: str = ""
+    source: str | None = None
+
+
+def crop_clips(
+    wavs: Any, wav_lens: Any = None, rate: int = 16000
+) -> list[Clip]:
+    """The clips of a padded batch at a rate in Hz, without their padding.
+
+    Example
+    -------
+    >>> clips = crop_clips(torch.ones(2, 10), torch.tensor([1.0, 0.3]))
+    >>> [len(clip.wav) for clip in clips]
+    [10, 3]
+    """
+    wavs = _numbers(wavs)
+    if wavs is None or wavs.dim() not in (1, 2) or wavs.numel() == 0:
+        shape = "none" if wavs is None else f"shape {tuple(wavs.shape)}"
+        raise UserError(WAVS.format(shape))
+    wavs = wavs.float() if wavs.dim() == 2 else wavs.float()[None]
+    if wavs.shape[1] <= MAX_CHANNELS < len(wavs):
+        raise UserError(
+            f"`wavs`: {len(wavs)} clips of {wavs.shape[1]} samples, or a sound "
+            "(time, channels)? Average its channels: wavs.mean(1)."
+        )
+    lengths = [wavs.shape[1]] * len(wavs)
+    if wav_lens is not None:
+        lens = _numbers(wav_lens)
+        if lens is None or lens.shape != wavs.shape[:1]:
+            lens = torch.zeros(1)
+        if not ((lens > 0) & (lens <= 1)).all():
+            raise UserError(
+                f"`wav_lens`: expected {len(wavs)} relative lengths above 0 "
+                f"and up to 1, found {wav_lens!r:.60}."
+            )
+        lens = lens.double().cpu() * wavs.shape[1]
+        lengths = lens.round().clamp_min(1).int().tolist()
+    clips = [wav[:n] for wav, n in zip(wavs, lengths, strict=True)]
+    if not all(clip.isfinite().all() for clip in clips):
+        raise UserError(WAVS.format("NaN or infinite ones"))
+    return [Clip(*mono_sound(clip, rate, rate, False)) for clip in clips]
+
+
+def _numbers(values):
+    """A tensor of real numbers, of whatever holds some; None of others."""
+    try:
+        numbers = torch.as_tensor(values).detach()
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    real = not numbers.is_complex() and numbers.dtype != torch.bool
+    return numbers if real else None
+
+
+def for_prompts(
+    interpreter: Interpreter, prompts: Sequence[str]
+) -> Interpreter:
+    """A zero-shot interpreter that decides between some prompts.
+
+    Arguments
+    ---------
+    interpreter : Interpreter
+        A zero-shot one; it is not changed.
+    prompts : sequence of str
+        Whole texts: no template is put around them.
+
+    Returns
+    -------
+    Interpreter
+        Of the same models; its classes are the prompts.
+
+    Raises
+    ------
+    UserError
+        If there is no prompt, one is empty, too long or given twice, or the
+        model knows nothing of it.
+    """
+    encoder = interpreter.classifier.encoder
+    if not isinstance(prompts, (list, tuple)):
+        raise UserError(
+            f"`prompts`: expected a list of texts, found {prompts!r:.60}."
+        )
+    classifier = ZeroShotClassifier(encoder, prompts)
+    unknown = encoder.unknown(prompts)
+    if unknown:
+        raise UserError(
+            f"`prompts`: the model knows no word of {unknown[0]!r}: use words "
+            "and the language of its training texts, or another model."
+        )
+    return interpreter._replace(
+        classifier=classifier,
+        decoder=PromptedDecoder(interpreter.decoder.decoder, classifier),
+    )
