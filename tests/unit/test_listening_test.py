@@ -556,7 +556,7 @@ def test_the_files_of_the_analysis(analysis):
     )
     assert len(pd.read_csv(folder / "ratings.csv")) == 7 * 40
     text = (folder / "scores.md").read_text()
-    assert "| L-MAC | 74.5 [" in text and "BS.1534-3" in text
+    assert r"| L-MAC | 74.5 \[" in text and "BS.1534-3" in text
     assert "careless | 5 | 40 | 10 of 10 | failed" in text
     assert "## Files left out" in text and "broken.csv" in text
 

@@ -236,7 +236,7 @@ def _test_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
             .unstack("method")
         )
         family = []
-        methods = [m for m in in_order(means) if m not in ANCHORS]
+        methods = [m for m in in_order(map(str, means)) if m not in ANCHORS]
         for first, second in combinations(methods, 2):
             # Only items where both are rated: else items would be compared.
             both = means[[first, second]].dropna()
