@@ -19,14 +19,13 @@ from pathlib import Path
 from speechbrain.utils.distributed import infer_device
 
 from speechbrain_lmac.data.labelled import layout_name
-from speechbrain_lmac.evaluation import test_clips
+from speechbrain_lmac.evaluation import (
+    check_sanity_methods,
+    run_randomization,
+    test_clips,
+)
 from speechbrain_lmac.evaluation.clips import options_of
 from speechbrain_lmac.evaluation.conditions import build_condition
-from speechbrain_lmac.evaluation.randomization import (
-    CHECKED_ZS_METHODS,
-    check_names,
-)
-from speechbrain_lmac.evaluation.randomization_report import run_randomization
 from speechbrain_lmac.evaluation.zero_shot import spread, tell_setting
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.experiment import (
@@ -42,7 +41,7 @@ def main(argv):
     hparams_file, run_opts, overrides = parse(argv)
     hparams = load_hparams(hparams_file, overrides)
     layout_name(hparams["dataset"], "dataset")
-    check_names(hparams["sanity_methods"], CHECKED_ZS_METHODS, "sanity_methods")
+    check_sanity_methods(hparams["sanity_methods"], "lmac_zs")
     interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
     hparams["output_folder"] = str(Path(hparams["output_folder"]) / "sanity")
     start_run(hparams, hparams_file, overrides)

@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = attach(
     {
         "clips": ["LabelledClips", "test_clips"],
         "cross_validation": ["average_folds", "fold_splits"],
+        "randomization": ["check_sanity_methods", "run_randomization"],
+        "roar": ["Roar", "check_roar", "run_roar"],
         "run": ["evaluate"],
         "seeds": ["evaluate_seeds", "write_seeds"],
         "settings": ["EvaluationSettings"],

@@ -4,36 +4,40 @@ Cascading model randomisation (Adebayo et al., "Sanity checks for saliency
 maps", NeurIPS 2018, section 3.1): the classifier's layers lose their training
 one after another, from the output down. A mask that stays the same under a
 classifier that knows nothing any more did not explain what it knew.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import copy
-import hashlib
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas
 import torch
 from tqdm import tqdm
 
 from speechbrain_lmac.attribution import ATTRIBUTIONS
+from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.batches import make_batch
+from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.methods import build_methods
 from speechbrain_lmac.features import heard_part
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.similarity import (
     centred_ranks,
     correlate_ranks,
     ssim,
 )
+from speechbrain_lmac.metrics.stats import ClipStats
+from speechbrain_lmac.report import build_randomization_figure, save_figure
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.seeding import seed_of
 
-#: Methods that look at the classifier: the trained decoder, and gradients.
-CHECKED_METHODS = ("lmac", *ATTRIBUTIONS)
-#: The same for zero-shot classifiers.
-CHECKED_ZS_METHODS = ("lmac_zs", *ATTRIBUTIONS)
+MEASURES = ("SSIM", "Spearman")
 
 
 class BlockSimilarity(NamedTuple):
@@ -43,10 +47,8 @@ class BlockSimilarity(NamedTuple):
     ----------
     block : str
         The last block that was randomised: this one and all above it are.
-    ssim : numpy.ndarray
-        Structural similarity per clip, shape (clips,), in the clips' order.
-    spearman : numpy.ndarray
-        Rank correlation per clip, same shape.
+    ssim, spearman : numpy.ndarray
+        Structural similarity and rank correlation per clip, shape (clips,).
     """
 
     block: str
@@ -54,36 +56,21 @@ class BlockSimilarity(NamedTuple):
     spearman: np.ndarray
 
 
-def check_names(names, known, key):
-    """Refuse names that are not known, and list those that are.
+def check_sanity_methods(methods: Sequence[str], trained: str = "lmac") -> None:
+    """Refuse methods that do not look at the classifier.
 
-    Example
-    -------
-    >>> check_names(["lmac"], CHECKED_METHODS, "sanity_methods")
+    >>> check_sanity_methods(["lmac", "gradcam"])
     """
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
+    known = (trained, *ATTRIBUTIONS)
+    for name in methods:
         if name not in known:
             raise UserError(
-                f"`{key}`: unknown name {name!r}; expected some of "
-                f"{', '.join(known)}."
+                f"`sanity_methods`: expected some of {', '.join(known)}, "
+                f"found {name!r}."
             )
 
 
-def checked_methods(classifier):
-    """The methods that can be checked on a classifier of this kind.
-
-    Example
-    -------
-    >>> from speechbrain_lmac.classifiers.slim import SlimCnn
-    >>> checked_methods(SlimCnn(n_classes=10))[:2]
-    ('lmac', 'saliency')
-    """
-    zero_shot = classifier.trained_name == "lmac_zs"
-    return CHECKED_ZS_METHODS if zero_shot else CHECKED_METHODS
-
-
-def blocks(classifier):
+def blocks(classifier: AudioClassifier) -> dict[str, torch.nn.Module]:
     """A classifier's layers from the output down, checked to be complete.
 
     Arguments
@@ -123,32 +110,21 @@ def blocks(classifier):
     ]
     if missing:
         raise ValueError(
-            f"Expected the blocks of {type(classifier).__name__} to hold all "
-            f"its weights but got none that holds {', '.join(missing[:5])}; "
-            "say in its method `blocks()` which layer they belong to, or in "
-            "`outside_blocks()` that no sound passes them"
+            f"No block of {type(classifier).__name__} holds "
+            f"{', '.join(missing[:5])}; name their layer in `blocks()`, or in "
+            "`outside_blocks()` if no sound passes them"
         )
     return found
 
 
-def randomize_cascade(classifier, seed):
+def randomize_cascade(
+    classifier: AudioClassifier, seed: int
+) -> Iterator[tuple[str, AudioClassifier]]:
     """Copies of a classifier that lose their training from the output down.
 
-    Arguments
-    ---------
-    classifier : AudioClassifier
-        Left as it is.
-    seed : int
-        Of the new weights; a block's are the same in all copies.
+    Yields the name of a block, and a frozen copy in which this block and all
+    before it are drawn anew; a block's new weights are the same in all copies.
 
-    Yields
-    ------
-    tuple of (str, AudioClassifier)
-        Name of a block, and a frozen copy in which this block and all before
-        it are initialised anew.
-
-    Example
-    -------
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
     >>> classifier = SlimCnn(n_classes=10).freeze()
     >>> [name for name, _ in randomize_cascade(classifier, seed=0)][:2]
@@ -158,24 +134,21 @@ def randomize_cascade(classifier, seed):
     # On CPU: the same weights for every device.
     current = copy.deepcopy(classifier).cpu()
     for name, block in blocks(current).items():
-        digest = hashlib.sha256(f"{seed}|{name}".encode()).digest()
-        reinitialize(block, int.from_bytes(digest[:8], "little") >> 1)
+        reinitialize(block, seed_of(f"{seed}|{name}"))
         yield name, copy.deepcopy(current).to(device).freeze()
 
 
 @torch.no_grad()
 def cascading_randomization(
-    frontend,
-    classifier,
-    decoder,
-    methods,
-    clips,
-    seed=1234,
-    batch_size=16,
-    attribution=None,
-    device="cpu",
-    progressbar=True,
-):
+    interpreter: Interpreter,
+    methods: Sequence[str],
+    clips: Sequence[ConditionClip],
+    seed: int = 1234,
+    batch_size: int = 16,
+    attribution: Mapping[str, dict] | None = None,
+    device: str = "cpu",
+    progressbar: bool = True,
+) -> dict[str, list[BlockSimilarity]]:
     """Each method's masks under ever less of the classifier's training.
 
     The class or prompt that is explained stays the original decision. A
@@ -185,11 +158,10 @@ def cascading_randomization(
 
     Arguments
     ---------
-    frontend, classifier, decoder : torch.nn.Module
-        The interpreter; the classifier is not changed.
+    interpreter : Interpreter
+        Its classifier is not changed.
     methods : sequence of str
-        Some of ``CHECKED_METHODS``, or of ``CHECKED_ZS_METHODS`` for a
-        zero-shot classifier.
+        The trained decoder's name, and attribution methods.
     clips : list of ConditionClip
         What is explained: each one's mixture.
     seed : int
@@ -207,43 +179,139 @@ def cascading_randomization(
     -------
     dict of str to list of BlockSimilarity
         By method, in the order of the cascade.
-
-    Raises
-    ------
-    UserError
-        If a method is unknown, or is none that looks at the classifier.
     """
-    check_names(methods, checked_methods(classifier), "sanity_methods")
-    parts = [m.to(device).eval() for m in (frontend, classifier, decoder)]
-    frontend, classifier, decoder = parts
-    cascade = list(blocks(classifier))
+    frontend, original, decoder = (
+        part.to(device).eval() for part in interpreter[:3]
+    )
+    check_sanity_methods(methods, original.trained_name)
+    cascade = list(blocks(original))
     values = np.full((2, len(methods), len(cascade), len(clips)), np.nan)
 
     def masks(model, wavs, ids, target=None):
         batch = make_batch(wavs, ids, frontend, model, decoder, seed, target)
         built = build_methods(methods, model, frontend, options=attribution)
         made = (built[name](batch) for name in methods)
-        return batch, [heard_part(mask, batch.heard) for mask in made]
+        return batch.target, [heard_part(mask, batch.heard) for mask in made]
 
     lengths = [clip.num_samples for clip in clips]
     batches = list(SameLengthBatchSampler(lengths, batch_size))
     for indices in tqdm(batches, desc="randomising", disable=not progressbar):
         wavs = torch.stack([clips[i].make().mixture for i in indices])
         wavs, ids = wavs.to(device), [clips[i].id for i in indices]
-        batch, originals = masks(classifier, wavs, ids)
+        target, originals = masks(original, wavs, ids)
         ranks = [centred_ranks(mask) for mask in originals]
         # The cascade is drawn anew for each batch, always the same: cheaper
         # than to hold all copies of a large classifier at once.
-        for k, (_, model) in enumerate(randomize_cascade(classifier, seed)):
-            for m, mask in enumerate(masks(model, wavs, ids, batch.target)[1]):
+        for k, (_, model) in enumerate(randomize_cascade(original, seed)):
+            for m, mask in enumerate(masks(model, wavs, ids, target)[1]):
                 values[0, m, k, indices] = ssim(originals[m], mask).cpu()
                 values[1, m, k, indices] = correlate_ranks(
                     ranks[m], centred_ranks(mask)
                 ).cpu()
     return {
         name: [
-            BlockSimilarity(block, values[0, m, k], values[1, m, k])
+            BlockSimilarity(block, *values[:, m, k])
             for k, block in enumerate(cascade)
         ]
         for m, name in enumerate(methods)
     }
+
+
+def run_randomization(
+    interpreter: Interpreter,
+    clips: Sequence[ConditionClip],
+    output_folder: str | Path,
+    methods: Sequence[str],
+    **options: Any,
+) -> pandas.DataFrame:
+    """Masks under a classifier that loses its training layer by layer.
+
+    Writes ``randomization.csv`` (means over clips with 95 % intervals),
+    ``randomization_<method>.csv`` (a row per clip) and ``randomization.png``,
+    and prints the tables.
+
+    Arguments
+    ---------
+    interpreter : Interpreter
+        Of a closed set's classifier or of a zero-shot one.
+    clips : list of ConditionClip
+        What is explained.
+    output_folder : str or pathlib.Path
+        Created if need be.
+    methods : sequence of str
+        The trained decoder's name, and attribution methods.
+    **options
+        ``seed``, ``batch_size``, ``attribution``, ``device``,
+        ``progressbar`` of :func:`cascading_randomization`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        method, block, n_clips, and for SSIM and Spearman the mean, ``_low``,
+        ``_high`` and ``_undefined``.
+
+    Raises
+    ------
+    UserError
+        If a method is unknown, or does not look at the classifier.
+    """
+    found = cascading_randomization(interpreter, methods, clips, **options)
+    folder = Path(output_folder)
+    frame = save_randomization(folder, [clip.id for clip in clips], found)
+    columns = ["block", "SSIM", "SSIM_low", "SSIM_high"]
+    drawn = {
+        method: list(part[columns].itertuples(index=False, name=None))
+        for method, part in frame.groupby("method", sort=False)
+    }
+    figure = build_randomization_figure(drawn)
+    save_figure(figure, folder / "randomization.png")
+    for measure in MEASURES:
+        print(f"\n{measure} with the original mask, {len(clips)} clips")
+        print_table(frame, "block", measure, methods)
+    print(f"\nIn {folder}: randomization.csv, randomization.png")
+    return frame
+
+
+def save_randomization(
+    folder: Path,
+    ids: Sequence[str],
+    results: Mapping[str, Sequence[BlockSimilarity]],
+) -> pandas.DataFrame:
+    """Write the values of each clip, and the table of means."""
+    rows = []
+    for method, found in results.items():
+        stats = ClipStats()
+        columns = {f"SSIM_{b.block}": b.ssim for b in found}
+        columns |= {f"Spearman_{b.block}": b.spearman for b in found}
+        stats.append(ids, columns)
+        stats.to_csv(folder / f"randomization_{method}.csv")
+        for block in (b.block for b in found):
+            row = {"method": method, "block": block, "n_clips": len(ids)}
+            for measure in MEASURES:
+                summary = stats.summary(f"{measure}_{block}")
+                row[measure] = summary.mean
+                row[f"{measure}_low"] = summary.low
+                row[f"{measure}_high"] = summary.high
+                row[f"{measure}_undefined"] = summary.n_undefined
+            rows.append(row)
+    frame = pandas.DataFrame(rows)
+    frame.to_csv(folder / "randomization.csv", index=False)
+    return frame
+
+
+def print_table(
+    frame: pandas.DataFrame, rows: str, values: str, methods: Sequence[str]
+) -> None:
+    """Print values by row, one column per method, in the order of the run.
+
+    >>> frame = pandas.DataFrame(
+    ...     {"method": ["b", "a"], "block": ["x", "x"], "SSIM": [0.25, 1.0]}
+    ... )
+    >>> print_table(frame, "block", "SSIM", ["a", "b"])
+          a     b
+    x 1.000 0.250
+    """
+    table = frame.pivot(index=rows, columns="method", values=values)
+    table = table.loc[frame[rows].unique(), list(methods)]
+    table = table.rename_axis(index=None, columns=None)
+    print(table.to_string(float_format="{:.3f}".format))

@@ -8,40 +8,41 @@ accuracy falls for want of information and not for strangeness of the input:
 the better the method, the faster it falls. Random removal is the baseline. A
 method whose curve lies above it may still look at the right place: the shape
 of what it removes can itself name the class (Rong et al., ICML 2022).
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
+import copy
 import math
 import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas
 import torch
+import torch.nn.functional as F
+from scipy.integrate import trapezoid
+from scipy.stats import binomtest
+from torch import Tensor
 from tqdm import tqdm
 
+from speechbrain_lmac.classifiers.base import AudioClassifier
+from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.data.mixtures import fit_length
-from speechbrain_lmac.evaluation.batches import make_batch
+from speechbrain_lmac.evaluation.batches import ClipBatch, make_batch
+from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.methods import build_methods
 from speechbrain_lmac.evaluation.randomization import (
-    CHECKED_METHODS,
-    check_names,
+    check_sanity_methods,
+    print_table,
 )
-from speechbrain_lmac.evaluation.retraining import (
-    LabelledFeatures,
-    count_correct,
-    retrain,
-)
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.curves import bin_ranks
-from speechbrain_lmac.utils.checks import UserError, check_same_shape
+from speechbrain_lmac.report import build_roar_figure, save_figure
+from speechbrain_lmac.utils.checks import UserError
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-
-#: Of the normal distribution, for 95 % intervals.
-Z95 = 1.959963984540054
 
 
 class RoarPoint(NamedTuple):
@@ -52,7 +53,7 @@ class RoarPoint(NamedTuple):
     share : float
         Share of the bins removed from each clip, in [0, 1).
     accuracy, low, high : float
-        With its 95 % Wilson interval, 0 to 1.
+        With its 95 % Wilson interval (Wilson, JASA 1927), 0 to 1.
     """
 
     share: float
@@ -61,137 +62,134 @@ class RoarPoint(NamedTuple):
     high: float
 
 
-def remove_top(features, ranks, share, fill):
+class LabelledFeatures(NamedTuple):
+    """Clips as a classifier reads them.
+
+    Attributes
+    ----------
+    features : torch.Tensor
+        log1p mel magnitudes, shape (clips, frames, bands).
+    labels : torch.Tensor
+        Class indices, int64, shape (clips,).
+    """
+
+    features: Tensor
+    labels: Tensor
+
+
+def check_roar(shares: Sequence[float], epochs: int) -> list[float]:
+    """The shares in rising order, with 0; both must make sense.
+
+    >>> check_roar([0.5, 0.1], epochs=25)
+    [0.0, 0.1, 0.5]
+    """
+    if not all(0 <= s < 1 for s in shares) or not set(shares) - {0}:
+        raise UserError(
+            "`roar_shares`: expected shares of the bins to remove, from 0 to "
+            f"below 1 (0.1 is 10 %), found {list(shares)}."
+        )
+    if epochs < 1:
+        raise UserError(f"`roar_epochs`: expected 1 or more, found {epochs}.")
+    return sorted({0.0, *map(float, shares)})
+
+
+def remove_top(
+    features: Tensor, ranks: Tensor, share: float, fill: Tensor
+) -> Tensor:
     """Replace the highest ranked share of each clip's bins.
 
-    Arguments
-    ---------
-    features : torch.Tensor
-        Shape (clips, frames, bands).
-    ranks : torch.Tensor
-        0 for the bin to go first, same shape.
-    share : float
-        In [0, 1].
-    fill : torch.Tensor
-        What takes their place, shape (bands,).
+    Features and ranks (clips, frames, bands), 0 the first to go; what takes
+    their place is (bands,).
 
-    Returns
-    -------
-    torch.Tensor
-        Same shape.
-
-    Example
-    -------
     >>> x, ranks = torch.tensor([[[5.0, 6.0]]]), torch.tensor([[[1, 0]]])
     >>> remove_top(x, ranks, 0.5, torch.zeros(2)).tolist()
     [[[5.0, 0.0]]]
     """
-    check_same_shape(features, ranks, ("features", "ranks"))
     count = round(share * features[0].numel())
     return torch.where(ranks < count, fill, features)
 
 
-def wilson(correct, n, z=Z95):
-    """Wilson's interval of a proportion (Wilson, JASA 1927).
+def retrain(
+    classifier: AudioClassifier,
+    train: LabelledFeatures,
+    epochs: int = 25,
+    seed: int = 1234,
+    batch_size: int = 24,
+    lr: float = 3e-3,
+) -> AudioClassifier:
+    """Train a classifier of the same architecture from scratch; frozen.
 
-    Arguments
-    ---------
-    correct : int
-        Successes.
-    n : int
-        Trials, at least 1.
-    z : float
-        Quantile of the normal distribution: 1.96 for 95 %.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper end, in [0, 1].
-
-    Example
-    -------
-    >>> [round(end, 4) for end in wilson(9, 10)]
-    [0.5958, 0.9821]
+    AdamW with a cosine schedule after a short warm-up, label smoothing 0.05,
+    on excerpts of half a clip's frames. On CPU the same seed gives the same
+    classifier, bit by bit.
     """
-    p, spread = correct / n, z * z / n
-    centre = (p + spread / 2) / (1 + spread)
-    half = math.sqrt(p * (1 - p) / n + spread / (4 * n)) * z / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    device = train.features.device
+    model = copy.deepcopy(classifier).cpu()
+    model.frozen = False
+    model.requires_grad_(True).train()
+    reinitialize(model, seed)
+    model = model.to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.05)
+    steps = epochs * math.ceil(len(train.labels) / batch_size)
+    warmup = max(1, round(0.06 * steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(
+            (step + 1) / warmup, (1 + math.cos(math.pi * step / steps)) / 2
+        ),
+    )
+    frames = train.features.shape[1]
+    excerpt = min(frames, max(model.min_frames, frames // 2))
+    generator = torch.Generator().manual_seed(seed)
+    # Dropout draws from the global generators.
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        torch.manual_seed(seed)
+        for _ in range(epochs):
+            order = torch.randperm(len(train.labels), generator=generator)
+            for chosen in order.to(device).split(batch_size):
+                start = torch.randint(
+                    frames - excerpt + 1, (), generator=generator
+                )
+                x = train.features[chosen, start : start + excerpt]
+                loss = F.cross_entropy(
+                    model(x).logits, train.labels[chosen], label_smoothing=0.05
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+    return model.freeze()
 
 
 def remove_and_retrain(
-    classifier, train, test, train_ranks, test_ranks, share, **training
-):
+    classifier: AudioClassifier,
+    parts: Sequence[LabelledFeatures],
+    ranks: Sequence[Tensor],
+    share: float,
+    batch_size: int = 24,
+    **training: float,
+) -> RoarPoint:
     """Test accuracy after the same share went from training and test clips.
 
-    A removed bin takes its band's mean over the *training set*. A clip's own
+    ``parts`` and ``ranks`` are of the training and of the test clips. A
+    removed bin takes its band's mean over the *training set*. A clip's own
     mean would hand the clip's spectrum, which names many sounds, to the
     retrained classifier however much is removed.
-
-    Arguments
-    ---------
-    classifier : AudioClassifier
-        Tells the architecture.
-    train, test : LabelledFeatures
-        The whole clips.
-    train_ranks, test_ranks : torch.Tensor
-        Rank of each bin, 0 for the first to go; shapes of the features.
-    share : float
-        Share of each clip's bins to remove, in [0, 1).
-    **training
-        Of :func:`retrain`.
-
-    Returns
-    -------
-    RoarPoint
     """
-    fill = train.features.mean((0, 1))
-    model = retrain(
-        classifier,
-        train._replace(
-            features=remove_top(train.features, train_ranks, share, fill)
-        ),
-        **training,
+    fill = parts[0].features.mean((0, 1))
+    train, test = (
+        LabelledFeatures(remove_top(part.features, r, share, fill), part.labels)
+        for part, r in zip(parts, ranks, strict=True)
     )
-    correct = count_correct(
-        model,
-        test._replace(
-            features=remove_top(test.features, test_ranks, share, fill)
-        ),
-    )
-    n = len(test.labels)
-    return RoarPoint(share, correct / n, *wilson(correct, n))
-
-
-def check_shares(shares, key="roar_shares"):
-    """The shares in rising order, with 0; they must lie in [0, 1).
-
-    Example
-    -------
-    >>> check_shares([0.5, 0.1])
-    [0.0, 0.1, 0.5]
-    """
-    wrong = [s for s in shares if not 0 <= s < 1]
-    if wrong or not set(shares) - {0}:
-        raise UserError(
-            f"`{key}`: expected shares of the bins to remove, from 0 to below "
-            f"1 (0.1 is 10 %), but got {list(shares)}."
+    model = retrain(classifier, train, batch_size=batch_size, **training)
+    with torch.no_grad():
+        decided = torch.cat(
+            [model.decide(model(x)) for x in test.features.split(batch_size)]
         )
-    return sorted({0.0, *map(float, shares)})
-
-
-def check_epochs(epochs, key="roar_epochs"):
-    """Refuse a number of epochs that is none.
-
-    Example
-    -------
-    >>> check_epochs(25)
-    """
-    if not isinstance(epochs, int) or epochs < 1:
-        raise UserError(
-            f"`{key}`: expected a whole number of epochs, 1 or more, but got "
-            f"{epochs!r}."
-        )
+    correct, n = int((decided == test.labels).sum()), len(test.labels)
+    interval = binomtest(correct, n).proportion_ci(method="wilson")
+    return RoarPoint(share, correct / n, interval.low, interval.high)
 
 
 class Roar:
@@ -199,14 +197,12 @@ class Roar:
 
     Arguments
     ---------
-    frontend, classifier, decoder : torch.nn.Module
-        The interpreter: its masks are tested, and its classifier's
-        architecture is trained from scratch.
-    train_clips, test_clips : list of ConditionClip
+    interpreter : Interpreter
+        Its masks are tested, and its classifier's architecture is trained
+        from scratch.
+    train_clips, test_clips : sequence of ConditionClip
         Cut, or padded with silence, to the length of most of them: what
         differs between two trainings must not be how long clips are.
-    labels : dict of str to int
-        Index of each class name.
     epochs : int
         Of each training.
     seed : int
@@ -220,20 +216,17 @@ class Roar:
 
     def __init__(
         self,
-        frontend,
-        classifier,
-        decoder,
-        train_clips,
-        test_clips,
-        labels,
-        epochs=25,
-        seed=1234,
-        batch_size=16,
-        device="cpu",
-    ):
-        check_epochs(epochs)
-        parts = [m.to(device).eval() for m in (frontend, classifier, decoder)]
-        self.frontend, self.classifier, self.decoder = parts
+        interpreter: Interpreter,
+        train_clips: Sequence[ConditionClip],
+        test_clips: Sequence[ConditionClip],
+        epochs: int = 25,
+        seed: int = 1234,
+        batch_size: int = 16,
+        device: str | None = "cpu",
+    ) -> None:
+        self.frontend, self.classifier, self.decoder = (
+            part.to(device).eval() for part in interpreter[:3]
+        )
         self.clips = (list(train_clips), list(test_clips))
         self.length = statistics.mode(
             clip.num_samples for part in self.clips for clip in part
@@ -242,64 +235,59 @@ class Roar:
         self.seed = seed
         self.batch_size = batch_size
         self.device = device
-        self.train, self.test = (
+        index = {name: k for k, name in enumerate(interpreter.names)}
+        self.parts = [
             LabelledFeatures(
                 torch.cat(
                     [b.explanation.features for b in self._batches(part)]
                 ),
                 torch.tensor(
-                    [labels[c.class_string] for c in part], device=device
+                    [index[c.class_string] for c in part], device=device
                 ),
             )
             for part in self.clips
-        )
+        ]
 
-    def run(self, methods, shares=SHARES, progressbar=True):
+    def run(
+        self,
+        methods: Sequence[str],
+        shares: Sequence[float] = SHARES,
+        progressbar: bool = True,
+    ) -> dict[str, list[RoarPoint]]:
         """The curve of each method, and of random removal.
 
-        Arguments
-        ---------
-        methods : sequence of str
-            Some of ``CHECKED_METHODS``; ``random`` is added.
-        shares : sequence of float
-            Shares of the bins to remove; 0 is added, and trained once for
-            all.
-        progressbar : bool
-            Show one.
-
-        Returns
-        -------
-        dict of str to list of RoarPoint
+        Share 0 is added, and trained once for all.
         """
-        check_names(methods, CHECKED_METHODS, "sanity_methods")
-        shares = check_shares(shares)[1:]
+        check_sanity_methods(methods)
+        shares = check_roar(shares, self.epochs)[1:]
         names = [*methods, "random"]
+        curves: dict[str, list[RoarPoint]] = {}
         with tqdm(
             total=1 + len(names) * len(shares),
             desc="retraining",
             disable=not progressbar,
         ) as bar:
-            whole, curves = None, {}
+
+            def point(ranks, share):
+                found = remove_and_retrain(
+                    self.classifier,
+                    self.parts,
+                    ranks,
+                    share,
+                    epochs=self.epochs,
+                    seed=self.seed,
+                )
+                bar.update()
+                return found
+
+            whole = None
             for name in names:
                 ranks = [self._ranks(name, part) for part in self.clips]
-                for share in shares if whole else [0.0, *shares]:
-                    point = remove_and_retrain(
-                        self.classifier,
-                        self.train,
-                        self.test,
-                        *ranks,
-                        share,
-                        epochs=self.epochs,
-                        seed=self.seed,
-                    )
-                    whole = whole or point
-                    curves.setdefault(name, [whole])
-                    if share:
-                        curves[name].append(point)
-                    bar.update()
+                whole = whole or point(ranks, 0.0)
+                curves[name] = [whole, *(point(ranks, s) for s in shares)]
         return curves
 
-    def _batches(self, clips):
+    def _batches(self, clips: Sequence[ConditionClip]) -> Iterator[ClipBatch]:
         """The clips in batches, explained."""
         for start in range(0, len(clips), self.batch_size):
             chosen = clips[start : start + self.batch_size]
@@ -314,7 +302,7 @@ class Roar:
             )
 
     @torch.no_grad()
-    def _ranks(self, name, clips):
+    def _ranks(self, name: str, clips: Sequence[ConditionClip]) -> Tensor:
         """Order of removal by a method's masks, int32 on the device."""
         method = None
         if name != "random":
@@ -331,37 +319,67 @@ class Roar:
         return torch.cat(ranks).to(self.device)
 
 
-def save_roar(folder, curves, n_clips):
-    """Write ``roar.csv``: accuracy by method and share, and the area.
+def run_roar(
+    roar: Roar,
+    output_folder: str | Path,
+    methods: Sequence[str],
+    shares: Sequence[float] = SHARES,
+    progressbar: bool = True,
+) -> pandas.DataFrame:
+    """Run ROAR; write ``roar.csv`` and ``roar.png``, and print the tables.
 
     Arguments
     ---------
-    folder : str or pathlib.Path
+    roar : Roar
+        Holds the clips.
+    output_folder : str or pathlib.Path
         Created if need be.
-    curves : dict of str to list of RoarPoint
-        By method.
-    n_clips : int
-        Number of test clips.
+    methods : sequence of str
+        ``lmac`` and attribution methods; random removal is added.
+    shares : sequence of float
+        Shares of the bins to remove; 0 is added.
+    progressbar : bool
+        Show one.
 
     Returns
     -------
     pandas.DataFrame
-        method, share, accuracy, low, high, area, n_clips. The area under a
-        method's curve is divided by the range of the shares: a mean accuracy,
-        the lower the better the method.
+        As of :func:`save_roar`.
+
+    Raises
+    ------
+    UserError
+        If a method is unknown, or the shares make no sense.
+    """
+    curves = roar.run(methods, shares, progressbar)
+    folder, n_clips = Path(output_folder), len(roar.clips[1])
+    frame = save_roar(folder, curves, n_clips)
+    save_figure(build_roar_figure(curves), folder / "roar.png")
+    print(f"\nROAR: accuracy by share of bins removed, {n_clips} clips")
+    print_table(frame, "share", "accuracy", list(curves))
+    print("\nArea under the curve, lower is better")
+    area = frame.drop_duplicates("method").assign(share="area")
+    print_table(area, "share", "area", list(curves))
+    print(f"\nIn {folder}: roar.csv, roar.png")
+    return frame
+
+
+def save_roar(
+    folder: Path, curves: Mapping[str, Sequence[RoarPoint]], n_clips: int
+) -> pandas.DataFrame:
+    """Write ``roar.csv``: accuracy by method and share, and the area.
+
+    The area under a method's curve is divided by the range of the shares: a
+    mean accuracy, the lower the better the method.
     """
     rows = []
     for method, points in curves.items():
-        shares = np.array([p.share for p in points])
-        accuracy = np.array([p.accuracy for p in points])
-        widths = np.diff(shares)
-        middles = (accuracy[1:] + accuracy[:-1]) / 2
-        area = float((widths * middles).sum() / widths.sum())
-        rows += [
-            {"method": method, **p._asdict(), "area": area, "n_clips": n_clips}
-            for p in points
-        ]
+        shares = [point.share for point in points]
+        accuracy = [point.accuracy for point in points]
+        area = trapezoid(accuracy, shares) / (shares[-1] - shares[0])
+        facts = {"area": float(area), "n_clips": n_clips}
+        rows += [{"method": method, **p._asdict(), **facts} for p in points]
     frame = pandas.DataFrame(rows)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    frame.to_csv(Path(folder) / "roar.csv", index=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(folder / "roar.csv", index=False)
     return frame
