@@ -61,10 +61,11 @@ def make_brain():
             "sparsity": SparsityWeight(4),
             "reg_w_tv": 0.1,
             "finetuning": False,
+            "g_w": 4,
             "contamination": TrainingContamination(["clip", "white_noise"]),
             "wave_prob": 1,
         },
-        RunOptions(device="cpu", noprogressbar=True),
+        {"device": "cpu", "distributed_backend": "gloo"},
     )
 
 

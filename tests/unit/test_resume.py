@@ -1,6 +1,5 @@
 """Interrupted anywhere, a training ends with the same weights to the bit."""
 
-import json
 import os
 import signal
 from functools import partial
@@ -210,30 +209,28 @@ def test_the_handler_is_put_back(train):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-# --- the log, and what went before ---
+# --- what a run was trained on ---
 
 
-def test_sums_of_an_epoch_survive(train, tmp_path):
-    train("whole")
+def test_a_finished_training_says_so(train, caplog):
+    train("ended")
+    with caplog.at_level("INFO"):
+        train("ended")
+    assert "nothing is left to train" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["another class", "another clip"])
+def test_other_clips_are_refused(train, change, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train("again", interrupt_at=8)
-    train("again")
-
-    def powers(name):
-        lines = (tmp_path / f"{name}.txt").read_text().splitlines()
-        return [line.partition("train power: ")[2][:8] for line in lines]
-
-    assert powers("again")[-2:] == powers("whole")[-2:]
-
-
-def test_history_of_the_validations(train, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        train("again", interrupt_at=12)
-    train("again")
-    newest = max((tmp_path / "again").glob("CKPT*"))
-    history = json.loads((newest / "history.ckpt").read_text())
-    assert [v["epoch"] for v in history["validations"]] == [2, 3]
-    assert all(v["loss"] > 0 for v in history["validations"])
+    other = clips(CLIPS, 50)
+    if change == "another class":
+        other.data["clip 0"]["class_string"] = "dog"
+    else:
+        other.data["new"] = other.data.pop("clip 0")
+    monkeypatch.setitem(globals(), "clips", lambda *arguments: other)
+    with pytest.raises(UserError, match="`data_folder`"):
+        train("again")
 
 
 # --- losses that are not finite ---
@@ -242,11 +239,10 @@ def test_history_of_the_validations(train, tmp_path):
 def test_a_nan_step_changes_no_weight(train, expected):
     brain = train("nan", nan_at=(4,), nonfinite_patience=30)
     assert torch.isfinite(weights(brain)).all()
-    assert brain.nonfinite_count > 1  # the step that is asked for comes again
 
 
 def test_many_nan_steps_end_the_training(train, tmp_path):
-    with pytest.raises(UserError, match="The loss is nan in step 4 of epoch 2"):
+    with pytest.raises(UserError, match="loss .* step 4 of epoch 2, the 2th"):
         train("nan", nan_at=(8, 9, 10))
     found = AtomicCheckpointer(tmp_path / "nan", {}).find_checkpoint()
     state = torch.load(found.paramfiles["layer"], weights_only=True)
@@ -258,7 +254,7 @@ def is_finite(found):
 
 
 def test_a_gradient_that_is_nan_changes_no_weight(train, tmp_path):
-    with pytest.raises(UserError, match="The gradient is not finite in step"):
+    with pytest.raises(UserError, match="gradient .* in step 4"):
         train("nan", nan_gradient_at=(8, 9, 10))
     saved = AtomicCheckpointer(tmp_path / "nan", {}).find_checkpoint()
     state = torch.load(saved.paramfiles["layer"], weights_only=True)
@@ -274,12 +270,6 @@ def test_a_nan_part_of_an_accumulated_batch_changes_no_weight(train, part):
         nonfinite_patience=9,
     )
     assert is_finite(weights(brain)) and brain.optimizer_step > 0
-
-
-def test_nan_in_every_step_ends_small_epochs_too(train):
-    # Five steps an epoch: the count of one epoch alone never gets to 7.
-    with pytest.raises(UserError, match="of epoch 2, the 7th such step"):
-        train("nan", nan_at=(1,), nonfinite_patience=6)
 
 
 def test_a_validation_that_is_not_finite_has_no_loss(train):
