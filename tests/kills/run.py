@@ -1,11 +1,12 @@
 """Kills trainings at random times; the weights at the end must not care.
 
-    python tests/kills/run.py --kills 30 [--seed 0] [--term 0.2]
+    python tests/kills/run.py --kills 30 [--seed 0] [--term 0.2] [--only lmac]
 
-Trains L-MAC on a few built-in sounds once undisturbed, then as often as the
-kills need, each time killed (SIGKILL, some times SIGTERM) and started again
-with the same command until it ends. Every decoder and optimiser must equal
-the undisturbed one's bit by bit.
+Runs each of the five trainings (a classifier, L-MAC, L2I, a small CLAP and
+LMAC-ZS) on a few built-in sounds once undisturbed, then as often as the kills
+need, each time killed (SIGKILL, some times SIGTERM) and started again with the
+same command until it ends. All weights and optimisers must equal the
+undisturbed ones bit by bit.
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -24,67 +25,74 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "recipes" / "ESC50"
-EPOCHS = 6
 #: Exit code of a training that SIGTERM ended, after it saved.
 TERMINATED = 143
 
+#: Recipe, script, hyperparameters and own options of each training; a later
+#: one explains what an earlier one has trained.
+TRAININGS = {
+    "classifier": (
+        *("ESC50", "train_classifier.py", "classifier_small.yaml"),
+        ["--crop_s=1"],
+    ),
+    "lmac": (
+        *("ESC50", "train_lmac.py", "lmac_small.yaml"),
+        ["--classifier_source={classifier}/classifier", "--batch_size=8"],
+    ),
+    "l2i": (
+        *("ESC50", "train_l2i.py", "l2i_small.yaml"),
+        ["--classifier_source={classifier}/classifier", "--batch_size=8"],
+    ),
+    "clap": (
+        *("CLAP_ZS", "train_clap_small.py", "clap_small.yaml"),
+        ["--crop_s=1", "--warmup_steps=20", "--batch_size=8"],
+    ),
+    "lmac_zs": (
+        *("CLAP_ZS", "train_lmac_zs.py", "lmac_zs_small.yaml"),
+        ["--clap_source={clap}/clap", "--valid_length_s=1"],
+    ),
+}
+NEEDS = {"lmac": "classifier", "l2i": "classifier", "lmac_zs": "clap"}
+#: Nothing is written after a training but its own results.
+QUICK = {
+    "lmac": ["--save_interpretations=0", "--save_package=False"],
+    "l2i": ["--save_interpretations=0", "--save_package=False"],
+    "lmac_zs": ["--save_package=False"],
+}
 
-def command(script, hparams, data, output, *more):
+
+def command(name, folder, output, epochs=4):
     """A training of a few epochs that saves every other step."""
+    recipe, script, hparams, options = TRAININGS[name]
+    place = ROOT / "recipes" / recipe
+    known = {other: folder / other for other in TRAININGS}
     return [
         sys.executable,
-        str(RECIPE / script),
-        str(RECIPE / "hparams" / hparams),
-        f"--data_folder={data}",
+        str(place / script),
+        str(place / "hparams" / hparams),
+        f"--data_folder={folder / 'data'}",
         f"--output_folder={output}",
-        f"--cache_folder={data.parent / 'cache'}",
+        f"--cache_folder={folder / 'cache'}",
+        f"--number_of_epochs={epochs}",
         "--signal_length_s=1",
+        "--valid_interval=2",
+        "--ckpt_interval_steps=2",
         "--noprogressbar",
-        *more,
+        "--device=cpu",
+        *(option.format(**known) for option in options),
+        *QUICK.get(name, []),
     ]
 
 
-def prepare(folder):
-    """The built-in sounds, and a classifier that has seen them once."""
-    data = folder / "data"
+def make_data(folder):
+    """The built-in sounds."""
+    maker = ["-m", "speechbrain_lmac.data.synthetic.sets", folder / "data"]
     subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "speechbrain_lmac.data.synthetic.sets",
-            str(data),
-        ]
-        + ["--clips_per_class_and_fold=2", "--duration=2.5"],
+        [sys.executable, *maker, "--clips_per_class_and_fold=1"]
+        + ["--duration=2.5"],
         check=True,
         stdout=subprocess.DEVNULL,
         cwd=ROOT,
-    )
-    more = ("--number_of_epochs=1", "--crop_s=1")
-    arguments = command(
-        "train_classifier.py",
-        "classifier_small.yaml",
-        data,
-        folder / "cls",
-        *more,
-    )
-    run_to_end(arguments)
-    return data
-
-
-def lmac(folder, output):
-    """The command that is killed."""
-    return command(
-        "train_lmac.py",
-        "lmac_small.yaml",
-        folder / "data",
-        output,
-        f"--classifier_source={folder / 'cls' / 'classifier'}",
-        f"--number_of_epochs={EPOCHS}",
-        "--valid_interval=2",
-        "--batch_size=8",
-        "--save_interpretations=0",
-        "--ckpt_interval_steps=2",
     )
 
 
@@ -122,13 +130,13 @@ def run_killed(arguments, after, which):
 
 
 def digest(output):
-    """Hashes of the newest checkpoint's weights, optimiser and history."""
+    """Hashes of the newest checkpoint's weights, optimiser and counters."""
     newest = max((output / "save").glob("CKPT+*"), key=saved_at)
-    names = ("decoder", "optimizer", "sparsity", "counter")
+    # The Brain's own file holds means of the log, the loader's a position.
     return {
-        name: hashlib.sha256(tensor_bytes(newest / f"{name}.ckpt")).hexdigest()
-        for name in names
-        if (newest / f"{name}.ckpt").is_file()
+        path.stem: hashlib.sha256(tensor_bytes(path)).hexdigest()
+        for path in sorted(newest.glob("*.ckpt"))
+        if path.stem != "brain" and not path.stem.startswith("dataloader")
     }
 
 
@@ -165,48 +173,58 @@ def flat(value, torch):
 def main(argv=None):
     """Kill as often as asked; 0 if nothing differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills", type=int, default=30, help="of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--term", type=float, default=0.2, help="share of SIGTERM"
     )
+    parser.add_argument("--only", nargs="*", default=list(TRAININGS))
     options = parser.parse_args(argv)
-    draws = random.Random(options.seed)
+    draws, failed = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder)
-        duration = run_to_end(lmac(folder, folder / "whole"))
-        expected = digest(folder / "whole")
-        print(f"undisturbed: {duration:.1f} s", flush=True)
-        return kill_and_compare(folder, expected, duration, options, draws)
+        make_data(folder)
+        for training in TRAININGS:
+            needed = [NEEDS.get(other) for other in options.only]
+            if training not in (*options.only, *needed):
+                continue
+            whole = folder / training
+            duration = run_to_end(command(training, folder, whole))
+            print(f"{training}: undisturbed {duration:.1f} s", flush=True)
+            if training in options.only:
+                failed += kill_and_compare(
+                    training, folder, duration, options, draws
+                )
+    return int(failed > 0)
 
 
-def kill_and_compare(folder, expected, duration, options, draws):
-    """Train again and again until all kills are spent."""
+def kill_and_compare(name, folder, duration, options, draws):
+    """Train again and again until all kills are spent; how many differ."""
+    expected = digest(folder / name)
     kills, failed, trainings = 0, 0, 0
     while kills < options.kills:
-        output, trainings = folder / f"killed_{trainings}", trainings + 1
+        output, trainings = folder / f"{name}_{trainings}", trainings + 1
         while True:
             left = kills < options.kills
             term = left and draws.random() < options.term
             after = draws.uniform(0, duration) if left else 600
             which = signal.SIGTERM if term else signal.SIGKILL
-            code, text = run_killed(lmac(folder, output), after, which)
+            arguments = command(name, folder, output)
+            code, text = run_killed(arguments, after, which)
             if code == 0:
                 break
             if code not in (-which, TERMINATED):
-                print(f"training {trainings} broke:\n{text[-3000:]}")
+                print(f"{name} {trainings} broke:\n{text[-3000:]}")
                 return 1
             kills += 1
             print(f"kill {kills} ({which.name}) after {after:.1f} s")
         found = digest(output)
-        same = found == expected
-        failed += not same
-        told = "the same weights" if same else f"DIFFERENT: {found}"
-        print(f"training {trainings}: {told}", flush=True)
+        failed += found != expected
+        state = "the same weights" if found == expected else f"DIFFER: {found}"
+        print(f"{name} {trainings}: {state}", flush=True)
         shutil.rmtree(output)
-    print(f"{kills} kills in {trainings} trainings, {failed} differ")
-    return int(failed > 0)
+    print(f"{name}: {kills} kills in {trainings} trainings, {failed} differ")
+    return failed
 
 
 if __name__ == "__main__":
