@@ -400,7 +400,7 @@ def load_others(
             raise UserError(
                 f"`methods`: {name} needs a trained interpreter of its own, "
                 f"and there is none in {source}; train one, give its folder "
-                f"as --{key}, or leave {name} out."
+                f"as `{key}`, or leave {name} out."
             )
         check_belongs(source, parts, key)
         loaded[name] = other = Interpreter.load(source, key)

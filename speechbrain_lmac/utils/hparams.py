@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import difflib
+import logging
 import math
 import os
 import re
@@ -26,6 +27,11 @@ from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_lmac.utils.checks import UserError, check_device
 from speechbrain_lmac.utils.same_run import check_same_run
+
+# An optional package that nobody here asks for.
+logging.getLogger("speechbrain.utils.train_logger").addFilter(
+    lambda record: "torchvision is not available" not in record.getMessage()
+)
 
 # SpeechBrain's parser splits at every "=", also inside values such as paths;
 # this character (private use) stands for those in the meantime.
@@ -130,7 +136,11 @@ def load_hparams(
     except UserError:
         raise
     except Exception as err:  # what a file builds may refuse in any way
-        given = " ".join(f"--{key}={value}" for key, value in changes.items())
+        given = " ".join(
+            f"--{key}={value}"
+            for key, value in changes.items()
+            if value is not None
+        )
         reason = f"{type(err).__name__}: {err}"[:500]
         raise UserError(
             f"{hparams_file}: what it describes cannot be built"

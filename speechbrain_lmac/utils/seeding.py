@@ -4,10 +4,9 @@ A training whose draws come from one long stream changes with the number of
 processes and workers, and with every interruption. Here each draw is named by
 the seed, the epoch and the clips: it is the same wherever and whenever it is
 made.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
 
 import hashlib
 
@@ -15,7 +14,7 @@ import torch
 
 
 def seed_of(text: str) -> int:
-    """A seed in [0, 2**63) that is named by a text, on every machine alike.
+    """A seed in [0, 2**63) that a text names, the same on every machine.
 
     >>> seed_of("1234|dog") == seed_of("1234|dog") != seed_of("1234|cat")
     True
@@ -24,45 +23,17 @@ def seed_of(text: str) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def derive_seed(*parts):
-    """A seed that is named by some values, the same on every machine.
-
-    Arguments
-    ---------
-    *parts : int or str
-        What the draw is for, such as seed, epoch and clip.
-
-    Returns
-    -------
-    int
-        In [0, 2**63).
-
-    Example
-    -------
-    >>> derive_seed(1234, 1, "dog") == derive_seed(1234, 1, "dog")
-    True
-    >>> derive_seed(1234, 1, "dog") == derive_seed(1234, 2, "dog")
-    False
-    """
+def derive_seed(*parts: int | str) -> int:
+    """A seed that some values name, such as seed, epoch and clip."""
     return seed_of(repr(parts))
 
 
 class EpochDraws:
     """What the clips of a training set draw from in an epoch.
 
-    Arguments
-    ---------
-    seed : int
-        Of the training.
+    ``epoch`` is to be set before the epoch's first clip is loaded; worker
+    processes that start then know it.
 
-    Attributes
-    ----------
-    epoch : int
-        To be set before the epoch's first clip is loaded; worker processes
-        that start then know it.
-
-    Example
-    -------
     >>> draws = EpochDraws(seed=1234)
     >>> first = torch.rand(2, generator=draws.of("dog.wav"))
     >>> torch.equal(first, torch.rand(2, generator=draws.of("dog.wav")))
@@ -72,22 +43,11 @@ class EpochDraws:
     False
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed: int) -> None:
         self.seed = seed
         self.epoch = 0
 
-    def of(self, clip_id):
-        """The generator of a clip in this epoch, at its beginning.
-
-        Arguments
-        ---------
-        clip_id : str
-            The clip.
-
-        Returns
-        -------
-        torch.Generator
-            On CPU.
-        """
+    def of(self, clip_id: str) -> torch.Generator:
+        """The generator of a clip in this epoch, on CPU, at its beginning."""
         seed = derive_seed(self.seed, self.epoch, clip_id)
         return torch.Generator().manual_seed(seed)

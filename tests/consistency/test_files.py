@@ -9,7 +9,17 @@ from conftest import ROOT
 
 MEGABYTE = 2**20
 TEXT = {".py", ".yaml", ".yml", ".md", ".rst", ".toml", ".txt", ".csv"}
-TEXT |= {".cff", ".ipynb", ".json", ".js", ".css", ".html", ".svg", ".tex"}
+TEXT |= {
+    ".cff",
+    ".ipynb",
+    ".j2",
+    ".json",
+    ".js",
+    ".css",
+    ".html",
+    ".svg",
+    ".tex",
+}
 # Pictures that pages show; none of these is a result of a run.
 PICTURES = {".png", ".jpg", ".webp"}
 NO_SUFFIX = {"LICENSE", "Makefile", "run", ".gitignore"}

@@ -227,7 +227,7 @@ def test_a_pretrained_decoder_that_is_missing(tmp_path):
 def test_a_method_is_looked_for_beside_the_interpreter(trained_run):
     interpreter = Interpreter.load(trained_run.interpreter)
     for name, place in (("l2i", "l2i_small"), ("lmac_ft", "lmac_small_ft")):
-        with pytest.raises(UserError, match=f"{place}/1234.*--{name}_folder"):
+        with pytest.raises(UserError, match=f"{place}/1234.*{name}_folder"):
             load_others(interpreter, trained_run.interpreter, [name])
 
 
