@@ -23,7 +23,7 @@ from speechbrain_lmac.training.setup import (
     save_package,
     start_training,
 )
-from speechbrain_lmac.training.zs_settings import validation_prompts
+from speechbrain_lmac.training.zero_shot_brain import validation_prompts
 from speechbrain_lmac.utils.experiment import run
 
 

@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = attach(
         "l2i": ["L2IBrain"],
         "lmac": ["LMACBrain", "SparsityWeight"],
         "lmac_zs": ["LMACZSBrain"],
-        "zs_settings": ["validation_prompts"],
+        "zero_shot_brain": ["validation_prompts"],
     },
 )

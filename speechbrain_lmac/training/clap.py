@@ -12,7 +12,7 @@ from speechbrain.utils.logger import get_logger
 from speechbrain_lmac.classifiers.zero_shot.words import hashed
 from speechbrain_lmac.data.captions.prompts import prompt_table
 from speechbrain_lmac.training.classifier import ClassifierBrain
-from speechbrain_lmac.training.losses_clap import multi_positive_infonce
+from speechbrain_lmac.training.losses import multi_positive_infonce
 
 logger = get_logger(__name__)
 

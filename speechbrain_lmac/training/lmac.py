@@ -2,13 +2,13 @@
 
 Source: Paissan, Ravanelli, Subakan, "Listenable Maps for Audio Classifiers",
 ICML 2024 (arXiv 2403.13086).
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import speechbrain as sb
 import torch
@@ -18,7 +18,9 @@ from speechbrain.utils.checkpoints import (
     register_checkpoint_hooks,
 )
 from speechbrain.utils.logger import get_logger
+from torch import Tensor
 
+from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.interpreters.masking import Explanation, explain
 from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.training import losses
@@ -26,8 +28,8 @@ from speechbrain_lmac.training.brain import RecipeBrain
 
 logger = get_logger(__name__)
 
-#: Mask means beyond which an explanation says nothing.
-COLLAPSED = (0.005, 0.98)
+# Mask means beyond which an explanation says nothing.
+_COLLAPSED = (0.005, 0.98)
 
 
 @register_checkpoint_hooks
@@ -54,17 +56,22 @@ class SparsityWeight:
     8.0
     """
 
-    def __init__(self, weight, target_mask_mean=None, rate=1.0):
+    def __init__(
+        self,
+        weight: float,
+        target_mask_mean: float | None = None,
+        rate: float = 1.0,
+    ):
         if target_mask_mean is not None and not 0 < target_mask_mean < 1:
             raise ValueError(
-                "Expected `target_mask_mean` in (0, 1) or null, but got "
-                f"{target_mask_mean}"
+                f"`target_mask_mean`: {target_mask_mean}; expected a number "
+                "between 0 and 1, or null."
             )
         self.weight = float(weight)
         self.target = target_mask_mean
         self.rate = rate
 
-    def update(self, mask_mean):
+    def update(self, mask_mean: float) -> float:
         """Correct the weight after a validation; returns it."""
         if self.target is not None and math.isfinite(mask_mean):
             step = (max(mask_mean, 1e-4) / self.target) ** self.rate
@@ -84,8 +91,46 @@ class SparsityWeight:
             self.weight = float(file.read())
 
 
+class ExplainerBrain(RecipeBrain):
+    """Trains what explains a classifier, on a sum of weighted terms.
+
+    The objective is the sum of :meth:`terms`, each times its weight in
+    :meth:`weights`: a subclass with another objective overrides these two.
+    """
+
+    def terms(
+        self, predictions: Any, batch: Any, stage: sb.Stage
+    ) -> dict[str, Tensor]:
+        """The terms of the objective by name, each a scalar."""
+        raise NotImplementedError
+
+    def weights(self) -> dict[str, float]:
+        """Weight of each term at this step."""
+        raise NotImplementedError
+
+    def note_metrics(
+        self, predictions: Any, batch: Any, stage: sb.Stage
+    ) -> None:
+        """Write what is measured besides the terms."""
+        raise NotImplementedError
+
+    def compute_objectives(self, predictions, batch, stage):
+        """The objective; terms and metrics are noted."""
+        terms, weights = self.terms(predictions, batch, stage), self.weights()
+        self.add_terms(**terms)
+        self.note_metrics(predictions, batch, stage)
+        return sum(weights[name] * term for name, term in terms.items())
+
+    def stage_summary(self, stage_loss):
+        """As the base's, with the quality that ranks checkpoints."""
+        summary = super().stage_summary(stage_loss)
+        if "Fid-In" in summary:
+            summary["quality"] = quality(summary)
+        return summary
+
+
 class Prediction(NamedTuple):
-    """What a step knows of a batch.
+    """What a step of L-MAC knows of a batch.
 
     Attributes
     ----------
@@ -98,12 +143,12 @@ class Prediction(NamedTuple):
     """
 
     explanation: Explanation
-    masked_in: tuple
-    masked_out: tuple
-    clean: torch.Tensor | None
+    masked_in: ClassifierOutput
+    masked_out: ClassifierOutput
+    clean: Tensor | None
 
 
-class LMACBrain(RecipeBrain):
+class LMACBrain(ExplainerBrain):
     """Trains the decoder of L-MAC.
 
     Modules: ``frontend``, ``classifier`` (frozen) and ``decoder``.
@@ -112,9 +157,6 @@ class LMACBrain(RecipeBrain):
     ``finetuning``, ``crosscor_th``, ``crosscortype``, ``bin_th``,
     ``guidelosstype``, ``contamination`` (a ``TrainingContamination`` or
     None), ``wave_prob``, ``seed``.
-
-    The objective is the sum of :meth:`terms`, each times its weight in
-    :meth:`weights`: a subclass with another objective overrides these two.
     """
 
     def compute_forward(self, batch, stage):
@@ -137,7 +179,9 @@ class LMACBrain(RecipeBrain):
             explanation, classifier(masked_in), classifier(masked_out), clean
         )
 
-    def contaminate(self, batch, stage):
+    def contaminate(
+        self, batch: Any, stage: sb.Stage
+    ) -> tuple[Tensor, Tensor | None]:
         """Contaminated waveforms and, when fine-tuning, the clean views."""
         wavs, contamination = batch.sig.data, self.hparams.contamination
         if contamination is None or stage == sb.Stage.TEST:
@@ -146,23 +190,15 @@ class LMACBrain(RecipeBrain):
         if not self.hparams.finetuning:
             return mixture.mixture, None
         with torch.no_grad():
-            clean = self.modules.frontend(mixture.target).view
-        return mixture.mixture, clean
+            return mixture.mixture, self.modules.frontend(mixture.target).view
 
-    def through_the_wave(self):
+    def through_the_wave(self) -> bool:
         """Whether this step's masked-in part goes through the waveform."""
         prob = self.hparams.wave_prob
         if not self.modules.frontend.listenable or not prob:
             return False
         # The golden ratio spreads the chosen steps evenly, without a draw.
         return (self.optimizer_step * 0.6180339887) % 1 < prob
-
-    def compute_objectives(self, predictions, batch, stage):
-        """The L-MAC objective; per-clip metrics from what is at hand."""
-        terms, weights = self.terms(predictions, batch, stage), self.weights()
-        self.add_terms(**terms)
-        self.note_metrics(predictions, batch, stage)
-        return sum(weights[name] * term for name, term in terms.items())
 
     def weights(self):
         """Weight of each term of the objective."""
@@ -175,41 +211,39 @@ class LMACBrain(RecipeBrain):
         }
 
     def terms(self, predictions, batch, stage):
-        """The terms of the objective by name, each a scalar."""
+        """Keep the decision, remove it from the rest, keep little."""
+        explanation, masked_in, masked_out, clean = predictions
         hparams, classifier = self.hparams, self.modules.classifier
-        mask, target = (
-            predictions.explanation.mask,
-            predictions.explanation.target,
-        )
-        gate, guidance = self.guidance(predictions)
-        free = (~gate).float()
+        mask, target = explanation.mask, explanation.target
+        guided, guidance = self.guidance(explanation, clean)
+        free = (~guided).float()
         terms = {
-            "l_in": classifier.evidence_loss(
-                predictions.masked_in.logits, target
-            ),
+            "l_in": classifier.evidence_loss(masked_in.logits, target),
             "l_out": classifier.rest_loss(
-                predictions.masked_out.logits, target, hparams.mask_out_loss
+                masked_out.logits, target, hparams.mask_out_loss
             ),
             "l1": (losses.sparsity_loss(mask) * free).mean(),
         }
         if hparams.reg_w_tv:
             terms["tv"] = (losses.total_variation(mask) * free).mean()
-        if guidance is not None:
-            terms["guidance"] = (guidance * gate).mean()
-            self.add_terms(guided=gate.float().mean())
+        if clean is not None:
+            terms["guidance"] = (guidance * guided).mean()
+            self.add_terms(guided=guided.float().mean())
         return terms
 
-    def guidance(self, predictions):
+    def guidance(
+        self, explanation: Explanation, clean: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Which clips the guidance holds for, and its value per clip.
 
         A clip passes the gate when something was added to it and its
-        masked-in spectrogram already correlates with the clean one; it then
-        gets the guidance in place of the sparsity.
+        masked-in view already correlates with the clean one; it then gets the
+        guidance in place of the sparsity.
         """
-        mask, clean = predictions.explanation.mask, predictions.clean
+        mask, view = explanation.mask, explanation.spectrum.view
         if clean is None:
             return torch.zeros(len(mask), dtype=bool, device=mask.device), None
-        hparams, view = self.hparams, predictions.explanation.spectrum.view
+        hparams = self.hparams
         correlation = losses.cross_correlation(
             (mask * view).detach(), clean, hparams.crosscortype
         )
@@ -225,43 +259,31 @@ class LMACBrain(RecipeBrain):
         sounds = clean.amax((-2, -1)) > 1e-6
         # A clip as it was would guide its mask open: away from explaining.
         added = (view - clean).abs().amax((-2, -1)) > 1e-6
-        gate = sounds & added & (correlation >= hparams.crosscor_th)
-        return gate, guidance
+        return sounds & added & (correlation >= hparams.crosscor_th), guidance
 
     def note_metrics(self, predictions, batch, stage):
         """Per-clip metrics; in training the cheap ones alone."""
-        explanation, classifier = (
-            predictions.explanation,
-            self.modules.classifier,
-        )
+        explanation, *masked, _ = predictions
         mask, target = explanation.mask.detach(), explanation.target
-        correct = target == batch.label.data[:, 0].to(target.device)
+        correct = (target == batch.label.data[:, 0].to(target.device)).float()
         if stage == sb.Stage.TRAIN:
-            self.add_terms(accuracy=correct.float().mean(), MM=mask.mean())
+            self.add_terms(accuracy=correct.mean(), MM=mask.mean())
             return
-        outputs = (
-            explanation.output,
-            predictions.masked_in,
-            predictions.masked_out,
-        )
-        metrics = explanation_metrics(
-            *map(classifier.probabilities, outputs), mask, target
-        )
-        self.stats.append(batch.id, {"accuracy": correct.float(), **metrics})
+        outputs = (explanation.output, *masked)
+        probs = map(self.modules.classifier.probabilities, outputs)
+        metrics = explanation_metrics(*probs, mask, target)
+        self.stats.append(batch.id, {"accuracy": correct, **metrics})
 
     def stage_summary(self, stage_loss):
-        """As the base's, with the quality that ranks checkpoints."""
+        """As the base's, with the weight of the sparsity."""
         summary = super().stage_summary(stage_loss)
-        if "Fid-In" in summary:
-            summary["quality"] = quality(summary)
-        summary["reg_w_l1"] = self.hparams.sparsity.weight
-        return summary
+        return {**summary, "reg_w_l1": self.hparams.sparsity.weight}
 
     def on_validated(self, summary, epoch):
         """Collapse warning, and the sparsity weight's correction."""
         super().on_validated(summary, epoch)
         self.hparams.sparsity.update(summary["MM"])
-        low, high = COLLAPSED
+        low, high = _COLLAPSED
         if not low < summary["MM"] < high:
             open_mask = summary["MM"] >= high
             logger.warning(
@@ -275,21 +297,12 @@ class LMACBrain(RecipeBrain):
             )
 
 
-def quality(metrics):
+def quality(metrics: Mapping[str, float]) -> float:
     """One number to rank checkpoints by: the mean of five faithfulness scores.
 
-    ``(AI/100 + (1 - AD/100) + AG/100 + FF + Fid-In) / 5``. An all-ones mask
-    gets little of it (AI and AG are 0), and so does an empty one (Fid-In, AD).
-
-    Arguments
-    ---------
-    metrics : dict
-        Means of AI, AD, AG (percent), FF and Fid-In.
-
-    Returns
-    -------
-    float
-        Higher is better; at most 1.
+    ``(AI/100 + (1 - AD/100) + AG/100 + FF + Fid-In) / 5``, at most 1. An
+    all-ones mask gets little of it (AI and AG are 0), and so does an empty one
+    (Fid-In, AD).
 
     Example
     -------

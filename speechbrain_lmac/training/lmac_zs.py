@@ -2,24 +2,76 @@
 
 Source: Paissan, Della Libera, Ravanelli, Subakan, "Listenable Maps for
 Zero-Shot Audio Classifiers", NeurIPS 2024 (arXiv 2405.17615).
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import speechbrain as sb
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from speechbrain_lmac.training import losses, losses_zs
-from speechbrain_lmac.training.clap import MAX_CENTER_TEXTS, equal_texts
-from speechbrain_lmac.training.zero_shot_brain import ZeroShotExplainer
-from speechbrain_lmac.training.zs_batches import (
-    choose_prompts,
-    mix_pairs,
+from speechbrain_lmac.training import losses
+from speechbrain_lmac.training.clap import (
+    MAX_CENTER_TEXTS,
+    TextGroups,
+    equal_texts,
 )
-from speechbrain_lmac.training.zs_settings import check_zs_settings
+from speechbrain_lmac.training.zero_shot_brain import (
+    Scene,
+    ZeroShotExplainer,
+    choose_prompts,
+    mix_partners,
+)
 from speechbrain_lmac.utils.checks import UserError
+
+OBJECTIVES = ("published", "prompt_weighted")
+# Range of each number; above a correlation of 1 nothing is guided.
+_RANGES = {
+    **dict.fromkeys(("l_sim_w", "l_in_w", "l_out_w"), (0, math.inf)),
+    **dict.fromkeys(("reg_w_l1", "l_div_w", "g_w"), (0, math.inf)),
+    **dict.fromkeys(("sparsity_ramp", "mix_prob", "area_budget"), (0, 1)),
+    **dict.fromkeys(("prompts_per_clip", "similar_prompts"), (0, math.inf)),
+    "crosscor_th": (-1, math.inf),
+    "bank_size": (2, math.inf),
+}
+
+
+def check_zs_settings(hparams: SimpleNamespace) -> None:
+    """Refuse settings that would fail, or mean nothing, in some later step."""
+    ranges = dict(_RANGES)
+    if hparams.objective == "prompt_weighted":
+        # The first two of a mixture's prompts are those of its sources.
+        least = 2 if hparams.finetuning else 1
+        ranges["area_floor"] = (0, hparams.area_budget)
+        ranges["prompts_per_clip"] = (least, math.inf)
+        ranges["similar_prompts"] = (0, hparams.prompts_per_clip)
+    if hparams.pairs_per_chunk is not None:
+        ranges["pairs_per_chunk"] = (1, math.inf)
+    for key, (low, high) in ranges.items():
+        value = getattr(hparams, key)
+        _refuse_unless(
+            low <= value <= high and math.isfinite(value),
+            *(key, f"a number from {low} to {high}", value),
+        )
+    for key, known in (
+        ("objective", OBJECTIVES),
+        ("crosscortype", losses.CROSSCOR_TYPES),
+    ):
+        value = getattr(hparams, key)
+        _refuse_unless(value in known, key, f"one of {known}", value)
+    low, high = hparams.mix_snr
+    _refuse_unless(low <= high, "mix_snr", "[low, high] in dB", hparams.mix_snr)
+
+
+def _refuse_unless(fine, key, expected, value):
+    if not fine:
+        raise UserError(f"`{key}`: expected {expected}, got {value!r}.")
 
 
 class LMACZSBrain(ZeroShotExplainer):
@@ -29,9 +81,8 @@ class LMACZSBrain(ZeroShotExplainer):
     ``TextMaskDecoder``. Hyperparameters besides those of
     :class:`RecipeBrain`: ``objective``, ``l_sim_w``, ``l_in_w``, ``l_out_w``,
     ``reg_w_l1``, ``l_div_w``, ``area_budget``, ``area_floor``,
-    ``sparsity_ramp``,
-    ``prompts_per_clip``, ``similar_prompts``, ``bank_size``,
-    ``pairs_per_chunk``, ``contamination`` (a
+    ``sparsity_ramp``, ``prompts_per_clip``, ``similar_prompts``,
+    ``bank_size``, ``pairs_per_chunk``, ``contamination`` (a
     ``TrainingContamination`` or None), ``finetuning``, ``mix_prob``,
     ``mix_snr``, ``g_w``, ``crosscor_th``, ``crosscortype`` and ``seed``.
 
@@ -54,7 +105,14 @@ class LMACZSBrain(ZeroShotExplainer):
         As for :class:`RecipeBrain`.
     """
 
-    def __init__(self, groups, prompts, templates, *args, **kwargs):
+    def __init__(
+        self,
+        groups: TextGroups,
+        prompts: Sequence[str],
+        templates: Sequence[str],
+        *args: Any,
+        **kwargs: Any,
+    ):
         super().__init__(prompts, templates, *args, **kwargs)
         check_zs_settings(self.hparams)
         self.groups = groups
@@ -70,7 +128,7 @@ class LMACZSBrain(ZeroShotExplainer):
     # ------------------------------------------------------------- a step
 
     def compute_forward(self, batch, stage):
-        """Clips and what the encoder says of them; in training the pairs'."""
+        """Clips and what the encoder makes of them; in training the pairs'."""
         batch = batch.to(self.device)
         wavs = self.modules.frontend.fit_length(batch.sig.data)
         if stage != sb.Stage.TRAIN:
@@ -81,25 +139,29 @@ class LMACZSBrain(ZeroShotExplainer):
             scene = self.draw(wavs, batch.captions, generator, batch.id)
         return scene, self.pair_values(scene)
 
-    def draw(self, wavs, captions, generator, clip_ids=()):
+    def draw(
+        self,
+        wavs: Tensor,
+        captions: list[list[str]],
+        generator: torch.Generator,
+        clip_ids: Sequence[str] = (),
+    ) -> Scene:
         """The scene of a training step: clips, prompts, pairs, sources."""
-        hparams, sources, partner = self.hparams, None, None
-        published = hparams.objective == "published"
-        groups = self.groups.numbers(captions)
+        hparams, frontend = self.hparams, self.modules.frontend
+        groups, sources, partner = self.groups.numbers(captions), None, None
         if hparams.finetuning:
-            mixed, partner, known = mix_pairs(
+            mixed, partner, known = mix_partners(
                 wavs, groups, hparams.mix_prob, hparams.mix_snr, generator
             )
-            wavs = mixed.mixture
-            frontend = self.modules.frontend
-            views = [frontend(x).view for x in (mixed.target, mixed.interferer)]
-            sources = torch.stack(views, 1)
+            wavs, *parts = mixed
+            sources = torch.stack([frontend(x).view for x in parts], 1)
             # Two sounds of one name cannot be told apart by it.
             sources = sources * known.to(sources)[:, None, None, None]
         elif hparams.contamination is not None:
-            wavs = self.contaminated(
+            wavs, *_ = self.contaminated(
                 hparams.contamination, wavs, clip_ids, sb.Stage.TRAIN
-            ).mixture
+            )
+        published = hparams.objective == "published"
         if published:
             drawn, own = groups, torch.arange(len(groups))
         else:
@@ -107,51 +169,34 @@ class LMACZSBrain(ZeroShotExplainer):
             drawn = self.groups.draw(hparams.bank_size, present)
         if len(drawn) < 2:
             raise UserError(
-                "A step compares prompts and found one only: expected clips "
-                "with different captions; raise `batch_size` (objective "
-                "published) or give more clips."
+                "A step compares prompts and found one only; raise "
+                "`batch_size`, or give clips with different captions."
             )
         texts = self.groups.draw_texts(drawn, 1)
         same = equal_texts(texts) | (drawn[:, None] == drawn)
         bank = self.modules.encoder.encode_text(texts)
         scene = self.scene_of(wavs)
         similarity = scene.embedding @ bank.T
-        always = (
-            None if partner is None else torch.stack([own, own[partner]], 1)
-        )
         chosen = choose_prompts(
             similarity,
             len(bank) if published else hparams.prompts_per_clip,
             0 if published else hparams.similar_prompts,
-            always,
+            None if partner is None else torch.stack([own, own[partner]], 1),
         )
-        return scene._replace(
-            bank=bank,
-            similarity=similarity,
-            same=same.to(bank.device),
-            chosen=chosen,
-            sources=sources,
-        )
+        same = same.to(bank.device)
+        return Scene(*scene[:3], bank, similarity, same, chosen, sources)
 
-    def pair_values(self, scene):
+    def pair_values(self, scene: Scene) -> tuple[Tensor, ...]:
         """What the objective needs of each pair, computed chunk by chunk.
 
         Each chunk is computed again in the backward pass, so that only one
-        chunk's activations are held; values and gradients do not depend on
-        its size.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            As of :meth:`chunk_values`, each (clips * prompts, ...).
+        chunk's activations are held; values, those of :meth:`chunk_values`,
+        and gradients do not depend on its size.
         """
-        owner, prompt, slot = scene.pairs()
-        size = self.hparams.pairs_per_chunk or len(owner)
-        chunks = zip(
-            owner.split(size), prompt.split(size), slot.split(size), strict=True
-        )
-        if size >= len(owner):
-            return self.chunk_values(scene, owner, prompt, slot)
+        pairs = scene.pairs()
+        size = self.hparams.pairs_per_chunk or len(pairs[0])
+        if size >= len(pairs[0]):
+            return self.chunk_values(scene, *pairs)
         values = [
             checkpoint(
                 self.chunk_values,
@@ -160,36 +205,31 @@ class LMACZSBrain(ZeroShotExplainer):
                 use_reentrant=False,
                 preserve_rng_state=False,
             )
-            for chunk in chunks
+            for chunk in zip(*(x.split(size) for x in pairs), strict=True)
         ]
         return tuple(torch.cat(parts) for parts in zip(*values, strict=True))
 
-    def chunk_values(self, scene, owner, prompt, slot):
-        """Values of some pairs.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            Mean of the mask, embedding of the masked-in and of the masked-out
-            clip, guidance, and whether it holds (bool).
-        """
-        mask = self.masks(scene, owner, prompt)
+    def chunk_values(
+        self, scene: Scene, owner: Tensor, prompt: Tensor, slot: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Mask mean, masked-in and -out embedding, guidance and its gate."""
+        mask, encoder = self.masks(scene, owner, prompt), self.modules.encoder
         masked = self.modules.frontend.masked(mask, scene.spectrum.rows(owner))
-        encoder = self.modules.encoder
         masked_in, _ = encoder.embed(masked.masked_in)
         masked_out = masked_in.detach()
         if self.hparams.l_out_w:
             masked_out, _ = encoder.embed(masked.masked_out)
-        guidance, guided = self.guidance(scene, mask, owner, slot)
-        area = self.mask_means(mask)
-        return area, masked_in, masked_out, guidance, guided
+        guidance = self.guidance(scene, mask, owner, slot)
+        return self.mask_means(mask), masked_in, masked_out, *guidance
 
-    def guidance(self, scene, mask, owner, slot):
+    def guidance(
+        self, scene: Scene, mask: Tensor, owner: Tensor, slot: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Guidance by the source that a prompt names, and where it holds.
 
         The first two prompts of a mixture name its two sources. A pair passes
-        the gate when the masked-in spectrogram already correlates with the
-        named source; it then gets the guidance in place of the sparsity.
+        the gate when the masked-in view already correlates with the named
+        source; it then gets the guidance in place of the sparsity.
         """
         guidance, guided = mask.new_zeros(len(mask)), slot < 0
         rows = (slot < 2).nonzero().squeeze(1)
@@ -203,7 +243,7 @@ class LMACZSBrain(ZeroShotExplainer):
             (mask * view).detach(), named, self.hparams.crosscortype
         )
         sound = torch.minimum(named.amax((1, 2)), other.amax((1, 2))) > 1e-6
-        residual = losses_zs.source_residual(
+        residual = losses.source_residual(
             frontend.gains(mask, view)[0],
             *map(frontend.linear, (view, named, other)),
         )
@@ -219,11 +259,12 @@ class LMACZSBrain(ZeroShotExplainer):
         """The objective; in validation and test the metrics."""
         if stage != sb.Stage.TRAIN:
             return self.measure(*predictions, batch.id)
-        terms = self.terms(predictions, batch, stage)
+        return super().compute_objectives(predictions, batch, stage)
+
+    def note_metrics(self, predictions, batch, stage):
+        """In training: the mean of the masks, and the share that is guided."""
         _, (area, *_, guided) = predictions
-        self.add_terms(**terms, MM=area.mean(), guided=guided.float().mean())
-        weights = self.weights()
-        return sum(weights[name] * value for name, value in terms.items())
+        self.add_terms(MM=area.mean(), guided=guided.float().mean())
 
     def terms(self, predictions, batch, stage):
         """The terms of the objective by name, each a scalar."""
@@ -234,37 +275,35 @@ class LMACZSBrain(ZeroShotExplainer):
         scale = self.modules.encoder.logit_scale
         similarity = scene.similarity[owner, prompt]
         after = (masked_in * bank[prompt]).sum(1)
-        weight = (scale * scene.similarity).softmax(1)[owner, prompt]
+        weight = losses.prompt_weights(scale * scene.similarity)[owner, prompt]
         published = hparams.objective == "published"
         if published:
-            change = losses_zs.similarity_loss(similarity, after)
+            change = losses.similarity_loss(similarity, after)
             excess, terms = area, {}
         else:
-            change = losses_zs.similarity_rise_loss(similarity, after, weight)
-            excess = losses_zs.area_loss(
+            change = losses.similarity_rise_loss(similarity, after, weight)
+            excess = losses.area_loss(
                 area, weight, hparams.area_budget, hparams.area_floor
             )
-            entropy = losses_zs.prompt_cross_entropy(
+            entropy = losses.prompt_cross_entropy(
                 scale * masked_in @ bank.T, prompt
             )
-            terms = {"l_in": losses_zs.weighted_mean(entropy, weight)}
+            terms = {"l_in": losses.weighted_mean(entropy, weight)}
         terms["l_sim"] = change.mean()
         terms["l1"] = (excess * ~guided).mean()
         if hparams.l_out_w:
-            rest = losses_zs.prompt_mask_out(
+            rest = losses.prompt_mask_out(
                 scale * masked_out @ bank.T, prompt, scene.same
             )
-            terms["l_out"] = losses_zs.weighted_mean(
+            terms["l_out"] = losses.weighted_mean(
                 rest, torch.ones_like(weight) if published else weight
             )
         if hparams.l_div_w:
-            terms["l_div"] = losses_zs.diversity_loss(
+            terms["l_div"] = losses.diversity_loss(
                 masked_in.view(*scene.chosen.shape, -1), bank[scene.chosen]
             )
         if scene.sources is not None:
-            terms["guidance"] = losses_zs.weighted_mean(
-                guidance, guided.to(area)
-            )
+            terms["guidance"] = losses.weighted_mean(guidance, guided.to(area))
         return terms
 
     def weights(self):

@@ -1,41 +1,48 @@
-"""The terms of the L-MAC objective, each a pure function.
+"""The terms of the objectives, each a pure function.
 
-Every term is a mean over clips (and bins), so the batch size changes no
-weight. Source: Paissan, Ravanelli, Subakan, "Listenable Maps for Audio
-Classifiers", ICML 2024 (arXiv 2403.13086), section 3:
+Every term is a mean over clips (and bins), so that the batch size changes no
+weight. L-MAC (Paissan, Ravanelli, Subakan, "Listenable Maps for Audio
+Classifiers", ICML 2024, arXiv 2403.13086, section 3), with y the classifier's
+own decision on X:
 
     min  l_in CE(f(M*X), y) - l_out CE(f((1-M)*X), y) + l_s |M|_1
          (+ l_tv TV(M)) + l_g guidance
 
-with y the classifier's own decision on X.
+LMAC-ZS (Paissan, Della Libera, Ravanelli, Subakan, "Listenable Maps for
+Zero-Shot Audio Classifiers", NeurIPS 2024, arXiv 2405.17615) keeps the
+similarity of every text and clip of a batch, matching or not:
 
-Authors
- * The speechbrain_lmac authors 2026
+    min  mean_ij |t_i . a_j - t_i . f(M(t_i, h_j) * X_j)|
+         + l_s mean_ij |M(t_i, h_j)|_1  (+ l_out mask-out)  (+ l_div L_div)
+
+Besides there are the terms of an objective of ours, ``prompt_weighted``: each
+pair counts by the probability ``w`` that the classifier gives the prompt. What
+keeps or removes a decision is said by the classifier (``evidence_loss``,
+``rest_loss``).
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 CROSSCOR_TYPES = ("dotp", "conv")
 GUIDE_LOSS_TYPES = ("binary", "distance", "residual")
 
-#: What the energy of the interferer that is left counts in the guidance
-#: ``residual``, against 1 for the energy by which the target is missed.
-LEAK_WEIGHT = 0.5
+# What the energy of the interferer that is left counts in guidance by the
+# source, against 1 for the energy by which the target is missed.
+_LEAK_WEIGHT = 0.5
+_TINY = 1e-8
 
 
-def sparsity_loss(mask):
-    """``|M|_1`` as a mean over bins, per clip.
+# ------------------------------------------------------------------ of masks
 
-    Arguments
-    ---------
-    mask : torch.Tensor
-        Shape (batch, frames, bins), in [0, 1].
 
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch,), in [0, 1].
+def sparsity_loss(mask: Tensor) -> Tensor:
+    """``|M|_1`` as a mean over bins, per clip: (batch,), in [0, 1].
 
     Example
     -------
@@ -45,21 +52,11 @@ def sparsity_loss(mask):
     return mask.abs().mean((-2, -1))
 
 
-def total_variation(mask):
+def total_variation(mask: Tensor) -> Tensor:
     """Mean squared step between neighbours, in time and frequency, per clip.
 
     Half the sum of the squared steps, as in the reference recipe, divided by
     the number of bins, so that neither clip length nor batch size matters.
-
-    Arguments
-    ---------
-    mask : torch.Tensor
-        Shape (batch, frames, bins), in [0, 1].
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch,), >= 0.
 
     Example
     -------
@@ -71,24 +68,17 @@ def total_variation(mask):
     return (time + frequency) / (2 * mask.shape[-2] * mask.shape[-1])
 
 
-def cross_correlation(masked_in, clean, kind="dotp"):
-    """Normalised cross-correlation of masked-in and clean spectrogram.
+# ------------------------------------------------- guidance by a clean source
 
-    Arguments
-    ---------
-    masked_in : torch.Tensor
-        ``M * X``, shape (batch, frames, bins).
-    clean : torch.Tensor
-        The clip before contamination, same shape.
-    kind : str
-        ``dotp``: cosine of the two spectrograms. ``conv``: the same after
-        each one's mean is taken off (the reference's convolution of two maps
-        of one size has a single output, this one).
 
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch,), in [-1, 1]; 0 where one of them is silent.
+def cross_correlation(
+    masked_in: Tensor, clean: Tensor, kind: str = "dotp"
+) -> Tensor:
+    """Normalised cross-correlation of two views, per clip, in [-1, 1].
+
+    ``dotp``: their cosine, 0 where one is silent. ``conv``: the same after
+    each one's mean is taken off (the reference's convolution of two maps of
+    one size has a single output, this one).
 
     Example
     -------
@@ -96,11 +86,7 @@ def cross_correlation(masked_in, clean, kind="dotp"):
     >>> torch.allclose(cross_correlation(2 * x, x), torch.ones(2))
     True
     """
-    if kind not in CROSSCOR_TYPES:
-        raise ValueError(
-            f"Expected `crosscortype` to be one of {CROSSCOR_TYPES}, "
-            f"but got {kind!r}"
-        )
+    _check_kind("crosscortype", kind, CROSSCOR_TYPES)
     a, b = masked_in.flatten(1), clean.flatten(1)
     if kind == "conv":
         a = a - a.mean(1, keepdim=True)
@@ -109,8 +95,13 @@ def cross_correlation(masked_in, clean, kind="dotp"):
 
 
 def guidance_loss(
-    mask, view, clean, kind="binary", bin_th=0.35, linear=torch.expm1
-):
+    mask: Tensor,
+    view: Tensor,
+    clean: Tensor,
+    kind: str = "binary",
+    bin_th: float = 0.35,
+    linear: Callable[[Tensor], Tensor] = torch.expm1,
+) -> Tensor:
     """How far the explanation is from the clip before contamination.
 
     ``distance``: mean squared difference of ``M * X`` and ``X_clean``.
@@ -125,10 +116,8 @@ def guidance_loss(
     ---------
     mask : torch.Tensor
         Shape (batch, frames, bins), in [0, 1].
-    view : torch.Tensor
-        What the mask multiplies, of the contaminated clip, same shape.
-    clean : torch.Tensor
-        The view of the clean clip, same shape.
+    view, clean : torch.Tensor
+        What the mask multiplies, of the contaminated and of the clean clip.
     kind : str
         ``binary``, ``distance`` or ``residual``.
     bin_th : float
@@ -143,44 +132,256 @@ def guidance_loss(
 
     Example
     -------
-    >>> x = torch.rand(1, 3, 2)
-    >>> guidance_loss(torch.ones_like(x), x, x, kind="distance").tolist()
-    [0.0]
-    """
-    if kind == "distance":
-        return (mask * view - clean).square().mean((-2, -1))
-    if kind == "residual":
-        return residual_energy(mask, view, clean, linear)
-    if kind != "binary":
-        raise ValueError(
-            f"Expected `guidelosstype` to be one of {GUIDE_LOSS_TYPES}, "
-            f"but got {kind!r}"
-        )
-    oracle = (clean >= bin_th * clean.amax((-2, -1), keepdim=True)).float()
-    with torch.autocast(mask.device.type, enabled=False):
-        entropy = F.binary_cross_entropy(
-            mask.float(), oracle.float(), reduction="none"
-        )
-    return entropy.mean((-2, -1))
-
-
-def residual_energy(mask, view, clean, linear=torch.expm1):
-    """The guidance ``residual`` of :func:`guidance_loss`; same arguments.
-
-    Example
-    -------
     >>> x, clean = torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]])
-    >>> round(residual_energy(clean, x, clean).item(), 4)
+    >>> guidance_loss(clean, x, clean, kind="distance").item()
     0.0
-    >>> round(residual_energy(1 - clean, x, clean).item(), 4)
+    >>> round(guidance_loss(1 - clean, x, clean, kind="residual").item(), 4)
     2.5
     """
+    _check_kind("guidelosstype", kind, GUIDE_LOSS_TYPES)
+    if kind == "distance":
+        return (mask * view - clean).square().mean((-2, -1))
+    if kind == "binary":
+        oracle = (clean >= bin_th * clean.amax((-2, -1), keepdim=True)).float()
+        with torch.autocast(mask.device.type, enabled=False):
+            entropy = F.binary_cross_entropy(
+                mask.float(), oracle.float(), reduction="none"
+            )
+        return entropy.mean((-2, -1))
     kept, wanted, magnitude = map(linear, (mask * view, clean, view))
     added = (magnitude - wanted).abs()
     gain = kept / magnitude.clamp_min(1e-6)
+    return _energy_share(kept - wanted, wanted) + _LEAK_WEIGHT * _energy_share(
+        gain * added, added
+    )
 
-    def energy(x):
-        return x.square().sum((-2, -1)).clamp_min(1e-8)
 
-    missing = energy(kept - wanted) / energy(wanted)
-    return missing + LEAK_WEIGHT * energy(gain * added) / energy(added)
+def source_residual(
+    gain: Tensor, mixture: Tensor, named: Tensor, other: Tensor
+) -> Tensor:
+    """How far the explanation of a mixture is from the source that is named.
+
+    As ``residual`` of :func:`guidance_loss`, of the linear magnitudes (pairs,
+    frames, bins) of a mixture and of its two sources, under a linear gain.
+
+    Example
+    -------
+    >>> gain, named, other = torch.tensor([[[[1.0, 0.0]]], [[[1.0, 0.0]]],
+    ...                                    [[[0.0, 1.0]]]])
+    >>> source_residual(gain, named + other, named, other)
+    tensor([0.])
+    >>> source_residual(gain, named + other, other, named)
+    tensor([2.5000])
+    """
+    missing = _energy_share(gain * mixture - named, named)
+    return missing + _LEAK_WEIGHT * _energy_share(gain * other, other)
+
+
+def _energy_share(part, whole):
+    energy = whole.square().sum((-2, -1)).clamp_min(_TINY)
+    return part.square().sum((-2, -1)) / energy
+
+
+def _check_kind(key, kind, kinds):
+    if kind not in kinds:
+        raise ValueError(f"`{key}`: {kind!r} is not one of {kinds}.")
+
+
+# ------------------------------------------- of pairs of a prompt and a clip
+
+
+def similarity_loss(similarity: Tensor, masked_similarity: Tensor) -> Tensor:
+    """The masked clip keeps its similarity: ``|t.a - t.f(M*X)|``, in [0, 2].
+
+    The published text says that the objective "aims to closely reproduce the
+    original similarity patterns"; the absolute difference is our reading.
+
+    Example
+    -------
+    >>> similarity_loss(torch.tensor([0.75, 0.0]), torch.tensor([0.5, 0.25]))
+    tensor([0.2500, 0.2500])
+    """
+    return (similarity - masked_similarity).abs()
+
+
+def similarity_rise_loss(
+    similarity: Tensor, masked_similarity: Tensor, weight: Tensor
+) -> Tensor:
+    """Both directions for present prompts, rises alone for absent ones.
+
+    ``w |d| + (1 - w) relu(-d)`` with ``d = t.a - t.f(M*X)``: an empty mask
+    leaves nothing of a similarity, which is right where there was no reason
+    for it, so that a fall costs by the prompt's probability ``w`` only.
+
+    Example
+    -------
+    >>> similarity_rise_loss(*torch.tensor([[0.5], [0.25], [0.5]]))  # a fall
+    tensor([0.1250])
+    >>> similarity_rise_loss(*torch.tensor([[0.25], [0.5], [0.5]]))  # a rise
+    tensor([0.2500])
+    """
+    change = masked_similarity - similarity
+    return weight * change.abs() + (1 - weight) * change.relu()
+
+
+def prompt_weights(logits: Tensor) -> Tensor:
+    """Probability ``w`` of each prompt among those of a step, of its logits."""
+    return logits.softmax(-1)
+
+
+def prompt_cross_entropy(logits: Tensor, prompt: Tensor) -> Tensor:
+    """The masked-in clip is decided for the prompt: ``CE(f(M*X), t_i)``.
+
+    Of logits (pairs, prompts) and the prompts' numbers (pairs,); in nats.
+    """
+    return F.cross_entropy(logits, prompt, reduction="none")
+
+
+def prompt_mask_out(logits: Tensor, prompt: Tensor, same: Tensor) -> Tensor:
+    """The masked-out rest is no longer decided for it: ``-log(1 - p_i)``.
+
+    Its gradient fades once the prompt is gone, other than that of ``-CE``.
+    Prompts that say the same, as two clips of a class in one batch, are no
+    others of each other: ``p_i`` is what they have together.
+
+    Arguments
+    ---------
+    logits : torch.Tensor
+        Scaled similarities of the masked-out clip of each pair and every
+        prompt, shape (pairs, prompts), at least two prompts.
+    prompt : torch.Tensor
+        Number of the pair's prompt, int64 (pairs,).
+    same : torch.Tensor
+        Which prompts say the same, bool (prompts, prompts).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (pairs,), >= 0, in nats; 0 where there is no other prompt.
+
+    Example
+    -------
+    >>> same = torch.eye(2, dtype=torch.bool)
+    >>> loss = prompt_mask_out(torch.zeros(1, 2), torch.tensor([0]), same)
+    >>> round(loss.item(), 4)  # ln 2
+    0.6931
+    >>> prompt_mask_out(torch.zeros(1, 2), torch.tensor([0]), ~same | same)
+    tensor([0.])
+    """
+    own = same[prompt]
+    # Of minus infinity alone there is no gradient.
+    own = own & ~own.all(1, keepdim=True)
+    others = logits.masked_fill(own, float("-inf"))
+    return logits.logsumexp(1) - others.logsumexp(1)
+
+
+def area_loss(
+    mask_mean: Tensor, weight: Tensor, budget: float, floor: float = 0.0
+) -> Tensor:
+    """Mean of the mask outside of what the prompt may have, in [0, 1].
+
+    ``relu(m - b w) + relu(f w - m)``: between the floor ``f`` and the budget
+    ``b``, both in proportion to its probability ``w``, a present prompt's mask
+    is free, and so has no reason to die; an absent one's is to be empty.
+
+    Example
+    -------
+    >>> area_loss(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]), 0.25)
+    tensor([0.2500, 0.5000])
+    >>> area_loss(torch.tensor([0.0]), torch.tensor([0.5]), 0.25, floor=0.125)
+    tensor([0.0625])
+    """
+    above = (mask_mean - budget * weight).relu()
+    return above + (floor * weight - mask_mean).relu()
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """``sum(w x) / sum(w)``, a scalar; 0 if no weight is left.
+
+    Example
+    -------
+    >>> weighted_mean(torch.tensor([1.0, 5.0]), torch.tensor([3.0, 1.0]))
+    tensor(2.)
+    """
+    return (weight * values).sum() / weight.sum().clamp_min(_TINY)
+
+
+def diversity_loss(masked_embeddings: Tensor, text: Tensor) -> Tensor:
+    """Masks of one clip differ as their prompts do; a scalar in [0, 2].
+
+        L_div = mean_{i != k} | e_i . e_k - t_i . t_k |
+
+    with ``e_i`` the embedding of the clip under the mask of prompt ``i``; both
+    are (batch, prompts, dim), L2-normalised. The paper's diversity term (its
+    Eq. 7) has this purpose; the formula is our reading of the published
+    description, not a copy of it.
+
+    Example
+    -------
+    >>> same = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    >>> diversity_loss(same, torch.eye(2)[None])
+    tensor(1.)
+    """
+    prompts = text.shape[1]
+    if prompts < 2:
+        return masked_embeddings.new_zeros(())
+    found = masked_embeddings @ masked_embeddings.transpose(1, 2)
+    wanted = text @ text.transpose(1, 2)
+    off_diagonal = ~torch.eye(prompts, dtype=torch.bool, device=text.device)
+    return (found - wanted).abs()[:, off_diagonal].mean()
+
+
+# ------------------------------------------------------- of a CLAP's training
+
+
+def multi_positive_infonce(
+    audio: Tensor, text: Tensor, same: Tensor, scale: float | Tensor = 1.0
+) -> Tensor:
+    """InfoNCE in both directions, with several texts to a sound.
+
+    With ``s = scale * audio @ text.T`` and the rows of ``same`` brought to a
+    sum of 1, ``p``: the mean over sounds of ``-sum_j p_ij log softmax_j
+    s_ij``, and the like over texts with the columns; the loss is the mean of
+    the two. One text to each sound gives the loss of CLAP (Wu et al. 2023,
+    arXiv 2211.06687, equation 1), several are treated as by Khosla et al.
+    2020 (arXiv 2004.11362, equation 2).
+
+    Arguments
+    ---------
+    audio, text : torch.Tensor
+        L2-normalised embeddings, (sounds, dim) and (texts, dim).
+    same : torch.Tensor
+        Which belong together, shape (sounds, texts): booleans, or weights
+        >= 0 where a sound belongs more to one text than to another. A sound
+        or a text that belongs to nothing counts as a negative alone.
+    scale : float or torch.Tensor
+        What the similarities are multiplied with.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar, >= 0, in nats; 0 if nothing belongs together.
+
+    Example
+    -------
+    >>> loss = multi_positive_infonce(
+    ...     torch.eye(2), torch.eye(2), torch.eye(2) > 0, scale=100.0
+    ... )
+    >>> round(loss.item(), 4)
+    0.0
+    """
+    similarities = scale * audio.float() @ text.float().T
+    same = same.to(similarities)
+    return 0.5 * (
+        _one_direction(similarities, same)
+        + _one_direction(similarities.T, same.T)
+    )
+
+
+def _one_direction(similarities, same):
+    """Mean cross-entropy of the rows that have a positive."""
+    total = same.sum(1)
+    # Rows without a positive have weights of 0 and so add nothing.
+    target = same / total.clamp_min(torch.finfo(same.dtype).tiny)[:, None]
+    losses = -(target * similarities.log_softmax(1)).sum(1)
+    return losses.sum() / (total > 0).sum().clamp_min(1)

@@ -1,30 +1,201 @@
-"""What explains the prompts of a CLAP model while training, and measures it.
+"""What explains the prompts of a CLAP model while training, and measures it."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
-from speechbrain_lmac.data.mixtures import mix_at_snr
-from speechbrain_lmac.features import heard_part
-from speechbrain_lmac.metrics import explanation_metrics
+from speechbrain_lmac.data.captions.prompts import readable
+from speechbrain_lmac.data.mixtures import Mixture, mix_at_snr
+from speechbrain_lmac.features import Spectrum, heard_part
+from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
 from speechbrain_lmac.metrics.similarity import rank_correlation
 from speechbrain_lmac.training import losses
-from speechbrain_lmac.training.brain import RecipeBrain
-from speechbrain_lmac.training.lmac import quality
-from speechbrain_lmac.training.zs_batches import Scene
+from speechbrain_lmac.training.lmac import ExplainerBrain, quality
+from speechbrain_lmac.utils.checks import UserError
 
-#: A mask of a present prompt below this mean says nothing.
-DEAD_MEAN = 0.02
+# A mask of a present prompt below this mean says nothing.
+_DEAD_MEAN = 0.02
+# Prompts of the validation where the data have no classes.
+_MAX_VALID_PROMPTS = 16
 
 
-class ZeroShotExplainer(RecipeBrain):
+class Scene(NamedTuple):
+    """Clips, what a CLAP encoder makes of them, and the prompts to explain.
+
+    Attributes
+    ----------
+    spectrum : Spectrum
+        Of the clips.
+    embedding : torch.Tensor
+        L2-normalised, (clips, dim).
+    hidden : tuple of torch.Tensor
+        Hidden maps, deepest first.
+    bank : torch.Tensor
+        L2-normalised embeddings of all prompts of the step, (prompts, dim).
+    similarity : torch.Tensor
+        Cosines, (clips, prompts).
+    same : torch.Tensor
+        Which of these prompts say the same, bool (prompts, prompts).
+    chosen : torch.Tensor
+        Numbers of the prompts that each clip is explained for, int64 (clips,
+        prompts per clip).
+    sources : torch.Tensor or None
+        Views of what the first and the second of these prompts name, (clips,
+        2, frames, bins); zero where unknown.
+    """
+
+    spectrum: Spectrum
+    embedding: Tensor
+    hidden: tuple[Tensor, ...]
+    bank: Tensor = None
+    similarity: Tensor = None
+    same: Tensor = None
+    chosen: Tensor = None
+    sources: Tensor | None = None
+
+    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All pairs of a clip and a chosen prompt, the first clip's first.
+
+        Number of the clip, of the prompt in the bank, and of the prompt among
+        the clip's own; each int64 (pairs,).
+        """
+        clips, prompts = self.chosen.shape
+        numbers = torch.arange(max(clips, prompts), device=self.chosen.device)
+        return (
+            numbers[:clips].repeat_interleave(prompts),
+            self.chosen.reshape(-1),
+            numbers[:prompts].repeat(clips),
+        )
+
+
+def choose_prompts(
+    similarity: Tensor, count: int, similar: int, always: Tensor | None = None
+) -> Tensor:
+    """Prompts to explain each clip for: similar ones and some at random.
+
+    Arguments
+    ---------
+    similarity : torch.Tensor
+        Of clips and prompts, (clips, prompts).
+    count : int
+        Prompts of a clip; fewer if there are fewer.
+    similar : int
+        How many of them are the most similar.
+    always : torch.Tensor or None
+        Numbers of prompts that come first, int64 (clips, some). Of two that
+        are the same the second is replaced by another prompt.
+
+    Returns
+    -------
+    torch.Tensor
+        Different numbers, int64 (clips, count).
+
+    Example
+    -------
+    >>> similarity = torch.tensor([[0.1, 0.9, 0.3], [0.8, 0.2, 0.1]])
+    >>> choose_prompts(similarity, 1, 1).tolist()
+    [[1], [0]]
+    """
+    # Ranks in three storeys: at random below 1, similar from 2, always from 8.
+    rank = torch.rand(similarity.shape).to(similarity)
+    best = similarity.topk(min(similar, similarity.shape[1])).indices
+    rank = rank.scatter(1, best, 4 + similarity.gather(1, best))
+    if always is not None:
+        always = always.to(rank.device)
+        for place in reversed(range(always.shape[1])):
+            rank.scatter_(1, always[:, place, None], 10.0 - place)
+    return rank.topk(min(count, similarity.shape[1])).indices
+
+
+def mix_partners(
+    wavs: Tensor,
+    groups: Tensor,
+    prob: float,
+    snr_db: Sequence[float],
+    generator: torch.Generator,
+) -> tuple[Mixture, Tensor, Tensor]:
+    """Mix clips of a batch with one another, the partner being known.
+
+    Arguments
+    ---------
+    wavs : torch.Tensor
+        Shape (clips, samples).
+    groups : torch.Tensor
+        Number of the group of texts of each clip, int64 (clips,).
+    prob : float
+        Share of the clips that are mixed.
+    snr_db : sequence of float
+        Range of the SNR in dB, [low, high].
+    generator : torch.Generator
+        Source of every draw, on the CPU.
+
+    Returns
+    -------
+    tuple of (Mixture, torch.Tensor, torch.Tensor)
+        The clips, mixed or not; each one's partner, int64 (clips,); and
+        whether it is mixed with a partner of another group, bool (clips,).
+        Others are left alone.
+    """
+    low, high = (float(x) for x in snr_db)
+    clips = torch.arange(len(wavs))
+    shifts = 1 + torch.randperm(max(len(wavs) - 1, 1), generator=generator)
+    partners = (clips + shifts[:, None]) % len(wavs)
+    groups = groups.to(clips.device)
+    different = groups[partners] != groups
+    chosen = different.sum(1).argmax()
+    partner = partners[chosen]
+    known = torch.rand(len(wavs), generator=generator) < prob
+    known &= different[chosen]
+    share = torch.rand(len(wavs), generator=generator)
+    other = wavs[partner] * known.to(wavs)[:, None]
+    mixed = mix_at_snr(wavs, other, (low + (high - low) * share).to(wavs))
+    return Mixture(*mixed), partner, known.to(wavs.device)
+
+
+def validation_prompts(
+    hparams: Mapping[str, Any], class_names: Sequence[str], dataset: Any
+) -> tuple[list[str], tuple[str, ...]]:
+    """Prompts and templates that a training is validated with.
+
+    Arguments
+    ---------
+    hparams : Mapping
+        ``valid_prompts`` (null for those of the data) and
+        ``valid_templates``.
+    class_names : sequence of str
+        Classes of the data; none if they are captioned.
+    dataset : DynamicItemDataset
+        Validation clips with captions.
+
+    Returns
+    -------
+    tuple of (list of str, tuple of str)
+        Without classes the first captions of some clips, which stand alone.
+    """
+    templates = tuple(hparams["valid_templates"])
+    prompts = list(hparams["valid_prompts"] or map(readable, class_names))
+    if not prompts:
+        templates = ("{}",)
+        clips = dataset.data_ids[:: -(-len(dataset) // _MAX_VALID_PROMPTS)]
+        captions = (dataset.data[clip]["captions"][0] for clip in clips)
+        prompts = list(dict.fromkeys(captions))
+    if len(prompts) < 2:
+        raise UserError(
+            f"`valid_prompts`: expected at least two, found {prompts}; give "
+            "some, or a validation split of more clips."
+        )
+    return prompts, templates
+
+
+class ZeroShotExplainer(ExplainerBrain):
     """Masks of clips under prompts, and how good they are.
 
     Modules: ``frontend``, ``encoder`` (a frozen CLAP) and ``decoder``, a
@@ -41,7 +212,13 @@ class ZeroShotExplainer(RecipeBrain):
         As for :class:`RecipeBrain`.
     """
 
-    def __init__(self, prompts, templates, *args, **kwargs):
+    def __init__(
+        self,
+        prompts: Sequence[str],
+        templates: Sequence[str],
+        *args: Any,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         # Before the first epoch: a prompt may be refused.
         self.classifier = ZeroShotClassifier(
@@ -53,44 +230,42 @@ class ZeroShotExplainer(RecipeBrain):
         super().on_stage_start(stage, epoch)
         self.areas, self.similarities = [], []
 
-    def scene_of(self, wavs):
+    def scene_of(self, wavs: Tensor) -> Scene:
         """What front end and encoder make of some clips."""
         frontend = self.modules.frontend
         with torch.no_grad():
             spectrum = frontend(wavs)
             features = frontend.classifier_input(spectrum.view, spectrum)
-            embedding, hidden = self.modules.encoder.embed(features)
-        return Scene(spectrum, embedding, hidden)
+            return Scene(spectrum, *self.modules.encoder.embed(features))
 
-    def masks(self, scene, owner, prompt):
-        """Masks of some pairs, (pairs, frames, bins)."""
-        # The pairs are sorted by clip: only these clips' maps are needed.
+    def masks(self, scene: Scene, owner: Tensor, prompt: Tensor) -> Tensor:
+        """Masks of pairs, sorted by clip, (pairs, frames, bins)."""
+        # Only these clips' maps are needed.
         low, high = int(owner[0]), int(owner[-1]) + 1
+        view = scene.spectrum.view
         logits = self.modules.decoder(
             [h[low:high] for h in scene.hidden],
-            scene.spectrum.view.shape[1],
+            view.shape[1],
             scene.bank[prompt],
             scene.similarity[owner, prompt],
             owner - low,
         )
-        return torch.sigmoid(logits.to(scene.spectrum.view.dtype))
+        return torch.sigmoid(logits.to(view.dtype))
 
-    def mask_means(self, mask):
+    def mask_means(self, mask: Tensor) -> Tensor:
         """Mean of each mask over the bins that the encoder hears."""
-        return losses.sparsity_loss(
-            heard_part(mask, self.modules.frontend.heard)
-        )
+        heard = self.modules.frontend.heard
+        return losses.sparsity_loss(heard_part(mask, heard))
 
     @torch.no_grad()
-    def measure(self, wavs, scene, ids):
+    def measure(self, wavs: Tensor, scene: Scene, ids: list[str]) -> Tensor:
         """Metrics of clips for their decided prompts, and of all pairs."""
         classifier, frontend = self.classifier, self.modules.frontend
-        logits = classifier.encoder.logit_scale * (
-            scene.embedding @ classifier.text_embeddings.T
-        )
+        scene = self._among_classes(scene)
+        logits = classifier.encoder.logit_scale * scene.similarity
         output = ClassifierOutput(logits, scene.embedding, scene.hidden)
         decided = classifier.decide(output)
-        mask = self.decided_masks(scene, decided)
+        mask = self._decided(scene, decided)
         masked = frontend.masked(mask, scene.spectrum)
         outputs = (output, *map(classifier, masked))
         metrics = explanation_metrics(
@@ -98,33 +273,27 @@ class ZeroShotExplainer(RecipeBrain):
             heard_part(mask, frontend.heard),
             decided,
         )
-        self.stats.append(
-            ids,
-            {
-                **metrics,
-                **self.measure_prompts(scene, decided),
-                **self.measure_mixtures(wavs, decided),
-            },
-        )
+        metrics |= self._measure_prompts(scene, decided)
+        if self.hparams.finetuning:
+            metrics |= self._measure_mixtures(wavs, decided)
+        self.stats.append(ids, metrics)
         return classifier.evidence_loss(outputs[1].logits, decided)
 
-    def decided_masks(self, scene, decided):
-        """Masks of clips for one prompt each, (clips, frames, bins)."""
+    def _among_classes(self, scene):
+        """A scene whose prompts are the classes."""
         bank = self.classifier.text_embeddings
-        scene = scene._replace(bank=bank, similarity=scene.embedding @ bank.T)
+        return scene._replace(bank=bank, similarity=scene.embedding @ bank.T)
+
+    def _decided(self, scene, decided):
+        """Masks of clips for one prompt each, (clips, frames, bins)."""
         clips = torch.arange(len(decided), device=decided.device)
         return self.masks(scene, clips, decided)
 
-    def measure_prompts(self, scene, decided):
+    def _measure_prompts(self, scene, decided):
         """Mask means of every clip under every prompt."""
-        bank = self.classifier.text_embeddings
-        clips, count = len(decided), len(bank)
-        scene = scene._replace(
-            bank=bank,
-            similarity=scene.embedding @ bank.T,
-            chosen=torch.arange(count, device=bank.device).expand(clips, -1),
-        )
-        owner, prompt, _ = scene.pairs()
+        clips, count = scene.similarity.shape
+        every = torch.arange(count, device=decided.device).expand(clips, -1)
+        owner, prompt, _ = scene._replace(chosen=every).pairs()
         size = self.hparams.pairs_per_chunk or 2 * count
         area = [
             self.mask_means(self.masks(scene, *chunk))
@@ -137,69 +306,54 @@ class ZeroShotExplainer(RecipeBrain):
         return {
             "right MM": right,
             "absent MM": (area.sum(1) - right) / max(count - 1, 1),
-            "dead": (right < DEAD_MEAN).float(),
+            "dead": (right < _DEAD_MEAN).float(),
         }
 
-    def measure_mixtures(self, wavs, decided):
-        """Which source the masks of 0 dB mixtures keep; if fine-tuning.
+    def _measure_mixtures(self, wavs, decided):
+        """Which source the masks of 0 dB mixtures keep.
 
         Every clip is mixed with another one of the batch, and named by the
         prompt that was decided on it alone; NaN if both have the same.
         """
-        if not self.hparams.finetuning:
-            return {}
         frontend, shift = self.modules.frontend, len(wavs) // 2
         mixed = mix_at_snr(wavs, wavs.roll(shift, 0), 0.0)
-        scene = self.scene_of(mixed.mixture)
-        mask, spectrum = self.decided_masks(scene, decided), scene.spectrum
-        gain = frontend.gains(mask, spectrum.view)[0]
+        scene = self._among_classes(self.scene_of(mixed.mixture))
+        mask, spectrum = self._decided(scene, decided), scene.spectrum
+        gain, _ = frontend.gains(mask, spectrum.view)
         named, other = (
             energy_kept(gain, frontend.linear(frontend(x).view).square())
             for x in mixed[1:]
         )
-        undefined = decided == decided.roll(shift)
         values = {"named wins": (named > other).float()}
         if frontend.listenable:
+            sound = frontend.listen(mask, spectrum, wavs.shape[1])
             values["SI-SDR gain"] = si_sdr_gain(
-                frontend.listen(mask, spectrum, wavs.shape[1]),
-                mixed.mixture,
-                mixed.target,
+                sound, mixed.mixture, mixed.target
             )
+        undefined = decided == decided.roll(shift)
         return {
             name: torch.where(undefined | ~value.isfinite(), torch.nan, value)
             for name, value in values.items()
         }
 
     def stage_summary(self, stage_loss):
-        """As the base's, with the quality that ranks checkpoints."""
+        """As the base's; the quality counts whether the prompt is followed."""
         summary = super().stage_summary(stage_loss)
         if "Fid-In" in summary:
-            areas, similarities = map(
-                torch.cat, (self.areas, self.similarities)
-            )
-            summary["spearman"] = rank_correlation(areas, similarities)
+            pairs = map(torch.cat, (self.areas, self.similarities))
+            summary["spearman"] = rank_correlation(*pairs)
             summary["quality"] = zero_shot_quality(summary)
         return summary
 
 
-def zero_shot_quality(metrics):
+def zero_shot_quality(metrics: Mapping[str, float]) -> float:
     """One number to rank checkpoints by: faithful and following the prompt.
 
-    The mean of eight scores: the five of
-    :func:`speechbrain_lmac.training.lmac.quality`, the rank correlation of mask
-    mean and similarity, one minus the ratio of the masks of absent prompts to
-    those of decided ones, and the share of masks that are alive; in the
-    fine-tuning stage also how often the named source of a mixture wins.
-
-    Arguments
-    ---------
-    metrics : dict
-        Means of the validation.
-
-    Returns
-    -------
-    float
-        Higher is better; at most 1.
+    The mean, at most 1, of eight scores: the five of ``quality`` of L-MAC, the
+    rank correlation of mask mean and similarity, one minus the ratio of the
+    masks of absent prompts to those of decided ones, and the share of masks
+    that are alive; in the fine-tuning stage also how often the named source of
+    a mixture wins.
 
     Example
     -------

@@ -11,6 +11,12 @@ from speechbrain import Stage
 from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.epoch_loop import EpochCounter
 from speechbrain.utils.train_logger import FileTrainLogger
+from speechbrain_lmac.training.zs_batches import (
+    Scene,
+    choose_prompts,
+    linear_magnitude,
+    mix_pairs,
+)
 from torch.testing import assert_close
 
 from speechbrain_lmac.classifiers.base import fingerprint
@@ -29,14 +35,10 @@ from speechbrain_lmac.interpreters.text_decoder import build_text_decoder
 from speechbrain_lmac.training import losses_zs
 from speechbrain_lmac.training.clap import TextGroups
 from speechbrain_lmac.training.lmac_zs import LMACZSBrain
-from speechbrain_lmac.training.zero_shot_brain import zero_shot_quality
-from speechbrain_lmac.training.zs_batches import (
-    Scene,
-    choose_prompts,
-    linear_magnitude,
-    mix_pairs,
+from speechbrain_lmac.training.zero_shot_brain import (
+    validation_prompts,
+    zero_shot_quality,
 )
-from speechbrain_lmac.training.zs_settings import validation_prompts
 from speechbrain_lmac.utils.checks import UserError
 
 CAPTIONS = [["a dog barks"], ["rain falls"], ["a siren"], ["sea waves"]]

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from speechbrain_lmac.training.losses_clap import multi_positive_infonce
+from speechbrain_lmac.training.losses import multi_positive_infonce
 
 
 def units(*shape):
