@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import SimpleNamespace
+from numbers import Real
 from typing import Any
 
 import speechbrain as sb
@@ -31,47 +31,44 @@ from speechbrain_lmac.training.zero_shot_brain import (
 from speechbrain_lmac.utils.checks import UserError
 
 OBJECTIVES = ("published", "prompt_weighted")
-# Range of each number; above a correlation of 1 nothing is guided.
 _RANGES = {
     **dict.fromkeys(("l_sim_w", "l_in_w", "l_out_w"), (0, math.inf)),
     **dict.fromkeys(("reg_w_l1", "l_div_w", "g_w"), (0, math.inf)),
-    **dict.fromkeys(("sparsity_ramp", "mix_prob", "area_budget"), (0, 1)),
-    **dict.fromkeys(("prompts_per_clip", "similar_prompts"), (0, math.inf)),
-    "crosscor_th": (-1, math.inf),
-    "bank_size": (2, math.inf),
+    **dict.fromkeys(("sparsity_ramp", "mix_prob"), (0, 1)),
+    "crosscor_th": (-1, math.inf),  # above 1 nothing is guided
 }
 
 
-def check_zs_settings(hparams: SimpleNamespace) -> None:
+def _check_settings(hparams):
     """Refuse settings that would fail, or mean nothing, in some later step."""
+    _refuse_unless("objective", hparams, OBJECTIVES)
+    _refuse_unless("crosscortype", hparams, losses.CROSSCOR_TYPES)
     ranges = dict(_RANGES)
-    if hparams.objective == "prompt_weighted":
-        # The first two of a mixture's prompts are those of its sources.
-        least = 2 if hparams.finetuning else 1
-        ranges["area_floor"] = (0, hparams.area_budget)
-        ranges["prompts_per_clip"] = (least, math.inf)
-        ranges["similar_prompts"] = (0, hparams.prompts_per_clip)
     if hparams.pairs_per_chunk is not None:
         ranges["pairs_per_chunk"] = (1, math.inf)
+    if hparams.objective == "prompt_weighted":
+        # The first two of a mixture's prompts are those of its sources.
+        ranges["prompts_per_clip"] = (2 if hparams.finetuning else 1, math.inf)
+        ranges["similar_prompts"] = (0, hparams.prompts_per_clip)
+        ranges["bank_size"] = (2, math.inf)
+        ranges["area_budget"] = (0, 1)
+        ranges["area_floor"] = (0, hparams.area_budget)
     for key, (low, high) in ranges.items():
         value = getattr(hparams, key)
-        _refuse_unless(
-            low <= value <= high and math.isfinite(value),
-            *(key, f"a number from {low} to {high}", value),
-        )
-    for key, known in (
-        ("objective", OBJECTIVES),
-        ("crosscortype", losses.CROSSCOR_TYPES),
-    ):
-        value = getattr(hparams, key)
-        _refuse_unless(value in known, key, f"one of {known}", value)
+        if not isinstance(value, Real) or not low <= value <= high:
+            raise UserError(
+                f"`{key}`: expected a number from {low} to {high}, got "
+                f"{value!r}."
+            )
     low, high = hparams.mix_snr
-    _refuse_unless(low <= high, "mix_snr", "[low, high] in dB", hparams.mix_snr)
+    if low > high:
+        raise UserError(f"`mix_snr`: {low} is above {high}; give [low, high].")
 
 
-def _refuse_unless(fine, key, expected, value):
-    if not fine:
-        raise UserError(f"`{key}`: expected {expected}, got {value!r}.")
+def _refuse_unless(key, hparams, known):
+    value = getattr(hparams, key)
+    if value not in known:
+        raise UserError(f"`{key}`: expected one of {known}, got {value!r}.")
 
 
 class LMACZSBrain(ZeroShotExplainer):
@@ -114,7 +111,7 @@ class LMACZSBrain(ZeroShotExplainer):
         **kwargs: Any,
     ):
         super().__init__(prompts, templates, *args, **kwargs)
-        check_zs_settings(self.hparams)
+        _check_settings(self.hparams)
         self.groups = groups
 
     def on_fit_start(self):

@@ -6,14 +6,12 @@ from speechbrain.lobes.models.Cnn14 import Cnn14, CNN14PSI_stft
 
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.features import FrontEnd
+from speechbrain_lmac.features import FrontEnd, build_frontend
 from speechbrain_lmac.interpreters.decoders import (
     MaskDecoder,
     ReferenceDecoder,
     build_decoder,
-    mel_to_linear,
 )
-from speechbrain_lmac.utils.checks import UserError
 
 FRONTEND = FrontEnd()
 
@@ -27,10 +25,10 @@ def hidden_maps(frames, scale=64, bands=80):
     ]
 
 
-@pytest.mark.parametrize("frames", [32, 33, 63, 64, 100, 215, 431, 836])
+@pytest.mark.parametrize("frames", [32, 33, 63, 100, 431])
 @pytest.mark.parametrize("domain, bins", [("stft", 513), ("mel", 80)])
 def test_covers_every_frame_of_any_length(frames, domain, bins):
-    decoder = build_decoder(SlimCnn(n_classes=2), FRONTEND, domain)
+    decoder = build_decoder(SlimCnn(n_classes=2), build_frontend(domain))
     output = SlimCnn(n_classes=2)(torch.rand(1, frames, 80))
     logits = decoder(output.hidden, frames)
     assert logits.shape == (1, frames, bins)
@@ -44,24 +42,14 @@ def test_reference_decoder_works_for_every_length():
         assert logits.shape == (1, frames, 513), frames
 
 
-def test_reference_decoder_keeps_the_references_values():
-    torch.manual_seed(0)
-    decoder, hidden = ReferenceDecoder(dim=32), hidden_maps(431)
-    theirs = CNN14PSI_stft(dim=32)
-    theirs.load_state_dict(decoder.state_dict())  # a psi_model.ckpt's keys
+def test_reference_decoder_loads_a_psi_checkpoint_and_keeps_its_values():
+    theirs, ours = CNN14PSI_stft(dim=32), ReferenceDecoder(dim=32)
+    ours.load_state_dict(theirs.state_dict())  # a psi_model.ckpt's keys
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    hidden = hidden_maps(431)
     expected = theirs(hidden).squeeze(1)
     assert expected.shape[1] == 425
-    torch.testing.assert_close(decoder(hidden, 431)[:, :425], expected)
-
-
-def test_reference_decoder_loads_a_psi_checkpoint(tmp_path):
-    theirs, ours = CNN14PSI_stft(dim=32), ReferenceDecoder(dim=32)
-    torch.save(theirs.state_dict(), tmp_path / "psi_model.ckpt")
-    ours.load_state_dict(torch.load(tmp_path / "psi_model.ckpt"))
-    hidden = hidden_maps(431)
-    torch.testing.assert_close(
-        ours(hidden, 425), theirs(hidden).squeeze(1), rtol=0, atol=0
-    )
+    torch.testing.assert_close(ours(hidden, 431)[:, :425], expected)
 
 
 def test_sizes_promised():
@@ -88,17 +76,7 @@ def test_a_batch_is_its_clips():
     torch.testing.assert_close(whole, torch.cat(single), atol=1e-5, rtol=1e-4)
 
 
-def test_mel_to_linear_keeps_constants_and_order():
-    spread = mel_to_linear(FRONTEND.mel_matrix)
-    torch.testing.assert_close(torch.ones(80) @ spread, torch.ones(513))
-    ramp = torch.arange(80.0) @ spread
-    assert (ramp[1:] >= ramp[:-1] - 1e-4).all()
-
-
-def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="2 strides for 1 maps"):
-        MaskDecoder((8,), (8, 4))
+@pytest.mark.parametrize("strides", [(4, 8), (6, 3)])
+def test_strides_are_descending_powers_of_two(strides):
     with pytest.raises(ValueError, match="powers of two"):
-        MaskDecoder((8, 4), (4, 8))
-    with pytest.raises(UserError, match="`mask_domain` is 'wav'"):
-        build_decoder(SlimCnn(n_classes=2), FRONTEND, "wav")
+        MaskDecoder((8, 4), strides)

@@ -12,7 +12,7 @@ from speechbrain_lmac.evaluation.evaluator import Evaluator, row_key, split_key
 from speechbrain_lmac.evaluation.methods import PROTOCOLS, check_methods
 from speechbrain_lmac.evaluation.methods import SIMPLE_METHODS as METHODS
 from speechbrain_lmac.evaluation.scoring import ROUND_TRIP, heard_metrics
-from speechbrain_lmac.features import FrontEnd
+from speechbrain_lmac.features import FrontEnd, build_frontend
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.utils.checks import UserError
 
@@ -77,7 +77,7 @@ def make_clips(contaminated, clips=CLIPS):
 
 @pytest.fixture(scope="module")
 def models():
-    """A random classifier with decided answers, and random decoders."""
+    """A random classifier with decided answers; by domain, parts for it."""
     torch.manual_seed(0)
     frontend = FrontEnd()
     classifier = SlimCnn(n_classes=3, channels=(8, 8, 16, 16, 32))
@@ -88,25 +88,22 @@ def models():
             classifier(frontend.features(wavs))
         classifier.linear.weight.mul_(3)
     classifier.freeze()
-    decoders = {
-        domain: build_decoder(classifier, frontend, domain, (16, 16, 8, 8, 8))
-        for domain in ("stft", "mel")
-    }
-    with torch.no_grad():
-        for decoder in decoders.values():
+    made = {}
+    for domain in ("stft", "mel"):
+        frontend = build_frontend(domain)
+        decoder = build_decoder(classifier, frontend, (16, 16, 8, 8, 8))
+        with torch.no_grad():
             decoder.head.weight.mul_(4)  # masks from nearly 0 to nearly 1
-    return frontend, classifier, decoders
+        made[domain] = frontend, classifier, decoder
+    return made
 
 
 @pytest.fixture(scope="module")
 def evaluate(models):
     """Runs the evaluator; returns the stats and every scored batch."""
-    frontend, classifier, decoders = models
 
     def run(contaminated=False, clips=None, domain="stft", **options):
-        evaluator = Evaluator(
-            frontend, classifier, decoders[domain], domain, **options
-        )
+        evaluator = Evaluator(*models[domain], **options)
         scored = {}
 
         def keep(method, clip, k, mixture, values):
@@ -174,7 +171,7 @@ def test_all_ones_changes_nothing(mixed, models):
 
 def test_all_ones_takes_all_away(evaluate, models):
     """FF = p - f(silence): nothing is left in the masked-out clip."""
-    _, classifier, _ = models
+    _, classifier, _ = models["stft"]
     stats, scored = evaluate(methods=["all_ones"])
     ones = stats["all_ones"]
     for clip in make_clips(False):
@@ -219,7 +216,7 @@ def test_random_masks_depend_on_clip_and_seed_alone(evaluate):
 
 
 def test_ideal_masks_have_the_targets_magnitudes(evaluate, models):
-    frontend = models[0]
+    frontend, *_ = models["stft"]
     _, scored = evaluate(contaminated=True, methods=["ideal"])
     for k, mixture, values in scored.values():
         x = frontend(mixture.mixture[None]).view[0]
@@ -247,9 +244,8 @@ def test_ideal_masks_single_out_the_target(evaluate):
 def test_an_unknown_method_lists_the_known(models):
     with pytest.raises(UserError, match="'lime'.*lmac, all_ones, random"):
         check_methods(["lmac", "lime"])
-    frontend, classifier, decoders = models
     with pytest.raises(UserError, match="'lime'"):
-        Evaluator(frontend, classifier, decoders["stft"], methods=["lime"])
+        Evaluator(*models["stft"], methods=["lime"])
 
 
 # --- what is computed where ---
@@ -259,20 +255,6 @@ def test_separation_on_contaminated_conditions_alone(clean, mixed):
     assert SEPARATION <= set(mixed[0]["lmac"].names)
     assert not SEPARATION & set(clean[0]["lmac"].names)
     assert "ideal" not in clean[0] and "ideal" in mixed[0]
-
-
-def test_ranges(mixed):
-    stats, _ = mixed
-    for values in stats.values():
-        for name in ("agreement_wav", "accuracy", "Fid-In", "Fid-In_wav"):
-            assert set(values.values(name)) <= {0.0, 1.0}, name
-        for name in ("AI", "AD", "AG", "AI_wav", "AD_wav", "AG_wav"):
-            column = values.values(name)
-            assert (column >= 0).all() and (column <= 100).all(), name
-        for name in ("target_kept", "interferer_kept"):
-            column = values.values(name)
-            column = column[~np.isnan(column)]
-            assert (column >= 0).all() and (column <= 1 + 1e-6).all(), name
 
 
 def test_lengths_from_a_fifth_of_a_second_to_seven(mixed):
@@ -327,12 +309,6 @@ def test_scores_do_not_depend_on_the_other_methods(mixed, evaluate):
         alone, _ = evaluate(contaminated=True, methods=[method], domain=domain)
         assert list(alone) == [method]
         assert_same_rows(table(alone[method]), table(stats[method]), 0)
-
-
-def test_the_same_run_gives_the_same_values(evaluate, clean):
-    again, _ = evaluate()
-    for method, stats in clean[0].items():
-        assert table(stats) == table(again[method])
 
 
 # --- a row by hand ---
@@ -434,7 +410,6 @@ class Twin:
 
 @pytest.mark.parametrize("kind, seconds", [("dog", 0.7), ("rain", 1.3)])
 def test_a_row_by_hand(models, evaluate, tmp_path, kind, seconds):
-    frontend, classifier, decoders = models
     file = tmp_path / "clip.wav"
     write_wav(file, 0.3 * sound(kind, seconds, 3), RATE)
     wav = read_audio(file)
@@ -442,7 +417,7 @@ def test_a_row_by_hand(models, evaluate, tmp_path, kind, seconds):
     clip = ConditionClip("a", "a", kind, "none", len(wav), lambda: mixture)
     stats, _ = evaluate(clips=[clip], methods=["lmac"])
     found = table(stats["lmac"])["a"]
-    expected = Twin(frontend, classifier, decoders["stft"]).row(wav)
+    expected = Twin(*models["stft"]).row(wav)
     assert expected.keys() <= found.keys()
     for name, value in expected.items():
         # Percentages to 0.05 points, the others to four digits.
@@ -492,9 +467,8 @@ def test_loudness_leaves_mask_and_rest_alone(evaluate):
 
 
 def test_unknown_protocol_lists_the_known(models):
-    frontend, classifier, decoders = models
     with pytest.raises(UserError, match="'quiet'.*equal_mean"):
-        Evaluator(frontend, classifier, decoders["stft"], protocols=["quiet"])
+        Evaluator(*models["stft"], protocols=["quiet"])
 
 
 def test_curves_are_scored_on_request(evaluate):
@@ -529,8 +503,7 @@ class Interrupt(Exception):
 def test_whole_batches_are_not_scored_again(models, evaluate):
     options = {"methods": ["lmac", "saliency"], "batch_size": 2}
     whole, _ = evaluate(**options)
-    frontend, classifier, decoders = models
-    evaluator = Evaluator(frontend, classifier, decoders["stft"], **options)
+    evaluator = Evaluator(*models["stft"], **options)
     kept, seen = {}, []
 
     def stop(stats):
@@ -560,13 +533,10 @@ def test_whole_batches_are_not_scored_again(models, evaluate):
 
 
 def test_a_new_method_joins_finished_rows(evaluate, models):
-    frontend, classifier, decoders = models
     done, _ = evaluate(methods=["lmac"])
     expected = table(done["lmac"])
     seen = set()
-    stats = Evaluator(
-        frontend, classifier, decoders["stft"], methods=["lmac", "all_ones"]
-    ).evaluate(
+    stats = Evaluator(*models["stft"], methods=["lmac", "all_ones"]).evaluate(
         make_clips(False),
         LABELS,
         False,
@@ -580,12 +550,9 @@ def test_a_new_method_joins_finished_rows(evaluate, models):
 
 
 def test_a_clip_is_seen_again_but_not_counted_twice(evaluate, models):
-    frontend, classifier, decoders = models
     done, _ = evaluate(methods=["lmac"])
     seen = []
-    stats = Evaluator(
-        frontend, classifier, decoders["stft"], methods=["lmac"], batch_size=1
-    ).evaluate(
+    stats = Evaluator(*models["stft"], methods=["lmac"], batch_size=1).evaluate(
         make_clips(False),
         LABELS,
         False,
@@ -612,8 +579,8 @@ class Fixed(torch.nn.Module):
         super().__init__()
         self.value = value
 
-    def mask(self, output, num_frames):
-        return torch.full((len(output.logits), num_frames, 513), self.value)
+    def mask(self, output, target, num_frames):
+        return torch.full((len(target), num_frames, 513), self.value)
 
 
 def test_empty_and_nan_masks_are_counted(evaluate):
@@ -636,7 +603,7 @@ def test_empty_and_nan_masks_are_counted(evaluate):
 
 
 def test_a_further_decoder_is_scored_as_the_first(evaluate, models):
-    decoder = models[2]["stft"]
+    *_, decoder = models["stft"]
     stats, _ = evaluate(
         methods=["lmac", "lmac_ft"], decoders={"lmac_ft": decoder}
     )
@@ -644,9 +611,8 @@ def test_a_further_decoder_is_scored_as_the_first(evaluate, models):
 
 
 def test_a_missing_decoder_is_named(models):
-    frontend, classifier, decoders = models
     with pytest.raises(UserError, match="l2i needs.*--l2i_folder"):
-        Evaluator(frontend, classifier, decoders["stft"], methods=["l2i"])
+        Evaluator(*models["stft"], methods=["l2i"])
 
 
 def test_speechbrains_ad_stands_beside_the_definition(evaluate):

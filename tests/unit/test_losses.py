@@ -4,46 +4,24 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
 
+from speechbrain_lmac.classifiers import SlimCnn
 from speechbrain_lmac.training import losses
 
-
-def test_mask_in_is_cross_entropy():
-    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
-    expected = (math.log(1 + math.exp(-2)) + math.log(2)) / 2
-    value = losses.mask_in_loss(logits, torch.tensor([0, 1]))
-    assert value.item() == pytest.approx(expected, rel=1e-6)
+CLASSIFIER = SlimCnn(n_classes=3)
 
 
-def test_published_mask_out_is_minus_cross_entropy():
-    logits, target = torch.randn(5, 3), torch.randint(0, 3, (5,))
-    value = losses.mask_out_loss(logits, target, "published")
-    assert value.item() == pytest.approx(
-        -losses.mask_in_loss(logits, target).item(), rel=1e-6
-    )
+def units(*shape):
+    return F.normalize(torch.randn(*shape), dim=-1)
 
 
-def test_saturating_mask_out():
-    logits = torch.randn(6, 4, dtype=torch.float64)
-    target = torch.randint(0, 4, (6,))
-    p = logits.softmax(1).gather(1, target[:, None])
-    value = losses.mask_out_loss(logits, target, "saturating")
-    assert value.item() == pytest.approx(-(1 - p).log().mean().item())
-
-
-def test_saturating_mask_out_saturates_and_stays_finite():
-    for scale, low, high in ((-200.0, 0.0, 1e-6), (200.0, 150.0, 250.0)):
-        logits = torch.tensor([[scale, 0.0]], requires_grad=True)
-        value = losses.mask_out_loss(logits, torch.tensor([0]), "saturating")
-        value.backward()
-        assert low <= value.item() <= high
-        assert torch.isfinite(logits.grad).all()
+# --- masks and guidance ---
 
 
 def test_unknown_names_are_refused():
     x = torch.rand(1, 2, 2)
-    with pytest.raises(ValueError, match="mask_out_loss.*'x'"):
-        losses.mask_out_loss(torch.zeros(1, 2), torch.tensor([0]), "x")
     with pytest.raises(ValueError, match="crosscortype.*'x'"):
         losses.cross_correlation(x, x, "x")
     with pytest.raises(ValueError, match="guidelosstype.*'x'"):
@@ -93,15 +71,15 @@ def test_guidance_residual_counts_what_is_missing_and_what_is_left():
     assert nothing.item() == pytest.approx(1.0)
     all_kept = losses.guidance_loss(ideal * 0 + 1, mixture, clean, "residual")
     left = added.expm1().square().sum() / clean.expm1().square().sum()
-    assert all_kept.item() == pytest.approx(left.item() + losses.LEAK_WEIGHT)
+    assert all_kept.item() == pytest.approx(left.item() + 0.5)
 
 
 @pytest.mark.parametrize(
     "term",
     [
-        lambda m, z, y: losses.mask_in_loss(z, y),
-        lambda m, z, y: losses.mask_out_loss(z, y, "published"),
-        lambda m, z, y: losses.mask_out_loss(z, y, "saturating"),
+        lambda m, z, y: CLASSIFIER.evidence_loss(z, y),
+        lambda m, z, y: CLASSIFIER.rest_loss(z, y, "published"),
+        lambda m, z, y: CLASSIFIER.rest_loss(z, y, "saturating"),
         lambda m, z, y: losses.sparsity_loss(m).mean(),
         lambda m, z, y: losses.total_variation(m).mean(),
         lambda m, z, y: losses.guidance_loss(m, m + 1, m).mean(),
@@ -116,3 +94,200 @@ def test_batch_size_changes_no_term(term):
         for i in (0, 2)
     ]
     torch.testing.assert_close(whole, sum(parts) / 2)
+
+
+# --- pairs of a prompt and a clip ---
+
+
+def test_published_similarity_over_all_pairs():
+    """The mean over pairs is that of the double sum of the paper."""
+    text = torch.nn.functional.normalize(torch.randn(3, 4), dim=1)
+    audio = torch.nn.functional.normalize(torch.randn(2, 4), dim=1)
+    masked = torch.nn.functional.normalize(torch.randn(2, 3, 4), dim=2)
+    total = 0.0
+    for j in range(2):
+        for i in range(3):
+            total += abs(float(text[i] @ audio[j] - text[i] @ masked[j, i]))
+    before = audio @ text.T
+    after = (masked * text).sum(-1)
+    found = losses.similarity_loss(before, after).mean()
+    assert_close(float(found), total / 6, rtol=1e-5, atol=1e-6)
+
+
+def test_rise_is_punished_always_and_fall_by_probability():
+    before = torch.tensor([0.5, 0.5, 0.5, 0.5])
+    after = torch.tensor([0.1, 0.1, 0.9, 0.9])
+    weight = torch.tensor([1.0, 0.25, 1.0, 0.0])
+    expected = torch.tensor([0.4, 0.1, 0.4, 0.4])
+    found = losses.similarity_rise_loss(before, after, weight)
+    assert_close(found, expected)
+
+
+def test_cross_entropy_and_mask_out_by_hand():
+    # Probabilities .6, .3, .1 in both rows.
+    logits = torch.tensor([[0.6, 0.3, 0.1]]).log().repeat(2, 1)
+    prompt = torch.tensor([0, 2])
+    ce = losses.prompt_cross_entropy(logits, prompt)
+    assert_close(ce, -torch.tensor([0.6, 0.1]).log())
+    out = losses.prompt_mask_out(logits, prompt, torch.eye(3) > 0)
+    assert_close(out, -torch.tensor([0.4, 0.9]).log())
+
+
+def test_pairs_agree_with_the_terms_of_lmac():
+    """With one pair a clip the means are those of L-MAC's own terms."""
+    logits, target = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
+    assert_close(
+        losses.prompt_cross_entropy(logits, target).mean(),
+        CLASSIFIER.evidence_loss(logits, target),
+    )
+    assert_close(
+        losses.prompt_mask_out(logits, target, torch.eye(4) > 0).mean(),
+        CLASSIFIER.rest_loss(logits, target, "saturating"),
+    )
+
+
+def test_area_is_free_up_to_the_budget():
+    mean = torch.tensor([0.2, 0.3, 0.3, 0.1]).requires_grad_()
+    weight = torch.tensor([1.0, 1.0, 0.5, 0.0])
+    loss = losses.area_loss(mean, weight, budget=0.25)
+    assert_close(loss, torch.tensor([0.0, 0.05, 0.175, 0.1]))
+    loss.sum().backward()
+    assert mean.grad.tolist() == [0.0, 1.0, 1.0, 1.0]
+
+
+def test_area_below_the_floor_opens_the_mask():
+    mean = torch.tensor([0.02, 0.02, 0.02, 0.1]).requires_grad_()
+    weight = torch.tensor([1.0, 0.2, 0.0, 1.0])
+    loss = losses.area_loss(mean, weight, budget=0.25, floor=0.05)
+    assert_close(loss, torch.tensor([0.03, 0.0, 0.02, 0.0]))
+    loss.sum().backward()
+    assert mean.grad.tolist() == [-1.0, 0.0, 1.0, 0.0]
+
+
+def test_diversity_by_hand():
+    text = torch.eye(3)[None]
+    assert float(losses.diversity_loss(text, text)) == 0.0
+    same = torch.eye(3)[:1].expand(1, 3, 3)
+    assert float(losses.diversity_loss(same, text)) == 1.0
+    # One pair of three agrees: of 6 ordered pairs 2 are wrong by 1.
+    some = torch.eye(3)[[0, 0, 1]][None]
+    assert float(losses.diversity_loss(some, text)) == pytest.approx(2 / 6)
+    assert float(losses.diversity_loss(*torch.rand(2, 4, 1, 3))) == 0.0
+
+
+def test_source_residual_by_hand():
+    named = torch.tensor([[[2.0, 0.0]]])
+    other = torch.tensor([[[0.0, 1.0]]])
+    mixture = named + other
+
+    def residual(*gain):
+        return float(
+            losses.source_residual(
+                torch.tensor([[gain]]), mixture, named, other
+            )
+        )
+
+    assert residual(1.0, 0.0) == 0.0
+    assert residual(0.0, 0.0) == pytest.approx(
+        1.0
+    )  # all of the named source is missed
+    # The rest is too much by 1 of 4, and all of the other source is left.
+    assert residual(1.0, 1.0) == 0.25 + 0.5
+    assert residual(0.5, 0.0) == 0.25
+
+
+def test_source_residual_agrees_with_lmac():
+    """On spectra that add up it is the guidance ``residual`` of L-MAC."""
+    named, other = torch.rand(2, 3, 4, 5)
+    mixture, mask = named + other, torch.rand(3, 4, 5)
+    view = mixture.log1p()
+    gain = (mask * view).expm1() / mixture
+    assert_close(
+        losses.source_residual(gain, mixture, named, other),
+        losses.guidance_loss(mask, view, named.log1p(), "residual"),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_source_residual_of_silence_is_finite():
+    silent = torch.zeros(1, 2, 2)
+    gain = torch.ones(1, 2, 2)
+    value = losses.source_residual(gain, silent, silent, silent)
+    assert math.isfinite(float(value))
+
+
+# --- a CLAP's training ---
+
+
+def test_one_text_to_each_sound_is_the_loss_of_clap():
+    audio, text = units(5, 8), units(5, 8)
+    logits = 7.0 * audio @ text.T
+    target = torch.arange(5)
+    expected = 0.5 * (
+        F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
+    )
+    loss = losses.multi_positive_infonce(audio, text, torch.eye(5) > 0, 7.0)
+    assert torch.allclose(loss, expected, atol=1e-6)
+
+
+def test_two_texts_to_a_sound_by_hand():
+    # Similarities 1 0 0 for the one sound; it belongs to the first two.
+    audio = torch.tensor([[1.0, 0.0]])
+    text = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    same = torch.tensor([[True, True, False]])
+    total = math.log(math.e + 2)
+    to_text = 0.5 * ((total - 1) + total)
+    # Of one sound alone a text is always sure.
+    assert losses.multi_positive_infonce(
+        audio, text, same
+    ).item() == pytest.approx(0.5 * to_text, abs=1e-6)
+
+
+def test_weights_count_in_proportion():
+    audio, text = units(3, 4), units(6, 4)
+    same = torch.rand(3, 6)
+    s = (5 * audio @ text.T).double().numpy()
+    expected = 0.0
+    for logits, weights in ((s, same.numpy()), (s.T, same.numpy().T)):
+        for row, weight in zip(logits, weights, strict=True):
+            log_sum = math.log(sum(math.exp(x) for x in row))
+            p = weight / weight.sum()
+            part = sum(q * (log_sum - x) for q, x in zip(p, row, strict=True))
+            expected += 0.5 * part / len(logits)
+    loss = losses.multi_positive_infonce(audio, text, same, 5.0)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+    # Their absolute size says nothing to a sound.
+    one = torch.eye(3)
+    assert torch.allclose(
+        losses.multi_positive_infonce(audio, text[:3], one),
+        losses.multi_positive_infonce(audio, text[:3], 4 * one),
+    )
+
+
+def test_what_belongs_to_nothing_is_a_negative_alone():
+    audio, text = torch.eye(2), torch.eye(2)
+    same = torch.tensor([[True, False], [False, False]])
+    # One row and one column count, each with a negative at similarity 0.
+    expected = math.log(math.e + 1) - 1
+    loss = losses.multi_positive_infonce(audio, text, same)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert losses.multi_positive_infonce(audio, text, torch.zeros(2, 2)) == 0
+
+
+def test_least_loss_is_the_entropy_of_what_belongs_together():
+    # Two texts to each of two sounds: no similarities do better than ln 2.
+    audio = torch.eye(2)
+    text = audio.repeat_interleave(2, 0)
+    same = torch.eye(2).repeat_interleave(2, 1) > 0
+    loss = losses.multi_positive_infonce(audio, text, same, 1000.0)
+    assert loss.item() == pytest.approx(0.5 * math.log(2), abs=1e-6)
+
+
+def test_gradients_draw_what_belongs_together():
+    audio = units(4, 6).requires_grad_()
+    text = units(4, 6)
+    losses.multi_positive_infonce(audio, text, torch.eye(4) > 0, 3.0).backward()
+    step = F.normalize(audio.detach() - 0.1 * audio.grad, dim=-1)
+    before = (audio.detach() * text).sum()
+    assert (step * text).sum() > before

@@ -8,7 +8,7 @@ from speechbrain import Stage
 from test_lmac_zs_brain import CAPTIONS, DEFAULTS, batch_of, brain_of
 from torch.testing import assert_close
 
-from speechbrain_lmac.training import losses_zs
+from speechbrain_lmac.training import losses
 from speechbrain_lmac.utils.hparams import read_tree
 
 HPARAMS = Path(__file__).parents[2] / "recipes/CLAP_ZS/hparams"
@@ -51,25 +51,27 @@ def test_no_ramp_holds_back_the_sparsity(settings):
 
 
 def test_mask_out_is_a_plain_mean(settings):
-    brain, _, (scene, values) = published(settings, l_out_w=0.5)
-    terms = brain.terms_of(scene, *values)
+    brain, batch, (scene, values) = published(settings, l_out_w=0.5)
+    terms = brain.terms((scene, values), batch, Stage.TRAIN)
     _, prompt, _ = scene.pairs()
-    rest = losses_zs.prompt_mask_out(
-        brain.modules.encoder.logit_scale * values[2] @ scene.bank.T, prompt
+    rest = losses.prompt_mask_out(
+        brain.modules.encoder.logit_scale * values[2] @ scene.bank.T,
+        prompt,
+        scene.same,
     )
     assert_close(terms["l_out"], rest.mean())
 
 
 def test_a_class_that_is_in_a_batch_twice_is_no_other(settings):
     captions = [CAPTIONS[k] for k in (0, 1, 0, 2)]
-    brain, _, (scene, values) = published(settings, captions, l_out_w=0.5)
+    brain, batch, (scene, values) = published(settings, captions, l_out_w=0.5)
     expected = torch.eye(4, dtype=torch.bool)
     expected[0, 2] = expected[2, 0] = True
     assert torch.equal(scene.same, expected)
-    terms = brain.terms_of(scene, *values)
+    terms = brain.terms((scene, values), batch, Stage.TRAIN)
     _, prompt, _ = scene.pairs()
     logits = brain.modules.encoder.logit_scale * values[2] @ scene.bank.T
-    rest = losses_zs.prompt_mask_out(logits, prompt, scene.same)
+    rest = losses.prompt_mask_out(logits, prompt, scene.same)
     assert_close(terms["l_out"], rest.mean())
     own = scene.same[prompt]
     by_hand = -torch.log1p(-(logits.softmax(1) * own).sum(1))
