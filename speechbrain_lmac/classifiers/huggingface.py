@@ -140,25 +140,18 @@ class FocalNetClassifier(HfImageClassifier):
     ) -> None:
         transformers = library()
         widths = [embed_dim << k for k in range(len(depths))]
-        config = transformers.FocalNetConfig(
-            embed_dim=embed_dim,
-            # Of no effect, but the backbone adds it to a list.
-            hidden_sizes=widths,
-            depths=list(depths),
-            focal_levels=list(focal_levels),
-            focal_windows=list(focal_windows),
-        )
+        options = {
+            "embed_dim": embed_dim,
+            "depths": list(depths),
+            "focal_levels": list(focal_levels),
+            "focal_windows": list(focal_windows),
+        }
+        # Widths are of no effect, but the backbone adds them to a list.
+        config = transformers.FocalNetConfig(hidden_sizes=widths, **options)
         super().__init__(
             transformers.FocalNetBackbone(config), widths[-1], n_classes, resize
         )
-        self.arguments = {
-            "n_classes": n_classes,
-            "embed_dim": embed_dim,
-            "depths": depths,
-            "focal_levels": focal_levels,
-            "focal_windows": focal_windows,
-            "resize": resize,
-        }
+        self.arguments = {"n_classes": n_classes, "resize": resize, **options}
         # The backbone normalises its output, and gives it unnormalised.
         self.embedding_model.focalnet.layernorm.requires_grad_(False)
         self.hidden_channels = tuple(reversed(widths))
@@ -240,26 +233,18 @@ class ViTClassifier(HfImageClassifier):
         resize: Sequence[int] | None = None,
     ) -> None:
         transformers = library()
-        config = transformers.ViTConfig(
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=num_hidden_layers,
-            num_attention_heads=num_attention_heads,
-            image_size=image_size,
-            patch_size=patch_size,
-        )
-        model = transformers.ViTModel(config, add_pooling_layer=False)
-        super().__init__(model, hidden_size, n_classes, resize)
-        self.arguments = {
-            "n_classes": n_classes,
+        options = {
             "hidden_size": hidden_size,
             "intermediate_size": intermediate_size,
             "num_hidden_layers": num_hidden_layers,
             "num_attention_heads": num_attention_heads,
             "image_size": image_size,
             "patch_size": patch_size,
-            "resize": resize,
         }
+        config = transformers.ViTConfig(**options)
+        model = transformers.ViTModel(config, add_pooling_layer=False)
+        super().__init__(model, hidden_size, n_classes, resize)
+        self.arguments = {"n_classes": n_classes, "resize": resize, **options}
         n_maps = len(self.tap_points())
         self.hidden_channels = (hidden_size,) * n_maps
         self.hidden_strides = (patch_size,) * n_maps

@@ -98,14 +98,13 @@ class SmallClap(nn.Module):
     ) -> None:
         super().__init__()
         self.frontend_settings = dict(frontend_settings or {})
-        self.settings = {
+        self.arguments = {
             "embed_dim": embed_dim,
             "channels": list(channels),
             "dropout": dropout,
             "text": dict(text or {}),
             "frontend_settings": self.frontend_settings,
         }
-        self.arguments = self.settings
         self.embed_dim = embed_dim
         with torch.device("cpu"):  # packages build it on the meta device
             self.n_mels = self.build_frontend().n_mels
@@ -250,7 +249,7 @@ def save_small_clap(
     write_atomically(folder / WEIGHTS_FILE, weights.getvalue())
     info = {
         "format": FORMAT,
-        "architecture": clap.settings,
+        "architecture": clap.arguments,
         "fingerprint": fingerprint(clap),
         "n_texts": len(texts),
         "texts_hash": hashlib.sha256("\n".join(texts).encode()).hexdigest(),
