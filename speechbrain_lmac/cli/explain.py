@@ -125,7 +125,8 @@ def _explain(
     """Save and print what becomes of the files; those that failed, and why."""
     from tqdm import tqdm
 
-    failed, notes = {}, set()
+    failed: dict[str, str] = {}
+    notes: dict[str, None] = {}
     bar = tqdm(files, unit="file", disable=args.quiet or None)
     for file, target in zip(bar, targets, strict=True):
         result = next(results)
@@ -133,8 +134,8 @@ def _explain(
         try:
             if error is None:
                 for facts in _save(result.explanation, target):
-                    notes |= _notes_of(facts)
                     facts = {"file": str(file), **facts}
+                    notes |= dict.fromkeys(_notes_of(facts))
                     line = to_json(facts) if args.json else _line_of(facts)
                     if args.json or not args.quiet:
                         tqdm.write(line, file=sys.stdout)
@@ -145,7 +146,7 @@ def _explain(
                 traceback.print_exception(error)
             failed[str(file)] = error_text(error, args.parser)
     if not args.quiet:
-        for note in sorted(notes):
+        for note in notes:
             warn(f"note: {note}")
     return failed
 
@@ -165,13 +166,13 @@ def _save(explanation: Any, target: Path) -> Iterable[dict[str, Any]]:
         yield {"folder": str(target / name), **one.facts()}
 
 
-def _notes_of(facts: dict[str, Any]) -> set[str]:
-    # A decision is explained as it should be.
-    noted = "note" in facts and not facts.get("is_decision", True)
-    notes = {facts["note"]} if noted else set()
+def _notes_of(facts: dict[str, Any]) -> Iterator[str]:
+    """What is to be said of an explanation beside its figures."""
     if "warning" in facts:
-        notes.add(f"{facts['source']}: {facts['warning']}")
-    return notes
+        yield f"{facts['file']}: {facts['warning']}"
+    # A decision is explained as it should be.
+    if "note" in facts and not facts.get("is_decision", True):
+        yield facts["note"]
 
 
 def folder_names(labels: Iterable[str]) -> list[str]:

@@ -62,8 +62,8 @@ def write_sound(path, seconds=0.1):
 class FakeExplanation:
     is_decision = True
 
-    def __init__(self, label="dog", note=None):
-        self.label, self.note = label, note
+    def __init__(self, label="dog", **notes):
+        self.label, self.notes = label, notes
 
     def facts(self):
         facts = {
@@ -74,7 +74,7 @@ class FakeExplanation:
             "mask_mean": 0.25,
             "is_decision": self.is_decision,
         }
-        return facts | ({"note": self.note} if self.note else {})
+        return facts | self.notes
 
     def save(self, folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -636,6 +636,17 @@ def test_a_note_is_told_once(fake, lmac, mixed_folder, monkeypatch):
     assert "note" not in lmac(*argv)[2]
     monkeypatch.setattr(FakeExplanation, "is_decision", False)
     assert lmac(*argv, "--overwrite")[2].count("one mask") == 1
+
+
+def test_a_sound_of_which_nothing_is_left_is_noted(packaged, lmac, tmp_path):
+    tone = 0.5 * np.sin(np.arange(8000) * 0.3)
+    sf.write(tmp_path / "inverted.wav", np.stack([tone, -tone], 1), 16000)
+    argv = explain_args(
+        tmp_path / "inverted.wav", out=tmp_path / "o", interpreter=packaged
+    )
+    code, told, err = lmac(*argv, "--json")
+    assert code == 0 and f"note: {tmp_path}/inverted.wav: " in err
+    assert json.loads(told)["warning"] in err
 
 
 def test_files_behind_prompts_are_no_prompts(fake, lmac, tmp_path, monkeypatch):
