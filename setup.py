@@ -30,7 +30,7 @@ setup(
     packages=find_packages(include=["speechbrain_lmac", "speechbrain_lmac.*"]),
     package_data={
         "speechbrain_lmac.inference.package": ["card.md"],
-        "speechbrain_lmac.report.page": ["static/*"],
+        "speechbrain_lmac.report": ["templates/*"],
         "speechbrain_lmac.evaluation.listening_test": ["static/*"],
     },
     entry_points={"console_scripts": ["lmac=speechbrain_lmac.cli:main"]},

@@ -192,20 +192,47 @@ class Table(NamedTuple):
     frame: DataFrame
 
     @property
+    def protocol(self) -> str:
+        """How masks were scored; one of ``PROTOCOLS``."""
+        return _protocol(self.rows[0])
+
+    @property
     def title(self) -> str:
         """Data set, condition, mask domain, and an unusual protocol."""
-        row = self.rows[0]
-        title = (
-            f"{row.get('dataset', '')}, {row.get('condition', '')}, "
-            f"{row.get('mask_domain', '')} mask"
-        )
-        return title if is_published(row) else f"{title}, {row['protocol']}"
+        dataset, condition, domain, protocol = _group(self.rows[0])
+        title = f"{dataset}, {condition}, {domain} mask"
+        return title + f", {protocol}" * (protocol != "published")
 
     @property
     def lines(self) -> list[tuple[str, tuple[Cell, ...]]]:
         """Label and cells of each method."""
         values = self.frame.itertuples(index=False, name=None)
         return list(zip(self.frame.index, values, strict=True))
+
+    @property
+    def parts(self) -> list[list[tuple[str, tuple[Cell, ...]]]]:
+        """Lines of the baselines, then of ours, then of the yardsticks."""
+        parts: dict[int, list] = {0: [], 1: [], 2: []}
+        ranks = {"yardstick": 2, "main": 1, "ours": 1}
+        order = list(METHODS)
+        names = [row.get("method") for row in self.rows]
+        lines = list(zip(names, self.lines, strict=True))
+        # Stable: those that are not known keep their order.
+        lines.sort(key=lambda x: order.index(x[0]) if x[0] in order else 99)
+        for name, line in lines:
+            role = METHODS[name].role if name in METHODS else "baseline"
+            parts[ranks.get(role, 0)].append(line)
+        return [part for part in parts.values() if part]
+
+    @property
+    def marks(self) -> set[str]:
+        """Those that are in the table."""
+        return {cell.mark for _, cells in self.lines for cell in cells}
+
+    @property
+    def undefined(self) -> bool:
+        """Whether a metric has no value on some clips."""
+        return any(cell.undefined for _, cells in self.lines for cell in cells)
 
     @property
     def facts(self) -> str:
@@ -283,11 +310,6 @@ def present_metrics(
     return [m for m in metrics if any(cell(row, m).mean for row in rows)]
 
 
-def is_published(row: Row) -> bool:
-    """Whether masks were scored as their method makes them."""
-    return (row.get("protocol") or "published") == "published"
-
-
 def as_number(value: Any) -> float:
     """A value of a row, NaN for a blank cell."""
     return math.nan if value is None or value == "" else float(value)
@@ -295,8 +317,11 @@ def as_number(value: Any) -> float:
 
 def _group(row: Row) -> tuple:
     names = ("dataset", "condition", "mask_domain")
-    protocol = row.get("protocol") or "published"
-    return (*(row.get(name) for name in names), protocol)
+    return (*(row.get(name, "") for name in names), _protocol(row))
+
+
+def _protocol(row: Row) -> str:
+    return row.get("protocol") or "published"
 
 
 def _shared(rows: list[Row], key: str, show: Any) -> str:

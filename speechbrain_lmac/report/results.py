@@ -14,12 +14,12 @@ from speechbrain_lmac.report.columns import Row
 from speechbrain_lmac.report.figures.bars import build_bars_figure
 from speechbrain_lmac.report.figures.plots import build_curves_figure
 from speechbrain_lmac.report.figures.style import save_figure
-from speechbrain_lmac.report.latex import write_latex
 from speechbrain_lmac.report.page.page import build_report
 from speechbrain_lmac.report.tables import (
     format_screen,
     row_from_summaries,
     write_csv,
+    write_latex,
     write_markdown,
 )
 

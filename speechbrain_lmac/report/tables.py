@@ -1,4 +1,4 @@
-"""Result tables as CSV, Markdown and text: a row per condition and method.
+"""Result tables as CSV, Markdown, LaTeX and text.
 
 :mod:`speechbrain_lmac.report.columns` describes rows and cells.
 """
@@ -7,22 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 
 from speechbrain_lmac.metrics.stats import Summary
-from speechbrain_lmac.metrics.table import METRICS, Metric
-from speechbrain_lmac.report.columns import (
-    BOLD,
-    MARK_TEST,
-    MARKS,
-    META,
-    SUFFIXES,
-    Cell,
-    Row,
-    Table,
-    method_label,
-    result_tables,
-)
+from speechbrain_lmac.metrics.table import METRICS
+from speechbrain_lmac.report.columns import META, SUFFIXES, Cell, Row
+from speechbrain_lmac.report.render import render, tables_context
 from speechbrain_lmac.utils.files import write_atomically
 
 #: Captions of the tables on a terminal.
@@ -91,12 +80,12 @@ def write_csv(rows: Iterable[Row], path: str | os.PathLike) -> None:
 
 
 def write_markdown(
-    rows: Sequence[Row],
+    rows: Iterable[Row],
     path: str | os.PathLike,
     title: str = "Results",
-    comparisons: Iterable[Row] = (),
+    comparisons: Sequence[Row] = (),
 ) -> None:
-    """Write a readable table per condition, with a legend.
+    """Write a readable table per condition and kind, with a legend.
 
     Cells read "mean [low, high]". The best mean of each column, at the
     printed precision, is bold; ``all_ones`` and ``ideal`` are not ranked. A
@@ -105,41 +94,45 @@ def write_markdown(
 
     Arguments
     ---------
-    rows : sequence of dict
+    rows : iterable of dict
         Of :func:`row_from_summaries`.
     path : str or pathlib.Path
         The file.
     title : str
         The heading.
-    comparisons : iterable of dict
+    comparisons : sequence of dict
         Of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`.
     """
-    comparisons = list(comparisons)
-    tables = list(result_tables(rows, comparisons))
-    lines = [f"# {plain_markdown(title)}"]
-    for name, group in groupby(tables, key=lambda table: table.title):
-        parts = list(group)
-        lines += ["", f"## {plain_markdown(name)}", ""]
-        lines += [plain_markdown(parts[0].facts)]
-        for table in parts:
-            lines += ["", f"### {table.caption}", ""]
-            lines += markdown_table(
-                ["method", *table.frame.columns],
-                [
-                    [plain_markdown(method), *map(_markdown_cell, cells)]
-                    for method, cells in table.lines
-                ],
-            )
-    lines += ["", "## Legend", "", *_legend(tables, bool(comparisons))]
-    write_atomically(path, "\n".join(lines) + "\n")
+    context = tables_context(rows, comparisons)
+    write_atomically(path, render("results.md.j2", title=title, **context))
 
 
-def format_screen(rows: Sequence[Row]) -> str:
+def write_latex(
+    rows: Iterable[Row],
+    path: str | os.PathLike,
+    title: str = "Results",
+    comparisons: Sequence[Row] = (),
+) -> None:
+    r"""Write tables for a paper in L-MAC's layout, for booktabs and graphicx.
+
+    Arguments
+    ---------
+    rows, title, comparisons
+        As for :func:`write_markdown`; the title begins each caption. A
+        superscript u says that some clips have no value.
+    path : str or pathlib.Path
+        The file, a snippet for ``\input``.
+    """
+    context = tables_context(rows, comparisons)
+    write_atomically(path, render("results.tex.j2", title=title, **context))
+
+
+def format_screen(rows: Iterable[Row]) -> str:
     """Format the means as text tables for a terminal of 100 columns.
 
     Arguments
     ---------
-    rows : sequence of dict
+    rows : iterable of dict
         Of :func:`row_from_summaries`.
 
     Returns
@@ -159,12 +152,12 @@ def format_screen(rows: Sequence[Row]) -> str:
     <BLANKLINE>
     higher is better
     """
-    tables = list(result_tables(rows))
+    context = tables_context(rows, ())
     lines: list[str] = []
-    for title, group in groupby(tables, key=lambda table: table.title):
-        parts = list(group)
-        lines += [_cut(title, SCREEN_WIDTH), _cut(parts[0].facts, SCREEN_WIDTH)]
-        for table in parts:
+    for group in context["groups"]:
+        lines += [_cut(group[0].title, SCREEN_WIDTH)]
+        lines += [_cut(group[0].facts, SCREEN_WIDTH)]
+        for table in group:
             frame = table.frame.map(_screen_cell)
             frame.columns = [f" {metric.label}" for metric in table.metrics]
             frame.columns.name = SCREEN_CAPTIONS[table.caption]
@@ -173,90 +166,25 @@ def format_screen(rows: Sequence[Row]) -> str:
             ]
             lines += frame.to_string().splitlines()
         lines += [""]
-    metrics = _shown(tables)
+    metrics = context["legend"]
     lower = dict.fromkeys(m.label for m in metrics if m.direction < 0)
     neither = [m.label for m in metrics if not m.direction]
     text = "higher is better"
     text += f", lower for {', '.join(lower)}" if lower else ""
     text += f", neither for {', '.join(neither)}" if neither else ""
     lines += [text]
-    cells = [cell for table in tables for _, row in table.lines for cell in row]
-    if any(cell.best for cell in cells):
+    tables = context["tables"]
+    if any(cell.best for t in tables for _, cells in t.lines for cell in cells):
         lines += ["* best of its column (all_ones and ideal are not ranked)"]
-    if any(cell.interval and cell.undefined for cell in cells):
+    if any(table.undefined for table in tables):
         lines += ["u some clips have no value (counts in the CSV)"]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def markdown_table(
-    head: Sequence[str], lines: Iterable[Sequence[str]]
-) -> list[str]:
-    r"""Lines of a Markdown table: names to the left, figures to the right.
-
-    Example
-    -------
-    >>> print("\n".join(markdown_table(["method", "AI"], [["lmac", "50.0"]])))
-    | method | AI |
-    |---|---:|
-    | lmac | 50.0 |
-    """
-    texts = ["| " + " | ".join(line) + " |" for line in [head, *lines]]
-    return [texts[0], "|---" + "|---:" * (len(head) - 1) + "|", *texts[1:]]
-
-
-def plain_markdown(text: object) -> str:
-    r"""Text that changes neither the table nor the page that it stands in.
-
-    Example
-    -------
-    >>> print(plain_markdown("a|b *"))
-    a\|b \*
-    """
-    text = " ".join(str(text).split())
-    for character in "\\|*<`[":
-        text = text.replace(character, "\\" + character)
-    return text
-
-
-def _shown(tables: Iterable[Table]) -> list[Metric]:
-    """Metrics that are in some table, in the order of METRICS."""
-    names = {metric.name for table in tables for metric in table.metrics}
-    return [metric for name, metric in METRICS.items() if name in names]
-
-
-def _markdown_cell(cell: Cell) -> str:
-    mean = f"**{cell.mean}**" if cell.best else cell.mean
-    count = f"({cell.undefined})" if cell.undefined else ""
-    parts = (mean + plain_markdown(cell.mark), cell.interval, count)
-    return " ".join(filter(None, parts))
 
 
 def _screen_cell(cell: Cell) -> str:
     if not cell.interval:
         return cell.mean.replace("undefined", "undef")
     return cell.mean + "*" * cell.best + "u" * bool(cell.undefined)
-
-
-def _legend(tables: list[Table], marked: bool) -> list[str]:
-    lines = [f"- Cells: mean over clips [95 % interval]. {BOLD}"]
-    if marked:
-        meanings = [f"{plain_markdown(m)} {text}" for m, text in MARKS.items()]
-        lines += [f"- {'; '.join(meanings)}: {MARK_TEST}."]
-    names = dict.fromkeys(
-        str(row.get("method", "")) for table in tables for row in table.rows
-    )
-    labels = [
-        f"{plain_markdown(method_label(name))} is {plain_markdown(name)}"
-        for name in names
-        if method_label(name) != name
-    ]
-    if labels:
-        lines += [f"- Names in the CSV files: {', '.join(labels)}."]
-    for metric in _shown(tables):
-        column = f" ({metric.name} in the CSV files)"
-        column = "" if metric.name == metric.label else column
-        lines += [f"- {metric.title}: {metric.meaning}{column}."]
-    return lines
 
 
 def _cut(text: str, width: int) -> str:

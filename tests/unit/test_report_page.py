@@ -176,7 +176,7 @@ def test_rows_come_back_from_the_table(tmp_path):
         for name, value in row.items():
             # NaN and None are both blank cells.
             blank = value is None or value != value
-            assert again[name] == (None if blank else value), name
+            assert again[name] == pytest.approx(None if blank else value)
 
 
 def test_tests_against_lmac_are_marked(results):
@@ -425,5 +425,5 @@ def test_damaged_files_are_named(results, name, content):
 
 def test_a_table_that_is_no_table(tmp_path):
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match="none for dataset, condition"):
+    with pytest.raises(UserError, match="no column dataset, condition"):
         build_report(tmp_path)

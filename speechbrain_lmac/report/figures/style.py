@@ -17,6 +17,7 @@ import numpy as np
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.report.columns import METHODS, Method, method_label
+from speechbrain_lmac.report.render import TEMPLATES
 from speechbrain_lmac.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -30,42 +31,7 @@ T = TypeVar("T")
 WIDTH = 7.2  # inches: the text width of a page
 INK, FAINT = "#22252b", "#6b7280"
 FONT = "DejaVu Sans"  # comes with matplotlib
-#: matplotlib's settings for every figure.
-STYLE: dict[Any, Any] = {
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 200,
-    "figure.facecolor": "white",
-    "savefig.dpi": "figure",
-    "font.family": FONT,
-    "font.size": 7.5,
-    "text.color": INK,
-    "text.parse_math": False,  # a "$" in a name is a "$"
-    "axes.titlelocation": "left",
-    "axes.titlesize": "medium",
-    "axes.titlepad": 4,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": "#c3c7ce",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "grid.color": "#e3e5e9",
-    "grid.linewidth": 0.5,
-    "legend.frameon": False,
-    "legend.fontsize": "small",
-    "legend.labelcolor": INK,
-    **{
-        f"{axis}tick.{name}": value
-        for axis in "xy"
-        for name, value in (
-            ("color", FAINT),
-            ("labelsize", "small"),
-            ("major.size", 2),
-            ("major.pad", 2),
-        )
-    },
-}
+STYLE = TEMPLATES / "figures.mplstyle"
 #: For methods that are not in METHODS.
 OTHERS = ("#5e4fa2", "#6b4c1e", "#4d7a8c", "#a3a500", "#8c564b")
 
@@ -77,7 +43,7 @@ def styled(build: Callable[P, T]) -> Callable[P, T]:
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:
         from matplotlib import rc_context
 
-        with rc_context(STYLE):
+        with rc_context(fname=STYLE):
             return build(*args, **kwargs)
 
     return inner
@@ -111,7 +77,7 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
 
     _find_fonts(figure)
     buffer = io.BytesIO()
-    with rc_context(STYLE):  # ticks are made when they are drawn
+    with rc_context(fname=STYLE):  # ticks are made when they are drawn
         figure.savefig(buffer, format=Path(path).suffix[1:].lower())
     write_atomically(path, buffer.getvalue())
     return Path(path)
@@ -184,7 +150,7 @@ def add_legend(
     legend = figure.legend(
         [handles[label] for label in labels], shown, handlelength=3,
         loc="outside right upper", labelspacing=0.45, title=title,
-        title_fontsize="small", alignment="left",
+        alignment="left",
     )  # fmt: skip
     legend.get_title().set_color(FAINT)
     for text, method in zip(legend.get_texts(), methods, strict=True):

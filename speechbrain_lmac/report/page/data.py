@@ -10,7 +10,6 @@ Those of several classes of a file are folders ``1_dog``, ``2_rain`` in one.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -59,8 +58,19 @@ class Clip(NamedTuple):
         return "right" if self.label == self.true_label else "wrong"
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of ``results.csv`` as ``write_csv`` got them; none if it is missing.
+def read_table(path: Path) -> list[dict[Any, Any]]:
+    """Rows of a CSV file, None for blank cells; none if it is missing."""
+    from pandas import read_csv
+
+    if not path.is_file():
+        return []
+    frame = read_csv(path, na_values=[""], keep_default_na=False)
+    frame = frame.convert_dtypes().astype(object)
+    return frame.where(frame.notna(), None).to_dict("records")
+
+
+def read_rows(path: Path) -> list[dict[Any, Any]]:
+    """Rows of ``results.csv`` as ``write_csv`` got them.
 
     Raises
     ------
@@ -71,23 +81,10 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     missing = [name for name in META if rows and name not in rows[0]]
     if missing:
         raise UserError(
-            f"{path}: expected a table of an evaluation with the columns "
-            f"{', '.join(META)}, found none for {', '.join(missing)}. "
-            "Evaluate again."
+            f"{path}: expected the table of an evaluation, found no column "
+            f"{', '.join(missing)}. Evaluate again."
         )
-    texts = {*META, "protocol"} - {"n_clips", "accuracy"}
-    return [
-        {k: v if k in texts else _number(v) for k, v in row.items()}
-        for row in rows
-    ]
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file as dicts of texts; empty if there is no such file."""
-    if not path.is_file():
-        return []
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return rows
 
 
 def read_clips(folder: Path, order: Sequence[str] = ()) -> list[Clip]:
@@ -194,15 +191,6 @@ def keep_methods(
         for clip in clips
     ]
     return [clip for clip in chosen if clip.explained]
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text or None
 
 
 def _home(here: Path) -> Path:

@@ -129,16 +129,14 @@ def _amplitude(wave: torch.Tensor) -> torch.Tensor:
 
 
 def _encode_picture(picture) -> str:
-    from PIL import Image, features
+    from PIL import Image
 
     size = tuple(map(min, picture.size, MAX_PICTURE))
-    picture = picture.resize(size, Image.Resampling.BOX)
     buffer = io.BytesIO()
-    if features.check("webp"):
-        picture.save(buffer, "WEBP", quality=PICTURE_QUALITY)
-        return data_uri("image/webp", buffer.getvalue())
-    picture.save(buffer, "PNG", optimize=True)
-    return data_uri("image/png", buffer.getvalue())
+    picture.resize(size, Image.Resampling.BOX).save(
+        buffer, "WEBP", quality=PICTURE_QUALITY
+    )
+    return data_uri("image/webp", buffer.getvalue())
 
 
 def data_uri(kind: str, data: bytes) -> str:

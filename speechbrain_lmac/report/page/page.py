@@ -12,25 +12,11 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-from speechbrain_lmac.metrics.table import METRICS
-from speechbrain_lmac.report.columns import (
-    BOLD,
-    MARK_TEST,
-    MARKS,
-    PROTOCOLS,
-    Row,
-    Table,
-    condition_label,
-    is_published,
-    method_label,
-    result_tables,
-)
+from speechbrain_lmac.report.columns import condition_label, method_label
 from speechbrain_lmac.report.page.clips import clip_view
 from speechbrain_lmac.report.page.data import (
     Clip,
@@ -41,10 +27,10 @@ from speechbrain_lmac.report.page.data import (
     read_table,
 )
 from speechbrain_lmac.report.page.media import data_uri
+from speechbrain_lmac.report.render import TEMPLATES, render, tables_context
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
-STATIC = Path(__file__).parent / "static"
 MAX_EXAMPLES = 40  # clips
 #: Facts of ``evaluation.json`` that belong to the numbers.
 FACTS = {
@@ -54,14 +40,14 @@ FACTS = {
     "ad_variant": "AD by",
 }
 FIGURES = {"metrics": "Metrics", "curves": "Insertion and deletion"}
-ORDERS = {
-    "": "as evaluated",
-    "drop-": "worst first: largest drop of probability",
-    "drop": "best first: smallest drop of probability",
-    "in": "worst first: lowest probability on the explanation",
-    "in-": "best first: highest probability on the explanation",
-    "out-": "worst first: highest probability on the rest",
-}
+ORDERS = (
+    ("", "as evaluated"),
+    ("drop-", "worst first: largest drop of probability"),
+    ("drop", "best first: smallest drop of probability"),
+    ("in", "worst first: lowest probability on the explanation"),
+    ("in-", "best first: highest probability on the explanation"),
+    ("out-", "worst first: highest probability on the rest"),
+)
 
 
 def build_report(
@@ -130,46 +116,26 @@ def build_report(
     # The encoder works outside of Python's lock.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         views = list(pool.map(clip_view, clips, range(len(clips))))
-    text = _render(
+    parts = {
+        name: (TEMPLATES / f"page.{name}").read_text(encoding="utf-8")
+        for name in ("css", "js", "svg")
+    }
+    text = render(
+        "page.html.j2",
         title=title or _question(clips),
+        policy=policy(parts["js"]),
+        orders=ORDERS,
         clips=views,
         n_found=len(found),
         filter=_filters(clips),
         figures=_figures(folder / "figures"),
         facts=_facts(folder),
-        **_numbers(rows, read_table(folder / "comparisons.csv")),
+        **tables_context(rows, read_table(folder / "comparisons.csv")),
+        **parts,
     )
     path = folder / "report.html" if out is None else Path(out)
     write_atomically(path, text)
     return path
-
-
-def _render(**values: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(STATIC), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=StrictUndefined,
-    )  # fmt: skip
-    environment.filters |= {
-        "condition": condition_label,
-        "method": method_label,
-    }
-    parts = {
-        name: (STATIC / file).read_text(encoding="utf-8")
-        for name, file in (
-            ("style", "page.css"),
-            ("script", "page.js"),
-            ("heat", "heat.svg"),
-        )
-    }
-    page = environment.get_template("page.html.j2").render(
-        policy=policy(parts["script"]),
-        orders=list(ORDERS.items()),
-        **parts,
-        **values,
-    )
-    return page[page.index("<!DOCTYPE") :]
 
 
 def policy(script: str) -> str:
@@ -259,23 +225,4 @@ def _filters(clips: Sequence[Clip]) -> dict[str, list[tuple[str, str]]]:
         "conditions": [(name, condition_label(name)) for name in conditions],
         "classes": [(name, name) for name in classes],
         "decisions": [(name, name) for name in decisions],
-    }
-
-
-def _numbers(rows: Sequence[Row], comparisons: Sequence[Row]) -> dict[str, Any]:
-    """Tables condition by condition, those of other protocols apart."""
-    tables = list(result_tables(rows, comparisons))
-    groups: dict[str, list[list[Table]]] = {"": []} if tables else {}
-    for _, same in groupby(tables, key=lambda table: table.title):
-        group = list(same)
-        row: Mapping[str, Any] = group[0].rows[0]
-        name = "" if is_published(row) else row["protocol"]
-        groups.setdefault(PROTOCOLS.get(name, name), []).append(group)
-    shown = {metric.name for table in tables for metric in table.metrics}
-    return {
-        "groups": groups,
-        "legend": [m for name, m in METRICS.items() if name in shown],
-        "bold": BOLD,
-        "marks": MARKS if comparisons else {},
-        "mark_test": MARK_TEST,
     }
