@@ -18,7 +18,7 @@ from speechbrain.utils.distributed import infer_device
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.inference import AudioInterpreter
-from speechbrain_lmac.report.figures.prompts import save_prompt_figure
+from speechbrain_lmac.report import build_prompt_figure, save_figure
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
     parse,
@@ -56,8 +56,7 @@ def main(argv):
         )
     text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
     (folder / "explanations.json").write_text(text, encoding="utf-8")
-    save_prompt_figure(
-        folder / "explanations.png",
+    figure = build_prompt_figure(
         found[0].spectrogram.expm1(),
         [item.mask for item in found],
         [(item.label, item.similarity, item.probability) for item in found],
@@ -65,6 +64,7 @@ def main(argv):
         found[0].mask_hop_samples,
         mel=found[0].mask_domain == "mel",
     )
+    save_figure(figure, folder / "explanations.png")
     logger.info("Sounds and explanations.png in %s", folder)
 
 

@@ -8,19 +8,27 @@ compared by ear: on the report's page and in a listening test. On disk::
                                 spectrogram.png  8-bit grey, log amplitude
                                 <method>/explanation.wav  masked_out.wav
                                          mask.png         explanation.json
-
-Authors
- * The speechbrain_lmac authors 2026
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.data.mixtures import Mixture
+from speechbrain_lmac.evaluation.conditions import ConditionClip
+from speechbrain_lmac.evaluation.scoring import Scored
+from speechbrain_lmac.features.base import BaseFrontEnd
 from speechbrain_lmac.report.figures.explanation import build_explanation_figure
 from speechbrain_lmac.report.figures.pictures import (
     mask_picture,
@@ -35,6 +43,8 @@ from speechbrain_lmac.utils.files import (
 )
 
 DESCRIPTION = "explanation.json"
+#: Suffixes of what the classifier says of an input and of its two parts.
+SUFFIXES = ("", "_masked_in", "_masked_out")
 
 
 class ExampleWriter:
@@ -47,9 +57,9 @@ class ExampleWriter:
     ---------
     folder : str or pathlib.Path
         ``examples`` of an evaluation.
-    interpreter : Interpreter
-        Names the front end and the mask's domain.
-    labels : list of str
+    frontend : BaseFrontEnd
+        The interpreter's.
+    labels : sequence of str
         Class names by index.
     n_examples : int
         Clips per condition; -1 for all.
@@ -57,41 +67,41 @@ class ExampleWriter:
         Whose explanations are drawn as a figure, too.
     settings : dict or None
         ``common`` and ``methods``: what examples depend on, of a ``Journal``.
+    warn : callable or None
+        ``warn(clip_id) -> str``: what is to be known of a clip's file, such as
+        that next to nothing of its sound is left; else "".
     """
 
     def __init__(
         self,
-        folder,
-        interpreter,
-        labels,
-        n_examples,
-        method="lmac",
-        settings=None,
-    ):
+        folder: str | os.PathLike,
+        frontend: BaseFrontEnd,
+        labels: Sequence[str],
+        n_examples: int,
+        method: str = "lmac",
+        settings: dict[str, Any] | None = None,
+        warn: Callable[[str], str] | None = None,
+    ) -> None:
         self.folder = Path(folder)
-        self.frontend = interpreter.frontend
-        self.mask_domain = interpreter.mask_domain
+        self.frontend = frontend
         self.labels = labels
         self.n_examples = n_examples
         self.method = method
         self.settings = settings or {}
+        self.warn = warn or (lambda clip_id: "")
         self._forget_what_changed()
 
-    def start(self, condition, clips, methods):
-        """Choose the clips of a condition: spread over the classes.
-
-        Arguments
-        ---------
-        condition : str
-            Its name.
-        clips : list of ConditionClip
-            All its clips.
-        methods : sequence of str
-            Those that are evaluated.
-        """
+    def start(
+        self,
+        condition: str,
+        clips: Sequence[ConditionClip],
+        methods: Iterable[str],
+    ) -> None:
+        """Choose from all clips of a condition, spread over the classes."""
         self.condition = condition
         self.names = unique_names(clip.id for clip in clips)
-        seen, turns = Counter(), []
+        seen: Counter[str] = Counter()
+        turns = []
         for clip in clips:
             turns.append(seen[clip.class_string])
             seen[clip.class_string] += 1
@@ -105,7 +115,14 @@ class ExampleWriter:
             if not (self._place(clips[i].id, method) / DESCRIPTION).is_file()
         }
 
-    def __call__(self, method, clip, k, mixture, scored):
+    def __call__(
+        self,
+        method: str,
+        clip: ConditionClip,
+        k: int,
+        mixture: Mixture,
+        scored: Scored,
+    ) -> None:
         """Called by the evaluator for every clip of every method."""
         if (method, clip.id) not in self.wanted:
             return
@@ -116,47 +133,38 @@ class ExampleWriter:
             self.frontend.own_frames(x[k : k + 1].float(), num_samples)[0].cpu()
             for x in (scored.view, scored.mask)
         )
-        gains = self._save_clip(folder.parent, mixture, view)
-        for name, waves in (
-            ("explanation", scored.masked_in_wavs),
-            ("masked_out", scored.masked_out_wavs),
-        ):
+        sounds = {
+            folder.parent / "original": mixture.mixture,
             # Of a mask of NaN nothing is heard.
-            gains[name] = self._save_wav(folder / name, waves[k].nan_to_num())
+            folder / "explanation": scored.masked_in_wavs[k].nan_to_num(),
+            folder / "masked_out": scored.masked_out_wavs[k].nan_to_num(),
+        }
+        if self.condition != "clean":
+            sounds[folder.parent / "target"] = mixture.target
+        rate = self.frontend.sample_rate
+        # What the methods share is written again with every one: cheaper than
+        # to find out whether an interrupted evaluation left it whole.
+        gains = {
+            path.name: write_wav(path.with_suffix(".wav"), wave, rate)
+            for path, wave in sounds.items()
+        }
+        picture = spectrogram_picture(self.frontend.linear(view))
+        write_picture(folder.parent / "spectrogram.png", picture)
         write_picture(folder / "mask.png", mask_picture(mask))
-        facts = self._facts(method, clip, k, scored)
-        facts["gains"] = gains
+        facts = {**self._facts(method, clip, k, scored), "gains": gains}
         if method == self.method:
             self._draw(folder / "explanation.png", view, mask, facts)
         # Last: an example with a description is whole.
         text = json.dumps(facts, indent=2, ensure_ascii=False)
         write_atomically(folder / DESCRIPTION, text + "\n")
 
-    def _place(self, clip_id, method):
+    def _place(self, clip_id: str, method: str) -> Path:
         clip = self.folder / self.condition / self.names[clip_id]
         return clip / safe_name(method)
 
-    def _save_wav(self, path, wave):
-        return write_wav(
-            path.with_suffix(".wav"), wave, self.frontend.sample_rate
-        )
-
-    def _save_clip(self, folder, mixture, view):
-        """What the methods share; returns the gains of the sounds.
-
-        Written again with every method: cheaper than to find out whether an
-        interrupted evaluation left it whole.
-        """
-        gains = {"original": self._save_wav(folder / "original", mixture[0])}
-        if self.condition != "clean":
-            gains["target"] = self._save_wav(folder / "target", mixture.target)
-        picture = folder / "spectrogram.png"
-        if not picture.is_file():
-            amplitude = self.frontend.linear(view)
-            write_picture(picture, spectrogram_picture(amplitude))
-        return gains
-
-    def _facts(self, method, clip, k, scored):
+    def _facts(
+        self, method: str, clip: ConditionClip, k: int, scored: Scored
+    ) -> dict[str, Any]:
         """What the classifier says before and after."""
         target = int(scored.probs[k].argmax())
         facts = {
@@ -166,29 +174,26 @@ class ExampleWriter:
             "true_label": clip.class_string,
             "label": self.labels[target],
             "sample_rate": self.frontend.sample_rate,
-            "mask_domain": self.mask_domain,
+            "mask_domain": self.frontend.mask_domain,
             "mask_mean": _plain(scored.values["MM"][k]),
             "settings": self._digest(method),
         }
-        for suffix, probs in (
-            ("", scored.probs),
-            ("_masked_in", scored.masked_in_probs),
-            ("_masked_out", scored.masked_out_probs),
-        ):
+        parts = (scored.probs, scored.masked_in_probs, scored.masked_out_probs)
+        for suffix, probs in zip(SUFFIXES, parts, strict=True):
             facts[f"probability{suffix}"] = _plain(probs[k, target])
-            if suffix:
-                facts[f"label{suffix}"] = self.labels[int(probs[k].argmax())]
-        return facts
+            facts[f"label{suffix}"] = self.labels[int(probs[k].argmax())]
+        warning = self.warn(clip.clip_id)
+        return {**facts, "warning": warning} if warning else facts
 
-    def _draw(self, path, view, mask, facts):
+    def _draw(
+        self, path: Path, view: Tensor, mask: Tensor, facts: dict[str, Any]
+    ) -> None:
         # Figures show the log1p of amplitudes, over the clip's own frames.
-        spectra = [self.frontend.linear(x).log1p() for x in (view, mask * view)]
-        names = {
-            "p": "",
-            "masked-in": "_masked_in",
-            "masked-out": "_masked_out",
-        }
-        values = {k: facts[f"probability{end}"] for k, end in names.items()}
+        spectra = [self.frontend.log_amplitude(x) for x in (view, mask * view)]
+        values = [facts[f"probability{suffix}"] for suffix in SUFFIXES]
+        note = "p = {:.2f}, masked-in {:.2f}, masked-out {:.2f}".format(
+            *(math.nan if value is None else value for value in values)
+        )
         figure = build_explanation_figure(
             spectra[0],
             mask,
@@ -197,15 +202,12 @@ class ExampleWriter:
             self.frontend.hop_samples,
             title=f"{facts['clip_id']} ({self.condition})",
             label=facts["label"],
-            note=", ".join(
-                f"{name} {math.nan if p is None else p:.2f}"
-                for name, p in values.items()
-            ),
-            mel=self.mask_domain == "mel",
+            note=note,
+            mel=self.frontend.mask_domain == "mel",
         )
         save_figure(figure, path)
 
-    def _digest(self, method):
+    def _digest(self, method: str) -> str:
         """Identifies all that a method's examples depend on."""
         facts = [
             self.settings.get("common"),
@@ -214,7 +216,7 @@ class ExampleWriter:
         text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _forget_what_changed(self):
+    def _forget_what_changed(self) -> None:
         """Remove examples of other settings: a page would show them, too."""
         for path in self.folder.glob(f"*/*/*/{DESCRIPTION}"):
             if _settings_of(path) != self._digest(path.parent.name):
@@ -222,12 +224,9 @@ class ExampleWriter:
                 clip = path.parent.parent
                 if not any(item.is_dir() for item in clip.iterdir()):
                     shutil.rmtree(clip)
-        # An earlier layout had no folders of methods.
-        for path in self.folder.glob(f"*/*/{DESCRIPTION}"):
-            shutil.rmtree(path.parent)
 
 
-def _settings_of(path):
+def _settings_of(path: Path) -> str | None:
     """Digest in a description; None if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8")).get("settings")
@@ -235,7 +234,7 @@ def _settings_of(path):
         return None
 
 
-def _plain(value):
+def _plain(value: Any) -> float | None:
     """A number for JSON, which has no NaN."""
     value = float(value)
     return value if math.isfinite(value) else None

@@ -123,14 +123,16 @@ def evaluate(
             for name in methods
         },
     )
+    files = {clip["id"]: clip["wav"] for clip in data.clips}
     writer = on_every_rank(
         ExampleWriter,
         folder=Path(output_folder) / "examples",
-        interpreter=interpreter,
+        frontend=interpreter.frontend,
         labels=data.names,
         n_examples=settings.n_examples,
         method=trained,
         settings=journal.settings,
+        warn=lambda clip_id: data.audio.load(files[clip_id]).note,
     )
     evaluated = {}
     for condition in settings.conditions:

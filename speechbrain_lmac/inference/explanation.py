@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from speechbrain_lmac.data.audio import write_wav
-from speechbrain_lmac.report.figures.explanation import save_explanation_figure
+from speechbrain_lmac.report.figures.explanation import build_explanation_figure
+from speechbrain_lmac.report.figures.style import save_figure
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
@@ -242,15 +243,15 @@ class Explanation:
             "masked-out": self.probability_masked_out,
         }
         values = [f"{k} {v:.2f}" for k, v in shown.items() if v is not None]
-        save_explanation_figure(
-            path,
+        figure = build_explanation_figure(
             self.spectrogram,
             self.mask,
             self.mask * self.spectrogram,
             self.sample_rate,
-            1000 * self.mask_hop_samples / self.sample_rate,
-            title=Path(self.source).name if self.source else None,
+            self.mask_hop_samples,
+            title=Path(self.source).name if self.source else "",
             label=self.label,
-            probs_text=", ".join(values),
-            frequency_axis="mel" if self.mask_domain == "mel" else "linear",
+            note=", ".join(values),
+            mel=self.mask_domain == "mel",
         )
+        save_figure(figure, path)

@@ -76,6 +76,22 @@ def tables_context(
     }
 
 
+def markdown_table(
+    head: Sequence[str], lines: Iterable[Sequence[str]]
+) -> list[str]:
+    r"""Lines of a Markdown table: names to the left, figures to the right.
+
+    Example
+    -------
+    >>> print("\n".join(markdown_table(["method", "AI"], [["lmac", "50.0"]])))
+    | method | AI |
+    |---|---:|
+    | lmac | 50.0 |
+    """
+    texts = ["| " + " | ".join(line) + " |" for line in [head, *lines]]
+    return [texts[0], "|---" + "|---:" * (len(head) - 1) + "|", *texts[1:]]
+
+
 def plain_markdown(text: object) -> str:
     r"""Text that changes neither the table nor the page that it stands in.
 

@@ -18,7 +18,7 @@ LABELS = ["dog", "rain"]
 
 
 def clip(name, label="dog"):
-    return SimpleNamespace(id=name, class_string=label)
+    return SimpleNamespace(id=name, clip_id=name, class_string=label)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,10 @@ def frontend():
     return FrontEnd()
 
 
-def make_writer(folder, frontend, settings=None, n_examples=2):
-    interpreter = SimpleNamespace(frontend=frontend, mask_domain="stft")
+def make_writer(folder, frontend, settings=None, n_examples=2, **options):
+    settings = settings or SETTINGS
     return ExampleWriter(
-        folder, interpreter, LABELS, n_examples, "lmac", settings or SETTINGS
+        folder, frontend, LABELS, n_examples, "lmac", settings, **options
     )
 
 
@@ -157,6 +157,33 @@ def test_a_mask_of_nan_is_silent(tmp_path, frontend, scored):
     assert "NaN" not in facts and json.loads(facts)["mask_mean"] is None
 
 
+def test_what_is_to_be_known_of_a_file_is_kept(tmp_path, frontend, scored):
+    warn = {"a": "it is silent", "b": ""}.__getitem__
+    write(make_writer(tmp_path, frontend, warn=warn), scored)
+    facts = [
+        json.loads((tmp_path / f"clean/{k}/ig/explanation.json").read_text())
+        for k in "ab"
+    ]
+    assert facts[0]["warning"] == "it is silent"
+    assert "warning" not in facts[1]
+
+
+def test_clips_of_equal_starts_keep_their_own_examples(
+    tmp_path, frontend, scored
+):
+    names = [f"{'a long name of a recording ' * 9}{k}" for k in range(2)]
+    writer = make_writer(tmp_path, frontend)
+    clips = [clip(name) for name in names]
+    writer.start("clean", clips, ["ig"])
+    for k, item in enumerate(clips):
+        writer("ig", item, k, mixture(k), scored)
+    found = {
+        json.loads(path.read_text())["clip_id"]
+        for path in tmp_path.rglob("explanation.json")
+    }
+    assert found == set(names)
+
+
 def test_clips_are_spread_over_the_classes(tmp_path, frontend):
     writer = make_writer(tmp_path, frontend)
     clips = [clip("a"), clip("b"), clip("c", "rain"), clip("d", "rain")]
@@ -184,7 +211,5 @@ def test_examples_of_other_settings_are_removed(tmp_path, frontend, scored):
     make_writer(tmp_path, frontend, settings, n_examples=0)
     left = {path.parent.name for path in tmp_path.rglob("explanation.json")}
     assert left == {"lmac"}
-    (tmp_path / "clean" / "old").mkdir()
-    (tmp_path / "clean" / "old" / "explanation.json").touch()
     make_writer(tmp_path, frontend, {"common": {"seed": 2}}, n_examples=0)
     assert files(tmp_path) == set()

@@ -122,7 +122,7 @@ def test_sounds_come_first_under_a_question(results):
 
 
 def test_a_sound_of_which_nothing_is_left_says_so(tmp_path):
-    write_example(tmp_path, "clean", "a", ["lmac"], input_note="It is silent.")
+    write_example(tmp_path, "clean", "a", ["lmac"], warning="It is silent.")
     page = read_page(tmp_path)
     before = page.text.index("It is silent.")
     assert page.text.index("input") < before < page.text.index("explanation p(")

@@ -24,7 +24,7 @@ from speechbrain_lmac.report.figures.style import (
     style_of,
     styled,
 )
-from speechbrain_lmac.report.tables import markdown_table, plain_markdown
+from speechbrain_lmac.report.render import markdown_table, plain_markdown
 from speechbrain_lmac.utils.files import write_atomically
 
 if TYPE_CHECKING:

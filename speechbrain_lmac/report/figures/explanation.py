@@ -183,17 +183,3 @@ def _decibels(amplitude: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
-
-
-def save_explanation_figure(
-    path, x, mask, explanation, sample_rate, hop_length, **options
-):
-    """Interim: draw and save."""
-    from speechbrain_lmac.report.figures.style import save_figure
-
-    figure = build_explanation_figure(
-        x, mask, explanation, sample_rate, hop_length * sample_rate / 1000,
-        options.get("title") or "", options.get("label") or "",
-        options.get("probs_text") or "", options.get("frequency_axis") == "mel",
-    )  # fmt: skip
-    return save_figure(figure, path)

@@ -49,7 +49,7 @@ def clip_view(clip: Clip, number: int) -> dict[str, Any]:
             if file == "original":
                 sounds[-1] |= {
                     "quiet": _axes(facts, bool(drawn)),
-                    "warning": str(facts.get("input_note") or ""),
+                    "warning": str(facts.get("warning") or ""),
                     "picture": "whole",
                     "drawn": drawn.get(path),
                 }
