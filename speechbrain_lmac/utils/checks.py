@@ -7,6 +7,8 @@ what to do. A mistake of the calling code (a wrong shape) raises a plain
 ``ValueError``.
 """
 
+from __future__ import annotations
+
 import torch
 
 # Softmax in float32 sums to 1 within about 1e-6; the rounding of half
@@ -22,38 +24,7 @@ class UserError(ValueError):
 
     The message states what was expected, what was found and what to do, and
     it names the file or the configuration key.
-
-    Example
-    -------
-    >>> from speechbrain_lmac.utils.checks import UserError
-    >>> issubclass(UserError, ValueError)
-    True
     """
-
-
-def system_error(err):
-    """The error of the system that an exception stands for.
-
-    PyTorch's writer of files raises one of its own while it handles that one.
-
-    Arguments
-    ---------
-    err : Exception
-        What was raised.
-
-    Returns
-    -------
-    OSError or None
-
-    Example
-    -------
-    >>> system_error(OSError(28, "No space left on device")).errno
-    28
-    >>> system_error(ValueError()) is None
-    True
-    """
-    inner = err if isinstance(err, OSError) else err.__context__
-    return inner if isinstance(inner, OSError) else None
 
 
 def check_device(device: str, name: str = "--device") -> None:
@@ -71,35 +42,14 @@ def check_device(device: str, name: str = "--device") -> None:
         ) from err
 
 
-def _describe(tensor):
-    return f"shape {tuple(tensor.shape)}"
+def check_probs(
+    probs: torch.Tensor, name: str = "probs", allow_nan: bool = False
+) -> None:
+    """Check that a tensor (batch, classes) holds class probabilities.
 
+    With ``allow_nan`` rows that hold NaN pass: metrics answer NaN for such
+    clips and count them.
 
-def check_probs(probs, name="probs", allow_nan=False):
-    """Check that a tensor holds class probabilities.
-
-    Arguments
-    ---------
-    probs : torch.Tensor
-        Expected shape (batch, classes), values in [0, 1], rows that sum to 1.
-    name : str
-        The name that the error message uses.
-    allow_nan : bool
-        Whether rows that hold NaN pass; the other rows are checked. Metrics
-        use it, because they answer NaN for such clips and count them.
-
-    Raises
-    ------
-    ValueError
-        If the tensor is not a floating-point tensor of two dimensions.
-    UserError
-        If it holds NaN or infinite values, values outside [0, 1] or rows
-        that do not sum to 1.
-
-    Example
-    -------
-    >>> import torch
-    >>> from speechbrain_lmac.utils.checks import check_probs
     >>> check_probs(torch.tensor([[0.25, 0.75]]))
     >>> check_probs(torch.tensor([[2.0, 1.0]]))
     Traceback (most recent call last):
@@ -110,8 +60,8 @@ were logits passed? Apply softmax first.
     """
     if probs.dim() != 2 or not probs.is_floating_point():
         raise ValueError(
-            f"Expected `{name}` as a floating-point tensor of shape "
-            f"(batch, classes) but got {_describe(probs)}, {probs.dtype}."
+            f"Expected `{name}` as a floating-point tensor (batch, classes) "
+            f"but got shape {tuple(probs.shape)}, {probs.dtype}."
         )
     if allow_nan:
         probs = probs[~probs.isnan().any(dim=1)]
@@ -122,44 +72,25 @@ were logits passed? Apply softmax first.
     worst = sums[(sums - 1).abs().argmax()].item()
     half = torch.finfo(probs.dtype).bits < 32
     tolerance = HALF_PROB_SUM_TOLERANCE if half else PROB_SUM_TOLERANCE
+    advice = "were logits passed? Apply softmax first."
     if abs(worst - 1) > tolerance:
         raise UserError(
-            f"`{name}` rows must sum to 1, got {worst:.3g}; "
-            "were logits passed? Apply softmax first."
+            f"`{name}` rows must sum to 1, got {worst:.3g}; {advice}"
         )
-    _check_unit_range(probs, name, "were logits passed? Apply softmax first.")
+    _check_unit_range(probs, name, advice)
 
 
-def check_mask(mask, name="mask", allow_nan=False):
-    """Check that a tensor holds a batch of masks.
+def check_mask(
+    mask: torch.Tensor, name: str = "mask", allow_nan: bool = False
+) -> None:
+    """Check that a tensor (batch, ...) holds masks, values in [0, 1].
 
-    Arguments
-    ---------
-    mask : torch.Tensor
-        Expected shape (batch, ...), for example (batch, frames, bins), values
-        in [0, 1].
-    name : str
-        The name that the error message uses.
-    allow_nan : bool
-        Whether NaN values pass; the other values are checked.
-
-    Raises
-    ------
-    ValueError
-        If the tensor is not floating-point or has fewer than two dimensions.
-    UserError
-        If it holds NaN or infinite values or values outside [0, 1].
-
-    Example
-    -------
-    >>> import torch
-    >>> from speechbrain_lmac.utils.checks import check_mask
     >>> check_mask(torch.rand(2, 5, 3))
     """
     if mask.dim() < 2 or not mask.is_floating_point():
         raise ValueError(
-            f"Expected `{name}` as a floating-point tensor of shape "
-            f"(batch, ...) but got {_describe(mask)}, {mask.dtype}."
+            f"Expected `{name}` as a floating-point tensor (batch, ...) but "
+            f"got shape {tuple(mask.shape)}, {mask.dtype}."
         )
     if mask.numel() == 0:
         return
@@ -167,42 +98,16 @@ def check_mask(mask, name="mask", allow_nan=False):
     low, high = mask.detach().aminmax()
     if low >= 0 and high <= 1:
         return
-    if allow_nan:
-        mask = mask[~mask.isnan()]
-        if mask.numel() == 0:
-            return
-    _check_finite(mask, name)
-    _check_unit_range(mask, name, "apply the decoder's sigmoid first.")
+    mask = mask[~mask.isnan()] if allow_nan else mask
+    if mask.numel():
+        _check_finite(mask, name)
+        _check_unit_range(mask, name, "apply the decoder's sigmoid first.")
 
 
-def check_same_shape(a, b, names):
-    """Check that two tensors have the same shape.
-
-    Arguments
-    ---------
-    a : torch.Tensor
-        The first tensor.
-    b : torch.Tensor
-        The second tensor.
-    names : tuple of str
-        The names of the two tensors in the error message.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    Example
-    -------
-    >>> import torch
-    >>> from speechbrain_lmac.utils.checks import check_same_shape
-    >>> check_same_shape(torch.ones(2, 3), torch.zeros(2, 3), ("a", "b"))
-    >>> check_same_shape(torch.ones(2, 3), torch.zeros(2, 4), ("a", "b"))
-    Traceback (most recent call last):
-    ...
-    ValueError: Expected `a` and `b` of the same shape but got (2, 3) and \
-(2, 4).
-    """
+def check_same_shape(
+    a: torch.Tensor, b: torch.Tensor, names: tuple[str, str]
+) -> None:
+    """Refuse tensors of different shapes; ``names`` are those of the error."""
     if a.shape != b.shape:
         raise ValueError(
             f"Expected `{names[0]}` and `{names[1]}` of the same shape but "
