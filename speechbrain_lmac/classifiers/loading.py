@@ -28,8 +28,6 @@ from speechbrain_lmac.utils.checks import UserError
 logger = get_logger(__name__)
 
 INFO_FILE = "classifier.json"
-#: What a classifier needs of a front end, for its input to be what it learned.
-FRONT_END = ("sample_rate", "n_fft", "win_samples", "hop_samples", "n_mels")
 KEY = "classifier_source"
 
 
@@ -174,7 +172,7 @@ def save_classifier(
         torch.save(module.state_dict(), folder / f"{name}.ckpt")
     label_encoder.save(folder / LABELS_FILE)
     if frontend is not None:
-        info["frontend"] = _front_end_of(frontend)
+        info["frontend"] = front_end_facts(frontend)
     info["fingerprints"] = fingerprints(parts)
     classes = label_encoder.ind2lab
     info["classes"] = [classes[index] for index in sorted(classes)]
@@ -292,23 +290,22 @@ def _read_info(folder):
         ) from err
 
 
-def _front_end_of(frontend):
-    """The facts of :data:`FRONT_END` that a front end has."""
-    facts = {name: getattr(frontend, name, None) for name in FRONT_END}
-    return {name: value for name, value in facts.items() if value is not None}
+def front_end_facts(frontend: nn.Module) -> dict[str, Any]:
+    """Settings of a front end as plain values, such as ``sample_rate``."""
+    settings = getattr(frontend, "arguments", {})
+    return {k: v for k, v in settings.items() if isinstance(v, (int, float))}
 
 
 def _check_front_end(source, info, frontend):
     """Refuse a front end that a classifier was not trained through."""
-    learned, own = info.get("frontend", {}), _front_end_of(frontend)
+    learned, own = info.get("frontend", {}), front_end_facts(frontend)
     differing = [
-        f"`{name}` {own[name]} (the classifier's: {learned[name]})"
+        f"`{name}` is {own[name]}, the classifier's {learned[name]}"
         for name in learned
         if name in own and own[name] != learned[name]
     ]
     if differing:
         raise UserError(
             f"`{KEY}`: the classifier in {source} was trained through another "
-            f"front end than this one with {', '.join(differing)}; give the "
-            "values that it was trained with."
+            f"front end: {'; '.join(differing)}. Give its values."
         )

@@ -22,7 +22,9 @@ from torch import nn
 
 from speechbrain_lmac.classifiers.labels import LABELS_FILE
 from speechbrain_lmac.classifiers.loading import (
+    copy_classifier,
     fingerprints,
+    front_end_facts,
     load_classifier,
     load_weights,
 )
@@ -48,8 +50,6 @@ PLACEHOLDERS = ("a sound",)
 #: What is built of a training's YAML; other objects serve the training alone.
 PARTS = ("frontend", "classifier", "encoder", "decoder")
 BUILDS = ("!new:", "!apply:", "!name:")
-#: Hyperparameters that fix the grid on which masks lie.
-GRID_KEYS = (*("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"),)
 EXPECTED = (
     "expected the output folder of train_lmac.py, train_l2i.py or "
     "train_lmac_zs.py (not its package), such as results/lmac_small/1234"
@@ -244,17 +244,50 @@ def explained_parts(hparams: Mapping[str, Any]) -> dict[str, nn.Module]:
     return hparams["classifier"].parts()
 
 
-def write_info(folder: str | Path, hparams: Mapping[str, Any]) -> None:
-    """Note which classifier a run's decoder belongs to; keep a small CLAP."""
+def write_info(
+    folder: str | Path, hparams: Mapping[str, Any], label_encoder: Any = None
+) -> None:
+    """Begin the folder of an interpreter: what its decoder belongs to.
+
+    Writes ``interpreter.json`` and a copy of what is explained: ``classifier/``
+    or, of a small CLAP, ``clap/``.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        The run's output folder.
+    hparams : Mapping
+        ``frontend``, ``ckpt_metric``, ``ckpt_mode``, and ``classifier`` with
+        ``classifier_source``, or ``encoder`` with ``clap_source``.
+    label_encoder : CategoricalEncoder or None
+        Index of each class of a ``classifier``.
+
+    Raises
+    ------
+    UserError
+        If the folder holds checkpoints of a decoder for another classifier.
+    """
+    folder, parts = Path(folder), explained_parts(hparams)
+    begun = any((folder / "save").glob("CKPT+*"))
+    if begun and (folder / INFO_FILE).is_file():
+        check_belongs(folder, parts, "output_folder")
     info = {
-        "classifier": fingerprints(explained_parts(hparams)),
+        "classifier": fingerprints(parts),
         "mask_domain": hparams["frontend"].mask_domain,
         "ckpt_metric": hparams["ckpt_metric"],
         "ckpt_mode": hparams["ckpt_mode"],
     }
     text = json.dumps(info, indent=2)
-    (Path(folder) / INFO_FILE).write_text(text, encoding="utf-8")
-    source, copy = Path(hparams.get("clap_source", "")), Path(folder, "clap")
+    (folder / INFO_FILE).write_text(text, encoding="utf-8")
+    if label_encoder is not None:
+        copy_classifier(
+            folder / "classifier",
+            hparams["classifier"],
+            label_encoder,
+            hparams["classifier_source"],
+            hparams["frontend"],
+        )
+    source, copy = Path(hparams.get("clap_source", "")), folder / CLAP_FOLDER
     if not (source / CLAP_INFO_FILE).is_file():
         return  # published models are loaded again from where they came
     if not (copy.exists() and copy.samefile(source)):
@@ -438,12 +471,14 @@ def _check_method(name, other, source):
 
 def _check_same_grid(interpreter, other, key):
     """Refuse an interpreter whose masks lie on another grid."""
-    pairs = {"mask_domain": (interpreter.mask_domain, other.mask_domain)}
-    for name in GRID_KEYS:
-        pairs[name] = interpreter.hparams.get(name), other.hparams.get(name)
-    for name, (ours, theirs) in pairs.items():
-        if ours != theirs:
+    ours, theirs = (
+        {"mask_domain": one.mask_domain, **front_end_facts(one.frontend)}
+        for one in (interpreter, other)
+    )
+    for name in ours:
+        if ours[name] != theirs.get(name):
             raise UserError(
-                f"`{key}`: its `{name}` is {theirs}, that of the evaluated "
-                f"interpreter {ours}; train both with the same value."
+                f"`{key}`: its `{name}` is {theirs.get(name)}, that of the "
+                f"evaluated interpreter {ours[name]}; train both with the "
+                "same value."
             )

@@ -23,7 +23,6 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.classifiers.loading import (
     ClassifierPretrainer,
-    copy_classifier,
     save_classifier,
 )
 from speechbrain_lmac.data.captions.datasets import (
@@ -159,14 +158,7 @@ def explained_data(hparams):
     data = labelled_data(hparams, "energy")
     classifier.check_labels(data.label_encoder)
     if if_main_process():
-        copy_classifier(
-            f"{hparams['output_folder']}/classifier",
-            classifier,
-            data.label_encoder,
-            source,
-            hparams["frontend"],
-        )
-        write_info(hparams["output_folder"], hparams)
+        write_info(hparams["output_folder"], hparams, data.label_encoder)
     return data
 
 

@@ -169,7 +169,7 @@ def test_a_folder_round_trip(folder):
     [
         ("sample_rate", {}),
         ("n_fft", {"sample_rate": 8000, "n_fft": 512}),
-        ("hop_samples", {"sample_rate": 8000, "hop_length": 5}),
+        ("hop_length", {"sample_rate": 8000, "hop_length": 5}),
         ("n_mels", {"sample_rate": 8000, "n_mels": 64}),
     ],
 )

@@ -3,12 +3,14 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.data.pipelines import make_label_encoder
 from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.interpreters.loading import (
@@ -19,6 +21,7 @@ from speechbrain_lmac.interpreters.loading import (
     load_decoder,
     load_others,
     read_info,
+    write_info,
 )
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.utils.checks import UserError
@@ -118,41 +121,35 @@ def test_the_best_checkpoint_is_chosen(folder):
     assert best.parent == max(quality, key=quality.get)
 
 
-def test_a_folder_that_is_none(tmp_path):
-    with pytest.raises(UserError, match=f"`interpreter`.*{INFO_FILE}"):
-        Interpreter.load(tmp_path / "absent")
-    with pytest.raises(UserError, match="`my_key`"):
-        Interpreter.load(tmp_path, key="my_key")
-
-
-def test_a_damaged_info_file(folder):
-    (folder / INFO_FILE).write_text("{")
-    with pytest.raises(UserError, match=INFO_FILE):
-        Interpreter.load(folder)
-
-
 @pytest.mark.parametrize(
-    "missing, named",
+    "missing",
     [
-        (INFO_FILE, INFO_FILE),
-        ("hyperparams.yaml", "hyperparams.yaml"),
-        ("classifier/classifier.ckpt", "classifier.ckpt"),
-        ("classifier", "classifier"),
-        ("save", "save"),
+        ".",
+        INFO_FILE,
+        "hyperparams.yaml",
+        "classifier/classifier.ckpt",
+        "classifier",
+        "save",
     ],
 )
-def test_missing_files_are_named(folder, missing, named):
+def test_missing_files_are_named(folder, missing):
     path = folder / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(UserError) as error:
         Interpreter.load(folder)
-    assert named in str(error.value)
+    assert str(folder) in str(error.value) and path.name in str(error.value)
+
+
+def test_a_damaged_info_file(folder):
+    (folder / INFO_FILE).write_text("{")
+    with pytest.raises(UserError, match=f"`my_key`.*{INFO_FILE}"):
+        Interpreter.load(folder, key="my_key")
 
 
 def test_a_checkpoint_without_a_decoder(folder):
     for file in (folder / "save").glob("CKPT*/decoder.ckpt"):
         file.unlink()
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="save"):
         Interpreter.load(folder)
 
 
@@ -182,6 +179,26 @@ def test_a_changed_batch_norm_is_another_classifier(trained_run):
     interpreter.classifier.norm0.running_mean[0] += 1e-3
     with pytest.raises(UserError, match="belongs to another classifier"):
         check_belongs(trained_run.interpreter, parts, "interpreter")
+
+
+def test_a_folder_belongs_to_one_classifier(folder):
+    hparams = dict(Interpreter.load(folder).hparams)
+    write_info(folder, hparams)  # the run goes on
+    hparams["classifier"] = SlimCnn(n_classes=10)
+    with pytest.raises(UserError, match="`output_folder`"):
+        write_info(folder, hparams)
+    shutil.rmtree(folder / "save")
+    write_info(folder, hparams)  # nothing has begun
+
+
+def test_an_interpreter_from_a_brain(trained_run):
+    loaded = Interpreter.load(trained_run.interpreter)
+    brain = SimpleNamespace(hparams=SimpleNamespace(**loaded.hparams))
+    made = Interpreter.from_brain(brain, make_label_encoder(loaded.labels))
+    assert made.names == loaded.names and made.classifier.frozen
+    assert torch.equal(mask(made), mask(loaded))
+    with pytest.raises(UserError, match="`prompts`"):
+        made.set_prompts(["dog", "rain"])
 
 
 # --- pretrained_interpreter ---
