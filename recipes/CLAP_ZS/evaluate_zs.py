@@ -21,14 +21,12 @@ from speechbrain.utils.distributed import (
 from speechbrain_lmac.data.labelled import layout_name
 from speechbrain_lmac.evaluation import (
     evaluate,
+    evaluate_seeds,
+    run_prompt_sensitivity,
     test_clips,
+    write_setting,
 )
 from speechbrain_lmac.evaluation.clips import options_of
-from speechbrain_lmac.evaluation.prompt_sensitivity import (
-    run_prompt_sensitivity,
-)
-from speechbrain_lmac.evaluation.seeds import evaluate_seeds
-from speechbrain_lmac.evaluation.zero_shot import tell_setting
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
@@ -66,7 +64,7 @@ def evaluate_one(hparams_file, run_opts, overrides):
         **options_of(hparams),
     )
     if if_main_process():
-        tell_setting(output_folder, interpreter, data.names)
+        write_setting(output_folder, interpreter, data.names)
     device = run_opts.device or infer_device()
     progressbar = not run_opts.noprogressbar
     rows = evaluate(
@@ -80,15 +78,11 @@ def evaluate_one(hparams_file, run_opts, overrides):
     if hparams["prompt_sensitivity"] and if_main_process():
         run_prompt_sensitivity(
             interpreter,
-            data.clips,
-            data.names,
+            data,
+            settings,
             output_folder,
-            load=data.audio,
             max_clips=hparams["sensitivity_clips"],
             batch_size=hparams["sensitivity_batch_size"],
-            attribution=settings.attribution,
-            seed=settings.seed,
-            n_mixtures=settings.n_mixtures,
             device=device,
             progressbar=progressbar,
         )

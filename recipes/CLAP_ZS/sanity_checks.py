@@ -22,11 +22,12 @@ from speechbrain_lmac.data.labelled import layout_name
 from speechbrain_lmac.evaluation import (
     check_sanity_methods,
     run_randomization,
+    spread,
     test_clips,
+    write_setting,
 )
 from speechbrain_lmac.evaluation.clips import options_of
 from speechbrain_lmac.evaluation.conditions import build_condition
-from speechbrain_lmac.evaluation.zero_shot import spread, tell_setting
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.experiment import (
     load_hparams,
@@ -63,7 +64,7 @@ def main(argv):
         device=run_opts.device or infer_device(),
         progressbar=not run_opts.noprogressbar,
     )
-    tell_setting(hparams["output_folder"], interpreter, data.names)
+    write_setting(hparams["output_folder"], interpreter, data.names)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ from speechbrain_lmac.utils.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "clips": ["LabelledClips", "test_clips"],
+        "clips": ["LabelledClips", "spread", "test_clips"],
         "cross_validation": ["average_folds", "fold_splits"],
+        "prompt_sensitivity": ["run_prompt_sensitivity"],
         "randomization": ["check_sanity_methods", "run_randomization"],
         "roar": ["Roar", "check_roar", "run_roar"],
         "run": ["evaluate"],
         "seeds": ["evaluate_seeds", "write_seeds"],
         "settings": ["EvaluationSettings"],
+        "zero_shot": ["write_setting"],
     },
 )

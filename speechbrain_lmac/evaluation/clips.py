@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.audio import AudioCache
@@ -135,16 +136,14 @@ def test_clips(
         or nothing is left to test on.
     """
     trained = interpreter.hparams
-    known = trained.get("layout")
-    layout = layout_name(layout or known or "esc50")
-    audio = AudioCache(cache_folder, interpreter.frontend.sample_rate)
+    layout = layout_name(layout or trained.get("layout") or "esc50")
     given = {"data_folder": data_folder, "labels_file": labels_file}
-    same = layout == known and _same_data(interpreter, layout, given)
+    same = _same_data(interpreter, layout, given)
     if same and labels_file is None:
         given["labels_file"] = trained.get("labels_file")
-    folds = test_fold_nums or _folds(interpreter, layout, same)
     if test_fold_nums:
         _check_folds_known(trained, layout, given)
+    audio = AudioCache(cache_folder, interpreter.frontend.sample_rate)
     manifests = on_every_rank(
         prepare_labelled,
         layout=layout,
@@ -152,7 +151,7 @@ def test_clips(
         save_folder=save_folder,
         train_fold_nums=trained["train_fold_nums"] if with_train else None,
         valid_fold_nums=None,
-        test_fold_nums=folds,
+        test_fold_nums=test_fold_nums or _folds(interpreter, layout, same),
         classes=classes or (trained.get("classes") if same else None),
         audio=audio,
         skip_broken_audio=skip_broken_audio,
@@ -169,15 +168,32 @@ def test_clips(
     else:
         names = interpreter.names
     train = manifest_clips(manifests.train, data_folder) if with_train else []
-    name = dataset or DATASETS.get(layout) or own_name(layout, data_folder)
-    name = name or layout
     check_classes(names, clips + train)
-    return LabelledClips(
-        clips, names, audio, None if seen is None else len(seen), train, name
-    )
+    n_trained = None if seen is None else len(seen)
+    name = dataset or DATASETS.get(layout) or own_name(layout, data_folder)
+    return LabelledClips(clips, names, audio, n_trained, train, name or layout)
 
 
 test_clips.__test__ = False  # type: ignore[attr-defined]  # not pytest's
+
+
+def spread(
+    clips: Sequence[Any], count: int | None = None, key: str = "max_clips"
+) -> list[Any]:
+    """So many clips, spread over the set; None for all.
+
+    >>> spread(list("abcde"), 3), spread(["a", "b"])
+    (['a', 'c', 'e'], ['a', 'b'])
+    """
+    if count is None:
+        return list(clips)
+    if not isinstance(count, int) or count < 1:
+        raise UserError(
+            f"`{key}`: expected a number of clips from 1 up, or null for all, "
+            f"found {count!r}."
+        )
+    places = np.linspace(0, len(clips) - 1, min(count, len(clips)))
+    return [clips[k] for k in places.round().astype(int)]
 
 
 def check_classes(names: Sequence[str], clips: Sequence[dict]) -> None:
@@ -192,7 +208,9 @@ def check_classes(names: Sequence[str], clips: Sequence[dict]) -> None:
 
 
 def _same_data(interpreter, layout, given):
-    """Whether data of the training's layout are those of the training."""
+    """Whether data are those of the training, in its layout."""
+    if layout != interpreter.hparams.get("layout"):
+        return False
     if layout in DATASETS:
         return True
     if interpreter.zero_shot and layout == "csv":  # there of captions

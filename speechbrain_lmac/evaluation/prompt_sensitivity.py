@@ -4,30 +4,40 @@ Two measurements of a zero-shot interpreter beside methods that need no
 training: the mask's mean against the similarity for every prompt and clip
 (Paissan et al. 2024, LMAC-ZS, arXiv 2405.17615), and what is left of either
 source of a 0 dB mixture when its class is named.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
 import torch
 from speechbrain.utils.logger import get_logger
+from torch import Tensor
 from tqdm import tqdm
 
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
-from speechbrain_lmac.evaluation.conditions import build_condition, build_pairs
-from speechbrain_lmac.evaluation.prompt_masks import PromptMasker
-from speechbrain_lmac.evaluation.zero_shot import spread
+from speechbrain_lmac.evaluation.batches import ClipBatch, make_batch
+from speechbrain_lmac.evaluation.clips import LabelledClips, spread
+from speechbrain_lmac.evaluation.conditions import (
+    ConditionClip,
+    build_condition,
+    build_pairs,
+)
+from speechbrain_lmac.evaluation.methods import build_methods
+from speechbrain_lmac.evaluation.settings import EvaluationSettings
+from speechbrain_lmac.features import heard_part
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.prompts import (
     prompt_statistics,
     source_statistics,
 )
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
-from speechbrain_lmac.report.figures.plots import build_scatter_figure
-from speechbrain_lmac.report.figures.style import save_figure
+from speechbrain_lmac.metrics.stats import Summary
+from speechbrain_lmac.report import build_scatter_figure, save_figure
 from speechbrain_lmac.utils.checks import UserError
 
 logger = get_logger(__name__)
@@ -40,48 +50,122 @@ SOURCE_METHODS = ("lmac_zs", "gradcam", "gradcampp")
 MAX_MASKS = 32
 
 
-def _batches(items, masker, text, progressbar, batch_size):
-    """Clips of equal length, made and classified, one batch after another."""
-    lengths = [item.num_samples for item in items]
-    sampler = list(SameLengthBatchSampler(lengths, batch_size))
-    for indices in tqdm(sampler, desc=text, disable=not progressbar):
-        made = [items[i].make() for i in indices]
-        parts = [torch.stack(p) for p in zip(*made, strict=True)]
-        ids = [items[i].id for i in indices]
-        yield indices, parts, masker.batch(parts[0], ids)
+class PromptMasker:
+    """Makes masks of clips for prompts that are named, not decided.
+
+    Arguments
+    ---------
+    interpreter : Interpreter
+        With a ``ZeroShotClassifier`` and a ``PromptedDecoder``.
+    methods : sequence of str
+        ``lmac_zs`` and attribution methods.
+    device : str
+        Where to compute.
+    seed : int
+        For methods that draw.
+    attribution : dict of str to dict or None
+        Options of attribution methods by name.
+    """
+
+    def __init__(
+        self,
+        interpreter: Interpreter,
+        methods: Sequence[str],
+        device: str = "cpu",
+        seed: int = 1234,
+        attribution: Mapping[str, dict] | None = None,
+    ) -> None:
+        parts = [part.to(device).eval() for part in interpreter[:3]]
+        self.frontend, self.classifier, self.decoder = parts
+        self.methods = build_methods(
+            methods, self.classifier, self.frontend, options=attribution
+        )
+        self.device = device
+        self.seed = seed
+
+    def batches(
+        self,
+        items: Sequence[ConditionClip],
+        text: str,
+        progressbar: bool,
+        batch_size: int,
+    ) -> Iterator[tuple[list[int], list[Tensor], ClipBatch]]:
+        """Clips of equal length: their places, mixtures and batch."""
+        lengths = [item.num_samples for item in items]
+        sampler = list(SameLengthBatchSampler(lengths, batch_size))
+        for indices in tqdm(sampler, desc=text, disable=not progressbar):
+            made = [items[i].make() for i in indices]
+            parts = [
+                torch.stack(part).to(self.device)
+                for part in zip(*made, strict=True)
+            ]
+            ids = [items[i].id for i in indices]
+            yield indices, parts, self.batch(parts[0], ids)
+
+    def batch(self, wavs: Tensor, ids: Sequence[str]) -> ClipBatch:
+        """All that the methods share for clips (batch, samples)."""
+        return make_batch(
+            wavs, ids, self.frontend, self.classifier, self.decoder, self.seed
+        )
+
+    def masks(self, method: str, batch: ClipBatch, targets: Tensor) -> Tensor:
+        """Masks (batch, prompts, frames, bins) for chosen prompts of clips.
+
+        ``targets`` are indices of prompts, int64, (batch, prompts).
+        """
+        if method == "lmac_zs":
+            masks = self.decoder.prompted(
+                batch.explanation.output,
+                batch.view.shape[1],
+                self.classifier.text_embeddings[targets],
+            )
+        else:
+            masks = self.methods[method](_named(batch, targets))
+        return masks.view(*targets.shape, *masks.shape[1:])
+
+    def means(self, masks: Tensor) -> Tensor:
+        """Mean (batch, prompts) of masks over what the model hears."""
+        return heard_part(masks, self.frontend.heard).mean((2, 3))
+
+    def similarity(self, batch: ClipBatch) -> Tensor:
+        """Cosine of each clip and prompt, shape (batch, prompts)."""
+        output = batch.explanation.output
+        return output.embedding @ self.classifier.text_embeddings.T
+
+
+def _named(batch: ClipBatch, targets: Tensor) -> ClipBatch:
+    """A batch in which each clip stands once for each prompt named."""
+    count = targets.shape[1]
+    rows = torch.arange(len(targets), device=targets.device)
+    explanation = batch.explanation
+    spectrum = explanation.spectrum.rows(rows.repeat_interleave(count))
+    return batch._replace(
+        ids=[clip for clip in batch.ids for _ in range(count)],
+        explanation=explanation._replace(
+            spectrum=spectrum, target=targets.flatten()
+        ),
+    )
 
 
 @torch.no_grad()
 def measure_prompts(
-    masker, items, methods=PROMPT_METHODS, progressbar=True, batch_size=8
-):
+    masker: PromptMasker,
+    items: Sequence[ConditionClip],
+    methods: Sequence[str] = PROMPT_METHODS,
+    progressbar: bool = True,
+    batch_size: int = 8,
+) -> dict[str, np.ndarray]:
     """Similarity and mask mean of every prompt on every clip.
 
-    Arguments
-    ---------
-    masker : PromptMasker
-        Makes the masks.
-    items : list of ConditionClip
-        The clips.
-    methods : sequence of str
-        Some of the masker's.
-    progressbar : bool
-        Show one.
-    batch_size : int
-        Clips of equal length explained together; no value depends on it.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        ``similarity`` and ``probability``, and the mask means by method, each
-        (clips, prompts) in the order of ``items`` and of the prompts.
+    ``similarity`` and ``probability``, and the mask means by method, each
+    (clips, prompts) in the order of ``items`` and of the prompts.
     """
     n_prompts = masker.classifier.n_classes
     names = ("similarity", "probability", *methods)
     values = {n: np.full((len(items), n_prompts), np.nan) for n in names}
     step = max(1, MAX_MASKS // batch_size)
-    for indices, _, batch in _batches(
-        items, masker, "prompts", progressbar, batch_size
+    for indices, _, batch in masker.batches(
+        items, "prompts", progressbar, batch_size
     ):
         values["similarity"][indices] = masker.similarity(batch).cpu()
         values["probability"][indices] = batch.probs().cpu()
@@ -96,43 +180,29 @@ def measure_prompts(
 
 @torch.no_grad()
 def measure_sources(
-    masker,
-    pairs,
-    names,
-    methods=SOURCE_METHODS,
-    progressbar=True,
-    batch_size=8,
-):
+    masker: PromptMasker,
+    pairs: Sequence[ConditionClip],
+    names: Sequence[str],
+    methods: Sequence[str] = SOURCE_METHODS,
+    progressbar: bool = True,
+    batch_size: int = 8,
+) -> dict[str, pandas.DataFrame]:
     """What is left of each source of a mixture when either is named.
 
-    Arguments
-    ---------
-    masker : PromptMasker
-        Makes the masks.
-    pairs : list of ConditionClip
-        From :func:`speechbrain_lmac.evaluation.conditions.build_pairs`.
-    names : list of str
-        Classes in the order of the prompts.
-    methods, progressbar, batch_size : object
-        As for :func:`measure_prompts`.
-
-    Returns
-    -------
-    dict of str to pandas.DataFrame
-        By method, two rows a mixture: mixture, clip, named, other (classes),
-        similarity and probability of the named prompt, MM, named_kept,
-        other_kept (shares of energy), difference and SI-SDR_gain (dB, of the
-        explanation over the mixture, against the named source).
+    By method, two rows a mixture: mixture, clip, named, other (classes),
+    similarity and probability of the named prompt, MM, named_kept, other_kept
+    (shares of energy), difference and SI-SDR_gain (dB, of the explanation
+    over the mixture, against the named source).
     """
     index = {name: k for k, name in enumerate(names)}
-    found = {method: [] for method in methods}
-    for indices, parts, batch in _batches(
-        pairs, masker, "mixtures", progressbar, batch_size
+    found: dict[str, list[pandas.DataFrame]] = {m: [] for m in methods}
+    for indices, parts, batch in masker.batches(
+        pairs, "mixtures", progressbar, batch_size
     ):
         chosen = [pairs[i] for i in indices]
-        classes = [(c.class_string, c.interferer) for c in chosen]
         targets = torch.tensor(
-            [[index[a], index[b]] for a, b in classes], device=masker.device
+            [[index[c.class_string], index[c.interferer]] for c in chosen],
+            device=masker.device,
         )
         shared = {
             "similarity": masker.similarity(batch).gather(1, targets),
@@ -141,30 +211,32 @@ def measure_sources(
         for method in methods:
             masks = masker.masks(method, batch, targets)
             values = {**shared, **_separation(masker, batch, masks, parts)}
-            found[method].append(_rows(chosen, classes, values))
+            found[method].append(_rows(chosen, values))
     return {m: pandas.concat(f, ignore_index=True) for m, f in found.items()}
 
 
 def _separation(masker, batch, masks, parts):
     """Metrics (batch, 2) of the masks (batch, 2, frames, bins)."""
-    mixture, *sources = (part.to(masker.device) for part in parts)
+    mixture, *sources = parts
     frontend, spectrum = masker.frontend, batch.explanation.spectrum
-    powers = [frontend.power(frontend(source)) for source in sources]
-    values = {"MM": masker.means(masks), "named_kept": [], "other_kept": []}
-    values["SI-SDR_gain"] = []
+    powers = [frontend(source).stft.abs().square() for source in sources]
+    named, other, gains = [], [], []
     for k, source in enumerate(sources):
-        gain, kept, _ = frontend.parts(masks[:, k], spectrum, mixture.shape[1])
-        values["named_kept"].append(energy_kept(gain, powers[k]))
-        values["other_kept"].append(energy_kept(gain, powers[1 - k]))
-        values["SI-SDR_gain"].append(si_sdr_gain(kept, mixture, source))
+        gain, heard = frontend.listen(masks[:, k], spectrum, mixture.shape[1])
+        named.append(energy_kept(gain, powers[k]))
+        other.append(energy_kept(gain, powers[1 - k]))
+        gains.append(si_sdr_gain(heard, mixture, source))
     return {
-        name: torch.stack(v, 1) if isinstance(v, list) else v
-        for name, v in values.items()
+        "MM": masker.means(masks),
+        "named_kept": torch.stack(named, 1),
+        "other_kept": torch.stack(other, 1),
+        "SI-SDR_gain": torch.stack(gains, 1),
     }
 
 
-def _rows(pairs, classes, values):
+def _rows(pairs, values):
     """Two rows a mixture: its first class named, then its second."""
+    classes = [(pair.class_string, pair.interferer) for pair in pairs]
     frame = pandas.DataFrame(
         {
             "mixture": [pair.id for pair in pairs for _ in range(2)],
@@ -181,48 +253,36 @@ def _rows(pairs, classes, values):
 
 
 def run_prompt_sensitivity(
-    interpreter,
-    clips,
-    names,
-    output_folder,
+    interpreter: Interpreter,
+    data: LabelledClips,
+    settings: EvaluationSettings,
+    output_folder: str | Path,
     *,
-    load,
-    seed=1234,
-    n_mixtures=2,
-    max_clips=None,
-    attribution=None,
-    batch_size=8,
-    device="cpu",
-    progressbar=True,
-):
+    max_clips: int | None = None,
+    batch_size: int = 8,
+    device: str = "cpu",
+    progressbar: bool = True,
+) -> list[dict[str, Any]]:
     """Measure, and write ``prompt_sensitivity/`` in a folder.
 
     Writes ``prompts_<method>.csv`` (a row per clip and prompt),
     ``sources_<method>.csv`` (two rows a mixture), ``summary.csv`` with 95 %
-    bootstrap intervals over clips or mixtures, and ``mask_mean.png``.
+    bootstrap intervals over clips, and ``mask_mean.png``.
 
     Arguments
     ---------
     interpreter : Interpreter
-        Zero-shot.
-    clips : list of dict
-        From :func:`speechbrain_lmac.evaluation.run.manifest_clips`.
-    names : list of str
-        Classes in the order of the classifier's prompts.
+        Zero-shot, with its prompts.
+    data : LabelledClips
+        Of :func:`speechbrain_lmac.evaluation.test_clips`.
+    settings : EvaluationSettings
+        ``seed`` and ``n_mixtures`` choose the mixtures; ``attribution``.
     output_folder : str or pathlib.Path
         Receives the folder.
-    load : callable
-        path -> waveform.
-    seed : int
-        Chooses the mixtures' partners.
-    n_mixtures : int
-        Mixtures per clip.
     max_clips : int or None
         Clips that are measured, spread over the set; None for all.
-    attribution : dict of str to dict or None
-        Options of attribution methods by name.
     batch_size : int
-        Clips explained together.
+        Clips explained together; no value depends on it.
     device : str
         Where to compute.
     progressbar : bool
@@ -237,61 +297,56 @@ def run_prompt_sensitivity(
     Raises
     ------
     UserError
-        If there are fewer than two prompts, not one class a prompt, or
-        `max_clips` is no number of clips.
+        If there are fewer than two classes, or `max_clips` is no number of
+        clips.
     """
-    if len(names) < 2 or len(names) != interpreter.classifier.n_classes:
+    if len(data.names) < 2:
         raise UserError(
-            "`prompt_sensitivity`: expected two classes or more and one "
-            f"prompt for each, got {len(names)} classes and "
-            f"{interpreter.classifier.n_classes} prompts."
+            "`prompt_sensitivity`: expected two classes or more, found "
+            f"{len(data.names)}."
         )
     folder = Path(output_folder) / "prompt_sensitivity"
     folder.mkdir(parents=True, exist_ok=True)
-    clips = spread(clips, max_clips, "sensitivity_clips")
-    methods = dict.fromkeys((*PROMPT_METHODS, *SOURCE_METHODS))
-    masker = PromptMasker(interpreter, list(methods), device, seed, attribution)
-    options = {"progressbar": progressbar, "batch_size": batch_size}
-    items = build_condition("clean", clips, load, seed)
-    prompts = measure_prompts(masker, items, **options)
-    rows = save_prompts(folder, items, names, prompts)
-    pairs = build_pairs(clips, load, seed, n_mixtures)
-    sources = measure_sources(masker, pairs, names, **options)
-    rows += save_sources(folder, sources)
-    table = pandas.DataFrame(rows)
-    table.to_csv(folder / "summary.csv", index=False)
+    clips = spread(data.clips, max_clips, "sensitivity_clips")
+    methods = list(dict.fromkeys((*PROMPT_METHODS, *SOURCE_METHODS)))
+    seed, n_mixtures = settings.seed, settings.n_mixtures
+    masker = PromptMasker(
+        interpreter, methods, device, seed, settings.attribution
+    )
+    items = build_condition("clean", clips, data.audio, seed)
+    prompts = measure_prompts(
+        masker, items, progressbar=progressbar, batch_size=batch_size
+    )
+    rows = _save_prompts(folder, items, data.names, prompts)
+    pairs = build_pairs(clips, data.audio, seed, n_mixtures)
+    sources = measure_sources(
+        masker,
+        pairs,
+        data.names,
+        progressbar=progressbar,
+        batch_size=batch_size,
+    )
+    for method, frame in sources.items():
+        frame.to_csv(folder / f"sources_{method}.csv", index=False)
+        found = source_statistics(frame["clip"], frame)
+        rows += _summary_rows("sources", method, found)
+    pandas.DataFrame(rows).to_csv(folder / "summary.csv", index=False)
     print(format_summary(rows))
     logger.info("Prompt sensitivity in %s", folder)
     return rows
 
 
-def save_prompts(folder, items, names, values):
-    """Write the pairs of clips and prompts, their figure, and sum them up.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Where to.
-    items : list of ConditionClip
-        The clips.
-    names : list of str
-        Classes in the order of the prompts.
-    values : dict of str to numpy.ndarray
-        Of :func:`measure_prompts`.
-
-    Returns
-    -------
-    list of dict
-        Rows of the summary.
-    """
-    right = np.array([names.index(item.class_string) for item in items])
+def _save_prompts(folder, items, names, values):
+    """Write the pairs of clips and prompts, their figure, and sum them up."""
+    classes = [item.class_string for item in items]
+    right = np.array([names.index(name) for name in classes])
     present = np.arange(len(names)) == right[:, None]
     rows, figure = [], {}
     for method in (m for m in values if m not in ("similarity", "probability")):
         frame = pandas.DataFrame(
             {
                 "id": np.repeat([item.id for item in items], len(names)),
-                "class": np.repeat([i.class_string for i in items], len(names)),
+                "class": np.repeat(classes, len(names)),
                 "prompt": np.tile(names, len(items)),
                 "present": present.ravel().astype(int),
                 "similarity": values["similarity"].ravel(),
@@ -307,44 +362,20 @@ def save_prompts(folder, items, names, values):
     return rows
 
 
-def save_sources(folder, sources):
-    """Write the named sources of mixtures, and sum them up.
-
-    Arguments
-    ---------
-    folder : pathlib.Path
-        Where to.
-    sources : dict of str to pandas.DataFrame
-        Of :func:`measure_sources`.
-
-    Returns
-    -------
-    list of dict
-        Rows of the summary.
-    """
-    rows = []
-    for method, frame in sources.items():
-        frame.to_csv(folder / f"sources_{method}.csv", index=False)
-        found = source_statistics(frame["clip"], frame)
-        rows += _summary_rows("sources", method, found)
-    return rows
-
-
-def _summary_rows(part, method, found):
+def _summary_rows(
+    part: str, method: str, found: Mapping[str, Summary]
+) -> list[dict[str, Any]]:
     rows = []
     for measure, summary in found.items():
-        row = {"part": part, "method": method, "measure": measure}
-        row |= {"value": summary.mean, **summary._asdict()}
-        del row["mean"]
-        rows.append(row)
+        facts = summary._asdict()
+        named = {"part": part, "method": method, "measure": measure}
+        rows.append({**named, "value": facts.pop("mean"), **facts})
     return rows
 
 
-def format_summary(rows):
+def format_summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """The summary as text for a terminal.
 
-    Example
-    -------
     >>> row = {"part": "prompts", "method": "lmac_zs", "measure": "dead",
     ...     "value": 0.1, "low": 0.0, "high": 0.2, "n": 9, "n_undefined": 0}
     >>> print(format_summary([row]))

@@ -167,8 +167,9 @@ def remove_and_retrain(
     parts: Sequence[LabelledFeatures],
     ranks: Sequence[Tensor],
     share: float,
-    batch_size: int = 24,
-    **training: float,
+    epochs: int = 25,
+    seed: int = 1234,
+    lr: float = 3e-3,
 ) -> RoarPoint:
     """Test accuracy after the same share went from training and test clips.
 
@@ -182,10 +183,10 @@ def remove_and_retrain(
         LabelledFeatures(remove_top(part.features, r, share, fill), part.labels)
         for part, r in zip(parts, ranks, strict=True)
     )
-    model = retrain(classifier, train, batch_size=batch_size, **training)
+    model = retrain(classifier, train, epochs, seed, lr=lr)
     with torch.no_grad():
         decided = torch.cat(
-            [model.decide(model(x)) for x in test.features.split(batch_size)]
+            [model.decide(model(x)) for x in test.features.split(24)]
         )
     correct, n = int((decided == test.labels).sum()), len(test.labels)
     interval = binomtest(correct, n).proportion_ci(method="wilson")

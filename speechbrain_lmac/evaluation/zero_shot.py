@@ -1,17 +1,16 @@
-"""What an evaluation must know of a zero-shot classifier: its prompts.
+"""The prompts of a zero-shot classifier, and what its figures belong to."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.captions.prompts import fill, readable
+from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
@@ -20,92 +19,32 @@ logger = get_logger(__name__)
 FACTS_FILE = "zero_shot.json"
 
 
-def prompts_of(classes, prompts=None):
+def prompts_of(
+    classes: Sequence[str], prompts: Mapping[str, str] | None = None
+) -> list[str]:
     """The prompt of each class: its name in words, or what is given.
 
-    Arguments
-    ---------
-    classes : sequence of str
-        Names of the classes.
-    prompts : dict of str to str or None
-        Class -> prompt, for the classes whose prompt is another.
+    Raises a UserError if what is given is no mapping of classes to texts.
 
-    Returns
-    -------
-    list of str
-        In the order of the classes.
-
-    Raises
-    ------
-    UserError
-        If they are no mapping, a prompt is given for no class of the data, or
-        one is no text.
-
-    Example
-    -------
     >>> prompts_of(["dog", "sea_waves"], {"dog": "barking dog"})
     ['barking dog', 'sea waves']
     """
-    prompts = {} if prompts is None else prompts
-    if not isinstance(prompts, Mapping):
+    given = {} if prompts is None else prompts
+    known = isinstance(given, Mapping) and set(given) <= set(classes)
+    if not known or not all(
+        isinstance(text, str) and text.strip() for text in given.values()
+    ):
         raise UserError(
-            "`prompts`: expected a mapping of classes to their prompts, such "
-            f"as {{dog: barking dog}}, found {prompts!r}. Classes that are not "
-            "in it go by their names."
+            f"`prompts`: expected a text for some of {', '.join(classes)}, "
+            f"such as {{dog: barking dog}}, found {given!r}."
         )
-    for name, prompt in prompts.items():
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise UserError(
-                f"`prompts`: expected a text for {name}, found {prompt!r}."
-            )
-    unknown = sorted(map(str, set(prompts) - set(classes)))
-    if unknown:
-        raise UserError(
-            f"`prompts`: {', '.join(unknown)} is no class of the data; "
-            f"expected some of {', '.join(classes)}."
-        )
-    return [str(prompts.get(name, readable(name))) for name in classes]
+    return [given.get(name, readable(name)) for name in classes]
 
 
-def spread(clips, count=None, key="max_clips"):
-    """So many clips, spread over the set.
-
-    Arguments
-    ---------
-    clips : list
-        The set.
-    count : int or None
-        At least 1; None, or no less than there are, for all.
-    key : str
-        Hyperparameter that gave the number, for errors.
-
-    Returns
-    -------
-    list
-
-    Raises
-    ------
-    UserError
-        If `count` is no number of clips.
-
-    Example
-    -------
-    >>> spread(list("abcde"), 3), spread(["a", "b"])
-    (['a', 'c', 'e'], ['a', 'b'])
-    """
-    if count is None:
-        return list(clips)
-    if not isinstance(count, int) or count < 1:
-        raise UserError(
-            f"`{key}`: expected a number of clips from 1 up, or null for all, "
-            f"found {count!r}."
-        )
-    places = np.linspace(0, len(clips) - 1, min(count, len(clips)))
-    return [clips[k] for k in places.round().astype(int)]
-
-
-def tell_setting(folder, interpreter, names):
-    """Print and write what the figures of an evaluation belong to.
+def write_setting(
+    folder: str | Path, interpreter: Interpreter, names: Sequence[str]
+) -> dict[str, Any]:
+    """Log and write what the figures of a zero-shot evaluation belong to.
 
     Arguments
     ---------
@@ -123,29 +62,25 @@ def tell_setting(folder, interpreter, names):
         (of similarities before the softmax), ``mask_domain``, ``templates``
         and ``prompts``: class -> texts as the text encoder reads them.
     """
-    classifier = interpreter.classifier
-    texts = {
-        name: [fill(t, prompt) for t in classifier.templates]
-        for name, prompt in zip(names, classifier.prompts, strict=True)
-    }
+    classifier: Any = interpreter.classifier
     facts = {
         "checkpoint": str(classifier.encoder.source),
         "sample_rate": interpreter.frontend.sample_rate,
         "scale": round(float(classifier.encoder.logit_scale), 3),
         "mask_domain": interpreter.mask_domain,
         "templates": list(classifier.templates),
-        "prompts": texts,
+        "prompts": {
+            name: [fill(t, prompt) for t in classifier.templates]
+            for name, prompt in zip(names, classifier.prompts, strict=True)
+        },
     }
     text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(Path(folder) / FACTS_FILE, text.encode())
+    write_atomically(Path(folder) / FACTS_FILE, text)
     logger.info(
         "CLAP %s, %d Hz, similarities times %s, %s masks; softmax over %d "
         "prompts: %s",
-        facts["checkpoint"],
-        facts["sample_rate"],
-        facts["scale"],
-        facts["mask_domain"],
-        len(texts),
-        "; ".join(repr(" / ".join(text)) for text in texts.values()),
+        *(facts["checkpoint"], facts["sample_rate"], facts["scale"]),
+        *(facts["mask_domain"], len(names)),
+        "; ".join(repr(" / ".join(t)) for t in facts["prompts"].values()),
     )
     return facts

@@ -9,7 +9,7 @@ each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -117,9 +117,7 @@ def split_means(
     return mask_mean[rows, right], absent
 
 
-def source_statistics(
-    clips: Sequence[str], values: Mapping[str, Any]
-) -> dict[str, Summary]:
+def source_statistics(clips: Any, values: Any) -> dict[str, Summary]:
     """What naming a source of a mixture does.
 
     Arguments

@@ -7,10 +7,14 @@ import pytest
 import torch
 from zs_toys import PROMPTS, tones, with_rule, zs_interpreter
 
-from speechbrain_lmac.evaluation import prompt_sensitivity
+from speechbrain_lmac.evaluation import (
+    EvaluationSettings,
+    LabelledClips,
+    prompt_sensitivity,
+)
 from speechbrain_lmac.evaluation.conditions import build_condition, build_pairs
-from speechbrain_lmac.evaluation.prompt_masks import PromptMasker
 from speechbrain_lmac.evaluation.prompt_sensitivity import (
+    PromptMasker,
     measure_prompts,
     measure_sources,
     run_prompt_sensitivity,
@@ -270,16 +274,19 @@ def test_a_mask_of_ones_neither_wins_nor_gains(pairs):
 # --- the whole job ---
 
 
-def test_the_job_writes_pairs_and_summary(clips, tmp_path, capsys):
-    rows = run_prompt_sensitivity(
+def whole_job(clips, folder, names=PROMPTS, **options):
+    return run_prompt_sensitivity(
         zs_interpreter(),
-        clips[0],
-        list(PROMPTS),
-        tmp_path,
-        load=clips[1],
-        n_mixtures=1,
-        **QUIET,
+        LabelledClips(clips[0], list(names), clips[1]),
+        EvaluationSettings(n_mixtures=1),
+        folder,
+        progressbar=False,
+        **options,
     )
+
+
+def test_the_job_writes_pairs_and_summary(clips, tmp_path, capsys):
+    rows = whole_job(clips, tmp_path)
     folder = tmp_path / "prompt_sensitivity"
     assert {path.name for path in folder.iterdir()} == {
         "prompts_lmac_zs.csv",
@@ -305,21 +312,15 @@ def test_the_job_writes_pairs_and_summary(clips, tmp_path, capsys):
 
 
 def test_fewer_clips_are_spread_over_the_set(clips, tmp_path):
-    rows = run_prompt_sensitivity(
-        zs_interpreter(), clips[0], list(PROMPTS), tmp_path, load=clips[1],
-        n_mixtures=1, max_clips=3, **QUIET,
-    )  # fmt: skip
+    rows = whole_job(clips, tmp_path, max_clips=3)
     assert rows[0]["n"] == 9
     text = (tmp_path / "prompt_sensitivity/prompts_lmac_zs.csv").read_text()
     assert all(f"{name}" in text for name in ("dog0", "siren1"))
 
 
-@pytest.mark.parametrize("names", [["dog"], ["dog", "rain"]])
-def test_classes_that_do_not_fit_the_prompts(clips, tmp_path, names):
-    with pytest.raises(UserError, match="`prompt_sensitivity`.*3 prompts"):
-        run_prompt_sensitivity(
-            zs_interpreter(), clips[0], names, tmp_path, load=clips[1]
-        )
+def test_one_class_is_too_few(clips, tmp_path):
+    with pytest.raises(UserError, match="`prompt_sensitivity`"):
+        whole_job(clips, tmp_path, names=["dog"])
 
 
 def test_scatter_has_a_panel_per_method_and_both_kinds():

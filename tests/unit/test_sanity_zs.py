@@ -13,6 +13,7 @@ from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.evaluation.batches import make_batch
+from speechbrain_lmac.evaluation.clips import spread
 from speechbrain_lmac.evaluation.conditions import build_condition
 from speechbrain_lmac.evaluation.methods import build_methods
 from speechbrain_lmac.evaluation.randomization import (
@@ -21,7 +22,6 @@ from speechbrain_lmac.evaluation.randomization import (
     randomize_cascade,
     run_randomization,
 )
-from speechbrain_lmac.evaluation.zero_shot import spread
 from speechbrain_lmac.interpreters.masking import explain
 from speechbrain_lmac.utils.checks import UserError
 

@@ -15,7 +15,7 @@ from speechbrain_lmac.evaluation import EvaluationSettings, LabelledClips
 from speechbrain_lmac.evaluation import evaluate as evaluate_clips
 from speechbrain_lmac.evaluation.zero_shot import (
     prompts_of,
-    tell_setting,
+    write_setting,
 )
 from speechbrain_lmac.utils.checks import UserError
 
@@ -156,7 +156,7 @@ def test_facts_of_a_zero_shot_classifier():
 def test_the_setting_is_told_with_the_results(tmp_path, caplog):
     toy = zs_interpreter()
     with caplog.at_level(logging.INFO):
-        facts = tell_setting(tmp_path, toy, ["a", "b", "c"])
+        facts = write_setting(tmp_path, toy, ["a", "b", "c"])
     assert json.loads((tmp_path / "zero_shot.json").read_text()) == facts
     assert facts["prompts"]["b"] == ["the sound of rain"]
     for text in ("SmallClap", "16000 Hz", "the sound of siren", "3 prompts"):
