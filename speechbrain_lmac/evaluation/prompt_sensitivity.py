@@ -219,13 +219,13 @@ def _separation(masker, batch, masks, parts):
     """Metrics (batch, 2) of the masks (batch, 2, frames, bins)."""
     mixture, *sources = parts
     frontend, spectrum = masker.frontend, batch.explanation.spectrum
-    powers = [frontend(source).stft.abs().square() for source in sources]
+    powers = [frontend.power(frontend(source)) for source in sources]
     named, other, gains = [], [], []
     for k, source in enumerate(sources):
-        gain, heard = frontend.listen(masks[:, k], spectrum, mixture.shape[1])
+        gain, kept, _ = frontend.parts(masks[:, k], spectrum, mixture.shape[1])
         named.append(energy_kept(gain, powers[k]))
         other.append(energy_kept(gain, powers[1 - k]))
-        gains.append(si_sdr_gain(heard, mixture, source))
+        gains.append(si_sdr_gain(kept, mixture, source))
     return {
         "MM": masker.means(masks),
         "named_kept": torch.stack(named, 1),

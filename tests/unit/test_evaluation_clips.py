@@ -39,7 +39,8 @@ def own_sounds(folder, names=("high", "low"), n=6):
 def interpreter(names, **trained):
     """A closed-set interpreter as far as its data are concerned."""
     frontend = SimpleNamespace(sample_rate=RATE)
-    return Interpreter(frontend, None, None, list(names), trained)
+    classifier = SimpleNamespace(zero_shot=False)
+    return Interpreter(frontend, classifier, None, list(names), trained)
 
 
 @pytest.fixture

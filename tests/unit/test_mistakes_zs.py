@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 from test_lmac_zs_brain import brain_of
-from zs_toys import small_clap, zs_interpreter
+from zs_toys import small_clap
 
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
-from speechbrain_lmac.evaluation.prompt_sensitivity import (
-    run_prompt_sensitivity,
-)
 from speechbrain_lmac.evaluation.zero_shot import prompts_of
 from speechbrain_lmac.interpreters.loading import (
     INFO_FILE,
@@ -42,18 +39,13 @@ def test_prompts_of_classes_on_the_command_line(split):
 
 
 @pytest.mark.parametrize(
-    "prompts, message",
-    [
-        (["a", "b"], r"mapping.*found \['a', 'b'\]"),
-        ("dog", "mapping.*found 'dog'"),
-        ({"dog": ["a", "b"]}, "a text for dog"),
-        ({"dog": " "}, "a text for dog"),
-        ({3: "three"}, "`prompts`: 3 is no class"),
-    ],
+    "prompts",
+    [["a", "b"], "dog", {"dog": ["a", "b"]}, {"dog": " "}, {3: "three"}],
 )
-def test_prompts_that_are_no_mapping_of_texts(prompts, message):
-    with pytest.raises(UserError, match=message):
+def test_prompts_that_are_no_mapping_of_texts(prompts):
+    with pytest.raises(UserError) as error:
         prompts_of(["dog", "rain"], prompts)
+    assert repr(prompts) in str(error.value)
 
 
 def test_a_list_of_prompts_on_the_command_line():
@@ -66,15 +58,6 @@ def test_prompts_of_the_same_words_are_refused():
         with pytest.raises(UserError) as error:
             ZeroShotClassifier(small_clap(), [one, "siren", other])
         assert repr(one) in str(error.value) and repr(other) in str(error.value)
-
-
-@pytest.mark.parametrize("count", [0, -3, 2.5])
-def test_clips_of_the_prompt_sensitivity_are_a_number(count, tmp_path):
-    with pytest.raises(UserError, match="`sensitivity_clips`"):
-        run_prompt_sensitivity(
-            zs_interpreter(), [{}] * 4, list("abc"), tmp_path, load=None,
-            max_clips=count,
-        )  # fmt: skip
 
 
 def info_of(folder, part):

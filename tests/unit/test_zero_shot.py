@@ -165,7 +165,7 @@ def test_the_setting_is_told_with_the_results(tmp_path, caplog):
 
 def test_prompts_of_classes():
     assert prompts_of(["sea_waves"]) == ["sea waves"]
-    with pytest.raises(UserError, match="`prompts`: cat is no class"):
+    with pytest.raises(UserError, match="cat"):
         prompts_of(["dog"], {"cat": "a cat"})
 
 
