@@ -109,7 +109,10 @@ def run(args: argparse.Namespace) -> int:
         interpreter = load_audio_interpreter(args.source, args.device)
         # Wrong classes or prompts are refused here, before anything is made.
         results = interpreter.interpret_files(
-            files, args.top_k, args.classes, args.prompts
+            files,
+            top_k=args.top_k,
+            classes=args.classes,
+            prompts=args.prompts,
         )
         check_writable(args.out, "out")
         failed |= _explain(results, files, targets, args)

@@ -17,48 +17,16 @@ from speechbrain_lmac.interpreters.masking import decode_mask, depends_on_class
 MAX_FRAMES = 3600
 #: How many of the most probable classes an explanation names.
 N_TOP = 5
-
-
-class Answer(NamedTuple):
-    """What the classifier answers to clips, or to one clip.
-
-    Attributes
-    ----------
-    probs : torch.Tensor
-        Shape (batch, classes).
-    similarity : torch.Tensor or None
-        Cosines of the prompts, same shape; of a zero-shot classifier.
-    """
-
-    probs: torch.Tensor
-    similarity: torch.Tensor | None
-
-
-class Part(NamedTuple):
-    """Clips under a mask, of one class each.
-
-    Attributes
-    ----------
-    mask : torch.Tensor
-        Of the clips' own frames, shape (batch, frames, bins or bands).
-    kept, rest : torch.Tensor
-        Explanation and rest as waveforms, shape (batch, samples).
-    masked_in, masked_out : Answer
-        To the masked-in and the masked-out clips.
-    heard : Answer or None
-        To the explanation as a sound of its own.
-    """
-
-    mask: torch.Tensor
-    kept: torch.Tensor
-    rest: torch.Tensor
-    masked_in: Answer
-    masked_out: Answer
-    heard: Answer | None
+#: What the classifier answers to: a clip, its masked-in and masked-out
+#: spectrogram, and, if asked for, the explanation as a sound of its own.
+KINDS = ("", "_masked_in", "_masked_out", "_heard")
 
 
 class Analysis(NamedTuple):
     """All that was computed for clips of one length.
+
+    A column is a class that is explained; where the mask does not depend on
+    the class, one stands for all.
 
     Attributes
     ----------
@@ -68,21 +36,28 @@ class Analysis(NamedTuple):
         The peaks that they came with, shape (batch, 1).
     view : torch.Tensor
         ``log1p`` amplitudes on the mask's grid, (batch, frames, bins).
-    answer : Answer
-        To the clips.
     targets : torch.Tensor
         Explained classes, int64 (batch, explanations).
-    parts : list of Part
-        One per column of ``targets``; one for all where the mask does not
-        depend on the class.
+    masks : torch.Tensor
+        Of the clips' own frames, (batch, columns, frames, bins).
+    sounds : torch.Tensor
+        Explanation and rest, (batch, columns, 2, samples).
+    answers : torch.Tensor
+        Probabilities and, of a zero-shot classifier, cosines (else NaN), by
+        ``KINDS``: (batch, columns, kinds, 2, classes).
     """
 
     wavs: torch.Tensor
     peaks: torch.Tensor
     view: torch.Tensor
-    answer: Answer
     targets: torch.Tensor
-    parts: list[Part]
+    masks: torch.Tensor
+    sounds: torch.Tensor
+    answers: torch.Tensor
+
+    def cpu(self) -> Analysis:
+        """The same in main memory."""
+        return Analysis(*(field.cpu() for field in self))
 
 
 class ClipExplainer:
@@ -121,10 +96,12 @@ class ClipExplainer:
         return max(1, MAX_FRAMES // self.frontend.num_frames(fitted))
 
     @torch.no_grad()
-    def classify(self, wavs: torch.Tensor) -> Answer:
-        """The classifier's answer to clips (batch, samples) of any level."""
-        wavs = peak_normalize(wavs.to(self.device))
-        return self._answer(self._compute(wavs)[1])
+    def classify(self, wavs: torch.Tensor) -> torch.Tensor:
+        """Probabilities and cosines (batch, 2, classes) of clips.
+
+        The clips (batch, samples) are of any level.
+        """
+        return self._compute(peak_normalize(wavs.to(self.device)))[2]
 
     @torch.no_grad()
     def analyse(self, wavs: torch.Tensor, request: Request) -> Analysis:
@@ -133,31 +110,34 @@ class ClipExplainer:
         One STFT, one forward of classifier and decoder; masked-in and
         masked-out clips go through the classifier together.
         """
-        peaks = wavs.abs().amax(1, keepdim=True)
+        peaks, n = wavs.abs().amax(1, keepdim=True), wavs.shape[1]
         wavs = peak_normalize(wavs.to(self.device))
-        spectrum, output = self._compute(wavs)
-        answer = self._answer(output)
-        targets = self._targets(answer.probs, request)
-        columns = targets.unbind(1) if self.depends else targets[:, :1].T
-        parts = []
-        for target in columns:
+        spectrum, output, answer = self._compute(wavs)
+        targets = self._targets(answer[:, 0], request)
+        masks, sounds, answers = [], [], []
+        for target in targets.unbind(1) if self.depends else targets[:, :1].T:
             frames = spectrum.view.shape[1]
             mask = decode_mask(self.decoder, output, target, frames)
-            parts.append(self._part(mask, spectrum, wavs, request.heard))
+            masked = torch.cat(self.frontend.masked(mask, spectrum))
+            parts = self._answer(self.classifier(masked)).chunk(2)
+            _, kept, rest = self.frontend.parts(mask, spectrum, n)
+            heard = [self.classify(kept)] if request.heard else []
+            masks.append(self.frontend.own_frames(mask, n))
+            sounds.append(torch.stack([kept, rest], 1))
+            answers.append(torch.stack([answer, *parts, *heard], 1))
         view = self.frontend.log_amplitude(spectrum.view)
-        view = self.frontend.own_frames(view, wavs.shape[1])
-        return Analysis(wavs, peaks, view, answer, targets, parts)
+        view = self.frontend.own_frames(view, n)
+        columns = (torch.stack(x, 1) for x in (masks, sounds, answers))
+        return Analysis(wavs, peaks, view, targets, *columns)
 
     def explanations(
         self, found: Analysis, clips: list[Clip]
     ) -> list[list[Explanation]]:
         """The explanations of each of the clips, by class as asked for."""
-        found = to_cpu(found)
+        found = found.cpu()
+        each = range(found.targets.shape[1])
         return [
-            [
-                self._explanation(found, i, k, clip)
-                for k in range(found.targets.shape[1])
-            ]
+            [self._explanation(found, i, k, clip) for k in each]
             for i, clip in enumerate(clips)
         ]
 
@@ -165,108 +145,63 @@ class ClipExplainer:
         """Mean of a mask (frames, bins), over the bins that are heard."""
         return heard_part(mask, self.frontend.heard).mean().item()
 
-    def facts(
-        self,
-        answer: Answer,
-        others: list[Answer | None],
-        target: int,
-    ) -> dict[str, Any]:
+    def facts(self, answers: torch.Tensor, target: int) -> dict[str, Any]:
         """Fields of :class:`Explanation` about a class.
 
-        ``answer`` is that to a clip; ``others`` are those to what is masked
-        in, masked out and heard of it.
+        ``answers`` are those of a column of an :class:`Analysis`, of one clip
+        or their mean over several: (kinds, 2, classes).
         """
         alone = self.zero_shot and len(self.names) == 1
-        best = answer.probs.topk(min(N_TOP, len(answer.probs)))
+        best = answers[0, 0].topk(min(N_TOP, len(self.names)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         facts = {
             "label": self.names[target],
             "class_index": target,
-            "is_decision": target == answer.probs.argmax().item(),
+            "is_decision": target == answers[0, 0].argmax().item(),
             "top": [(self.names[k], None if alone else p) for k, p in pairs],
             "mask_depends_on_class": self.depends,
             "sample_rate": self.frontend.sample_rate,
             "mask_domain": self.frontend.mask_domain,
         }
-        names = ("", "_masked_in", "_masked_out", "_heard")
-        for name, one in zip(names, (answer, *others), strict=True):
-            if one is None:
-                continue
-            p = None if alone else one.probs[target].item()
-            facts[f"probability{name}"] = p
-            if one.similarity is not None and name != "_heard":
-                facts[f"similarity{name}"] = one.similarity[target].item()
+        values = answers[:, :, target].tolist()
+        for name, (p, cosine) in zip(KINDS[: len(values)], values, strict=True):
+            facts[f"probability{name}"] = None if alone else p
+            if self.zero_shot and name != "_heard":
+                facts[f"similarity{name}"] = cosine
         return facts
 
     def _explanation(self, found, i, k, clip):
-        part = found.parts[k if self.depends else 0]
-        answers = (part.masked_in, part.masked_out, part.heard)
-        target = found.targets[i, k].item()
+        column, target = k if self.depends else 0, found.targets[i, k].item()
+        mask = found.masks[i, column].clone()
         # Copies, so that who keeps one explanation keeps no batch.
         return Explanation(
-            *(x[i].clone() for x in (part.kept, part.rest, found.wavs)),
-            mask=part.mask[i].clone(),
-            mask_mean=self.mask_mean(part.mask[i]),
+            *(wav.clone() for wav in found.sounds[i, column]),
+            found.wavs[i].clone(),
+            mask=mask,
+            mask_mean=self.mask_mean(mask),
             spectrogram=found.view[i].clone(),
             mask_hop_samples=self.frontend.hop_samples,
             source=clip.source,
             warning=clip.note,
-            **self.facts(
-                of_clip(found.answer, i),
-                [of_clip(a, i) for a in answers],
-                target,
-            ),
+            **self.facts(found.answers[i, column], target),
         )
 
     def _compute(self, wavs):
+        """Spectrum, the classifier's output, and its answer."""
         spectrum = self.frontend(wavs)
         inputs = self.frontend.classifier_input(spectrum.view, spectrum)
-        return spectrum, self.classifier(inputs)
+        output = self.classifier(inputs)
+        return spectrum, output, self._answer(output)
 
     def _answer(self, output):
-        similarity = None
+        probs = self.classifier.probabilities(output)
+        cosines = torch.full_like(probs, torch.nan)
         if self.zero_shot:
-            similarity = output.embedding @ self.classifier.text_embeddings.T
-        return Answer(self.classifier.probabilities(output), similarity)
+            cosines = output.embedding @ self.classifier.text_embeddings.T
+        return torch.stack([probs, cosines], 1)
 
     def _targets(self, probs, request):
         if request.classes is not None:
             chosen = torch.tensor(request.classes, device=probs.device)
             return chosen.expand(len(probs), -1)
         return probs.topk(request.top_k, dim=1).indices
-
-    def _part(self, mask, spectrum, wavs, heard):
-        masked = self.frontend.masked(mask, spectrum)
-        answer = self._answer(self.classifier(torch.cat(masked)))
-        masked_in, masked_out = (
-            Answer(*(None if x is None else x.chunk(2)[k] for x in answer))
-            for k in range(2)
-        )
-        n = wavs.shape[1]
-        _, kept, rest = self.frontend.parts(mask, spectrum, n)
-        return Part(
-            self.frontend.own_frames(mask, n),
-            kept,
-            rest,
-            masked_in,
-            masked_out,
-            self.classify(kept) if heard else None,
-        )
-
-
-def of_clip(answer: Answer | None, i: int) -> Answer | None:
-    """The answer to one clip of several."""
-    if answer is None:
-        return None
-    return Answer(*(None if x is None else x[i] for x in answer))
-
-
-def to_cpu(value: Any) -> Any:
-    """Tensors in nested tuples and lists, on the CPU."""
-    if torch.is_tensor(value):
-        return value.cpu()
-    if isinstance(value, list):
-        return [to_cpu(x) for x in value]
-    if isinstance(value, tuple):
-        return type(value)(*(to_cpu(x) for x in value))
-    return value

@@ -141,19 +141,13 @@ class Explanation:
     warning: str = ""
 
     def __repr__(self) -> str:
-        """The facts in a line; sounds and mask by their sizes."""
-        shown = {
-            "probability": self.probability,
-            "similarity": self.similarity,
-            "mask_mean": self.mask_mean,
-            "seconds": len(self.waveform) / self.sample_rate,
-        }
-        parts = [f"{self.label!r}"]
-        parts += [f"{k}={v:.2f}" for k, v in shown.items() if v is not None]
-        parts.append(f"mask={'x'.join(map(str, self.mask.shape))}")
-        if self.source is not None:
-            parts.append(f"source={self.source!r}")
-        return f"Explanation({', '.join(parts)})"
+        """The facts in a line, without sounds and mask."""
+        names = ("probability", "similarity", "mask_mean")
+        values = {name: getattr(self, name) for name in names}
+        shown = [f"{k}={v:.2f}" for k, v in values.items() if v is not None]
+        seconds = len(self.waveform) / self.sample_rate
+        shown += [f"seconds={seconds:.2f}", f"source={self.source!r}"]
+        return f"Explanation({self.label!r}, {', '.join(shown)})"
 
     def facts(self) -> dict[str, Any]:
         """All but sounds and pictures, as ``explanation.json`` has it.

@@ -34,6 +34,7 @@ from speechbrain_lmac.utils.checks import UserError
 
 Classes = str | int | Sequence[str | int] | None
 Prompts = str | Sequence[str] | None
+Explained = Explanation | list[Explanation]
 
 
 class FileResult(NamedTuple):
@@ -50,7 +51,7 @@ class FileResult(NamedTuple):
     """
 
     path: str
-    explanation: Explanation | list[Explanation] | None
+    explanation: Explained | None
     error: UserError | None
 
 
@@ -124,7 +125,6 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         cls,
         source: str | Path,
         savedir: str | Path | None = None,
-        run_opts: dict[str, Any] | None = None,
         download_only: bool = False,
         **options: Any,
     ) -> AudioInterpreter | None:
@@ -138,12 +138,10 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         savedir : str or pathlib.Path or None
             The cache for what is fetched; None for the hub's own. A folder is
             used where it is.
-        run_opts : dict or None
-            Such as ``{"device": "cuda:0"}``.
         download_only : bool
             Whether to fetch the files and build nothing.
         **options
-            As for :meth:`from_pretrained`.
+            As for :meth:`from_pretrained`, such as ``run_opts``.
 
         Returns
         -------
@@ -155,23 +153,18 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             If the package cannot be found, fetched, trusted or loaded.
         """
         if download_only:
-            collect_package(source, savedir, **options)
+            collect_package(source, cache_dir=savedir, **options)
             return None
-        return cls.from_pretrained(
-            source, cache_dir=savedir, run_opts=run_opts, **options
-        )
+        return cls.from_pretrained(source, cache_dir=savedir, **options)
 
     @classmethod
     def from_pretrained(
         cls,
         source: str | Path,
-        *,
-        cache_dir: str | Path | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
+        run_opts: dict[str, Any] | None = None,
         trust_source: bool = False,
+        window_s: float = WINDOW_SECONDS,
+        overlap_s: float = OVERLAP_SECONDS,
         **options: Any,
     ) -> AudioInterpreter:
         """Load a package, as ``huggingface_hub``'s models are loaded.
@@ -180,13 +173,14 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         ---------
         source : str or pathlib.Path
             Folder of a package, or a repository such as ``owner/name``.
-        cache_dir, revision, token, force_download, local_files_only : object
-            As of ``huggingface_hub.snapshot_download``.
+        run_opts, window_s, overlap_s : object
+            As for the class.
         trust_source : bool
             Whether the package may name classes that are none of ours, such
             as its author's own network: they are imported and run.
         **options
-            Further arguments of the class.
+            Of the hub: ``cache_dir``, ``revision``, ``token``,
+            ``force_download``, ``local_files_only``.
 
         Returns
         -------
@@ -197,22 +191,13 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         UserError
             If the package cannot be found, fetched, trusted or loaded.
         """
-        folder = collect_package(
-            source,
-            cache_dir,
-            revision=revision,
-            token=token,
-            force_download=force_download,
-            local_files_only=local_files_only,
-        )
-        return cls(load_package(folder, trust_source), **options)
+        folder = collect_package(source, **options)
+        interpreter = load_package(folder, trust_source)
+        return cls(interpreter, run_opts, window_s, overlap_s)
 
     @classmethod
     def from_run(
-        cls,
-        folder: str | Path,
-        run_opts: dict[str, Any] | None = None,
-        **options: Any,
+        cls, folder: str | Path, run_opts: dict[str, Any] | None = None
     ) -> AudioInterpreter:
         """Load what a training left in its output folder.
 
@@ -224,8 +209,6 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             Such as ``results/lmac_small/1234``, closed-set or zero-shot.
         run_opts : dict or None
             Such as ``{"device": "cuda:0"}``.
-        **options
-            Further arguments of the class.
 
         Returns
         -------
@@ -236,7 +219,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         UserError
             If the folder is no interpreter's.
         """
-        return cls(Interpreter.load(folder, "folder"), run_opts, **options)
+        return cls(Interpreter.load(folder, "folder"), run_opts)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         fill_package(self.interpreter, Path(save_directory))
@@ -263,7 +246,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         classes: Classes = None,
         prompts: Prompts = None,
         heard: bool = False,
-    ) -> Explanation | list[Explanation]:
+    ) -> Explained:
         """Explain a file of any format, rate, channels and length.
 
         Arguments
@@ -298,11 +281,8 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         self,
         wavs: torch.Tensor,
         wav_lens: torch.Tensor | None = None,
-        top_k: int = 1,
-        classes: Classes = None,
-        prompts: Prompts = None,
-        heard: bool = False,
-    ) -> list:
+        **asked: Any,
+    ) -> list[Explained]:
         """Explain waveforms; each as if it were given alone.
 
         Arguments
@@ -313,8 +293,9 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         wav_lens : torch.Tensor or None
             Relative lengths, shape (batch,): what is behind them is padding
             and plays no part.
-        top_k, classes, prompts, heard : object
-            As for :meth:`interpret_file`.
+        **asked
+            ``top_k``, ``classes``, ``prompts``, ``heard``, as for
+            :meth:`interpret_file`.
 
         Returns
         -------
@@ -326,17 +307,11 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         UserError
             If the waveforms or lengths are none, or as above.
         """
-        explain = self._explain(top_k, classes, prompts, heard)
+        explain = self._explain(**asked)
         return explain(crop_clips(wavs, wav_lens, self.sample_rate))
 
     def interpret_files(
-        self,
-        paths: Iterable[str | Path],
-        top_k: int = 1,
-        classes: Classes = None,
-        prompts: Prompts = None,
-        heard: bool = False,
-        batch_size: int = 4,
+        self, paths: Iterable[str | Path], batch_size: int = 4, **asked: Any
     ) -> Iterator[FileResult]:
         """Explain many files one after the other; nothing of them is kept.
 
@@ -344,10 +319,11 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         ---------
         paths : iterable of str or pathlib.Path
             The files.
-        top_k, classes, prompts, heard : object
-            As for :meth:`interpret_file`.
         batch_size : int
             Files that are read before they are explained together.
+        **asked
+            ``top_k``, ``classes``, ``prompts``, ``heard``, as for
+            :meth:`interpret_file`.
 
         Returns
         -------
@@ -355,16 +331,14 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             In the order of the files. A file that cannot be explained does
             not stop the others.
         """
-        explain = self._explain(top_k, classes, prompts, heard)
+        explain = self._explain(**asked)
         return self._stream(explain, iter(paths), batch_size)
 
-    def forward(
-        self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None
-    ) -> list:
-        """As :meth:`interpret_batch`, of the decisions."""
-        return self.interpret_batch(wavs, wav_lens)
+    def forward(self, *args: Any, **asked: Any) -> list[Explained]:
+        """As :meth:`interpret_batch`."""
+        return self.interpret_batch(*args, **asked)
 
-    def _explain(self, top_k, classes, prompts, heard):
+    def _explain(self, top_k=1, classes=None, prompts=None, heard=False):
         """What explains clips as asked for; wrong requests are refused."""
         explainer = self._explainer_for(classes, prompts)
         if self.zero_shot:

@@ -68,27 +68,25 @@ def make_request(
             f"number of classes, found {top_k!r:.60}."
         )
     if classes is None:
-        return Request(number, None, bool(heard))
+        return Request(number, None, heard)
     if number != 1:
         raise UserError("`top_k` and `classes`: give one of the two.")
-    if isinstance(classes, str) or not isinstance(classes, Iterable):
+    several = isinstance(classes, Iterable) and not isinstance(classes, str)
+    if not several or getattr(classes, "ndim", 1) == 0:
         classes = [classes]
-    elif getattr(classes, "ndim", 1) == 0:  # a number of NumPy or torch
-        classes = [classes.item()]
     chosen = [_index(c, names) for c in classes]
     if not chosen or len(set(chosen)) < len(chosen):
         raise UserError(
             f"`classes`: expected different ones, found {classes!r:.60}."
         )
-    return Request(1, chosen, bool(heard))
+    return Request(1, chosen, heard)
 
 
 def _whole(value):
     """A whole number as int, whichever library's; None of anything else."""
-    if isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool:
-        return None
     try:
-        return operator.index(value)
+        is_bool = getattr(value, "dtype", type(value)) in (bool, torch.bool)
+        return None if is_bool else operator.index(value)
     except TypeError:
         return None
 
@@ -98,7 +96,7 @@ def _index(wanted, names):
     number = _whole(wanted)
     if number is not None and 0 <= number < len(names):
         return number
-    if wanted in names:
+    if isinstance(wanted, str) and wanted in names:
         return list(names).index(wanted)
     known = {name.lower(): name for name in names}
     near = difflib.get_close_matches(str(wanted).lower(), known, 1, 0.5)
@@ -138,28 +136,25 @@ def crop_clips(
     >>> [len(clip.wav) for clip in clips]
     [10, 3]
     """
-    wavs = _numbers(wavs)
-    if wavs is None or wavs.dim() not in (1, 2) or wavs.numel() == 0:
-        shape = "none" if wavs is None else f"shape {tuple(wavs.shape)}"
-        raise UserError(WAVS.format(shape))
-    wavs = wavs.float() if wavs.dim() == 2 else wavs.float()[None]
-    if wavs.shape[1] <= MAX_CHANNELS < len(wavs):
+    found, wavs = wavs, _numbers(wavs)
+    if wavs is None or wavs.dim() not in (1, 2) or not wavs.numel():
+        shape = f"shape {tuple(wavs.shape)}" if wavs is not None else found
+        raise UserError(WAVS.format(f"{shape!s:.60}"))
+    wavs = torch.atleast_2d(wavs.float())
+    size = wavs.shape[1]
+    if size <= MAX_CHANNELS < len(wavs):
         raise UserError(
-            f"`wavs`: {len(wavs)} clips of {wavs.shape[1]} samples, or a sound "
-            "(time, channels)? Average its channels: wavs.mean(1)."
+            f"`wavs`: {len(wavs)} clips of {size} samples, or a sound (time, "
+            "channels)? Average its channels: wavs.mean(1)."
         )
-    lengths = [wavs.shape[1]] * len(wavs)
-    if wav_lens is not None:
-        lens = _numbers(wav_lens)
-        if lens is None or lens.shape != wavs.shape[:1]:
-            lens = torch.zeros(1)
-        if not ((lens > 0) & (lens <= 1)).all():
-            raise UserError(
-                f"`wav_lens`: expected {len(wavs)} relative lengths above 0 "
-                f"and up to 1, found {wav_lens!r:.60}."
-            )
-        lens = lens.double().cpu() * wavs.shape[1]
-        lengths = lens.round().clamp_min(1).int().tolist()
+    lens = torch.ones(len(wavs)) if wav_lens is None else _numbers(wav_lens)
+    shape = None if lens is None else lens.shape
+    if shape != wavs.shape[:1] or not ((lens > 0) & (lens <= 1)).all():
+        raise UserError(
+            f"`wav_lens`: expected {len(wavs)} relative lengths above 0 and up "
+            f"to 1, found {wav_lens!r:.60}."
+        )
+    lengths = (lens.double().cpu() * size).round().clamp_min(1).int().tolist()
     clips = [wav[:n] for wav, n in zip(wavs, lengths, strict=True)]
     if not all(clip.isfinite().all() for clip in clips):
         raise UserError(WAVS.format("NaN or infinite ones"))

@@ -14,13 +14,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from speechbrain_lmac.data.mixtures import peak_normalize
-from speechbrain_lmac.inference.clips import (
-    Analysis,
-    Answer,
-    ClipExplainer,
-    of_clip,
-    to_cpu,
-)
+from speechbrain_lmac.inference.clips import Analysis, ClipExplainer
 from speechbrain_lmac.inference.explanation import Explanation, Window
 from speechbrain_lmac.inference.request import Clip, Request
 
@@ -214,86 +208,62 @@ def _explain_long(explainer, clip, request, plan):
         return torch.stack([wav[s : s + plan.size] for s in starts])
 
     if explainer.depends and request.classes is None and request.top_k > 1:
-        probs = [explainer.classify(windows(g)).probs.cpu() for g in groups]
-        best = torch.cat(probs).mean(0).topk(request.top_k).indices
+        answers = [explainer.classify(windows(g)).cpu() for g in groups]
+        best = torch.cat(answers)[:, 0].mean(0).topk(request.top_k).indices
         request = request._replace(classes=best.tolist())
     each = request if request.classes else request._replace(top_k=1)
     mix = _Mix(explainer, plan, len(wav))
     for group in groups:
-        found = to_cpu(explainer.analyse(windows(group), each))
+        found = explainer.analyse(windows(group), each).cpu()
         for i in range(len(group)):
             mix.add(found, i)
     return mix.explanations(clip._replace(wav=wav), request)
-
-
-def _mean(answers):
-    """Mean of the answers to several windows."""
-    if answers[0] is None:
-        return None
-    fields = zip(*answers, strict=True)
-    return Answer(
-        *(x[0] if x[0] is None else torch.stack(x).mean(0) for x in fields)
-    )
 
 
 class _Mix:
     """Sums windows up to the explanations of a recording."""
 
     def __init__(self, explainer, plan, num_samples):
-        self.explainer, self.plan = explainer, plan
-        self.hop = explainer.frontend.hop_samples
-        self.cells = min(GRID_FRAMES, num_samples // self.hop + 1)
+        self.explainer, self.plan, self.samples = explainer, plan, num_samples
+        hop = explainer.frontend.hop_samples
+        self.cells = min(GRID_FRAMES, num_samples // hop + 1)
         self.cell = num_samples / self.cells
-        self.num_samples = num_samples
-        # By window, and then by column: answers, and means of masks.
-        self.answers, self.others, self.means = [], [], []
+        # By window: answers (columns, kinds, 2, classes), and mask means.
+        self.answers, self.means = [], []
 
     def add(self, found: Analysis, i: int) -> None:
         """Add the next window, clip ``i`` of an analysis."""
+        columns, frames, bins = found.masks.shape[1:]
         if not self.answers:
-            shape = (self.cells, found.view.shape[2])
-            self.sounds = torch.zeros(len(found.parts), 2, self.num_samples)
-            self.masks = torch.zeros(len(found.parts), *shape)
-            self.view, self.share = torch.zeros(shape), torch.zeros(shape[0], 1)
+            self.sounds = torch.zeros(columns, 2, self.samples)
+            self.masks = torch.zeros(columns, self.cells, bins)
+            self.view = torch.zeros(self.cells, bins)
+            self.share = torch.zeros(self.cells, 1)
         k = len(self.answers)
         start, weights = self.plan.starts[k], self.plan.weights(k)
         level = weights * found.peaks[i]
-        for column, part in enumerate(found.parts):
-            sound = torch.stack([part.kept[i], part.rest[i]])
-            self.sounds[column, :, start : start + self.plan.size] += (
-                level * sound
-            )
-        self._reduce(start, weights, found, i)
-        self.answers.append(of_clip(found.answer, i))
-        self.others.append(
-            [
-                [of_clip(a, i) for a in (p.masked_in, p.masked_out, p.heard)]
-                for p in found.parts
-            ]
+        self.sounds[:, :, start : start + self.plan.size] += (
+            level * found.sounds[i]
         )
-        means = [self.explainer.mask_mean(p.mask[i]) for p in found.parts]
-        self.means.append(means)
-
-    def _reduce(self, start, weights, found, i):
-        """Sum masks and spectra up on the coarser grid of the recording."""
-        frames = torch.arange(found.view.shape[1]) * self.hop
-        share = weights[frames.clamp_max(self.plan.size - 1)][:, None]
-        cells = ((start + frames) / self.cell).long().clamp_max(self.cells - 1)
+        # Masks and spectra, on the coarser grid of the recording.
+        places = torch.arange(frames) * self.explainer.frontend.hop_samples
+        share = weights[places.clamp_max(self.plan.size - 1)][:, None]
+        cells = ((start + places) / self.cell).long().clamp_max(self.cells - 1)
         view = (found.view[i].expm1() * found.peaks[i]).log1p()
         self.view.index_add_(0, cells, share * view)
         self.share.index_add_(0, cells, share)
-        for column, part in enumerate(found.parts):
-            self.masks[column].index_add_(0, cells, share * part.mask[i])
+        self.masks.index_add_(1, cells, share * found.masks[i])
+        self.answers.append(found.answers[i])
+        self.means.append(list(map(self.explainer.mask_mean, found.masks[i])))
 
-    def explanations(self, clip, request):
+    def explanations(self, clip: Clip, request: Request) -> list[Explanation]:
         """One explanation for each class."""
-        mean = _mean(self.answers)
+        mean = torch.stack(self.answers).mean(0)
         share = self.share.clamp_min(1e-6)
-        targets = request.classes or mean.probs.topk(request.top_k).indices
+        targets = request.classes or mean[0, 0, 0].topk(request.top_k).indices
         made = []
         for k, target in enumerate(map(int, targets)):
             column = k if self.explainer.depends else 0
-            others = zip(*(each[column] for each in self.others), strict=True)
             mask = (self.masks[column] / share).clamp(0, 1)
             made.append(
                 Explanation(
@@ -305,34 +275,27 @@ class _Mix:
                     mask_hop_samples=self.cell,
                     source=clip.source,
                     warning=clip.note,
-                    windows=self._windows(request, target, column),
-                    **self.explainer.facts(
-                        mean, list(map(_mean, others)), target
-                    ),
+                    windows=list(self._windows(request, target, column)),
+                    **self.explainer.facts(mean[column], target),
                 )
             )
         return made
 
     def _windows(self, request, target, column):
-        windows = []
         rate, names = self.explainer.frontend.sample_rate, self.explainer.names
         own = request.classes is None and request.top_k == 1
-        for start, answer, others, means in zip(
-            self.plan.starts, self.answers, self.others, self.means, strict=True
+        for start, answers, means in zip(
+            self.plan.starts, self.answers, self.means, strict=True
         ):
-            decision = answer.probs.argmax().item()
+            decision = answers[column, 0, 0].argmax().item()
             label = decision if own else target
-            facts = self.explainer.facts(answer, others[column], label)
-            windows.append(
-                Window(
-                    start / rate,
-                    (start + self.plan.size) / rate,
-                    names[decision],
-                    names[label],
-                    facts["probability"],
-                    facts["probability_masked_in"],
-                    facts["probability_masked_out"],
-                    means[column],
-                )
+            facts = self.explainer.facts(answers[column], label)
+            shown = ("probability", "probability_masked_in")
+            yield Window(
+                start / rate,
+                (start + self.plan.size) / rate,
+                names[decision],
+                names[label],
+                *(facts[name] for name in (*shown, "probability_masked_out")),
+                means[column],
             )
-        return windows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import snapshot_download
 
@@ -13,35 +12,38 @@ from speechbrain_lmac.utils.checks import UserError
 PARTS = ("frontend", "classifier", "encoder", "decoder")
 PATTERNS = [f"{name}.safetensors" for name in PARTS]
 PATTERNS += ["config.json", "tokenizer.json", "README.md"]
-ADVICE = "give a package's folder, or a repository of the hub as owner/name"
 
 
 def collect_package(
-    source: str | Path, savedir: str | Path | None = None, **options: Any
+    source: str | Path,
+    cache_dir: str | Path | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    force_download: bool = False,
+    local_files_only: bool = False,
 ) -> Path:
     """The folder of a package, fetched if it is a repository of the hub.
 
-    ``savedir`` is the cache that it is fetched to, the hub's own if None; what
-    is there is not fetched again. ``options`` are those of
-    ``huggingface_hub.snapshot_download``.
+    The options are those of ``huggingface_hub.snapshot_download``.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        if options.get("revision") is not None:
-            raise UserError(
-                f"`revision`: {folder} is a folder and has no revisions."
-            )
+    text, folder = str(source), Path(source).expanduser()
+    if folder.is_dir() and revision is None:
         return folder
-    text = str(source)
     local = text.startswith((".", "/", "~")) or text.count("/") != 1
-    if local or folder.parent.is_dir():
-        raise UserError(f"`source`: there is no folder {text}; {ADVICE}.")
-    try:
-        return Path(
-            snapshot_download(
-                text, cache_dir=savedir, allow_patterns=PATTERNS, **options
-            )
+    if local or folder.is_dir() or folder.parent.is_dir():
+        raise UserError(
+            f"`source`: there is no folder {text} (revision {revision}); give "
+            "a package's folder, or a repository of the hub as owner/name."
         )
+    options = {
+        "cache_dir": cache_dir and Path(cache_dir).expanduser(),
+        "revision": revision,
+        "token": token,
+        "force_download": force_download,
+        "local_files_only": local_files_only,
+    }
+    try:
+        done = snapshot_download(text, allow_patterns=PATTERNS, **options)
     except Exception as err:  # the hub's client raises kinds of its own
         reason = str(err).split("\n")[0]
         raise UserError(
@@ -49,3 +51,4 @@ def collect_package(
             f"({type(err).__name__}: {reason:.100}); without a network, give a "
             "folder that holds its files."
         ) from err
+    return Path(done)

@@ -108,17 +108,11 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 def _assembled(folder, config, trust):
     """The interpreter of a package's parts, which must belong together."""
     labels = config["labels"]
-    if labels is not None and {type(labels), *map(type, labels)} != {list, str}:
-        raise UserError(f"{folder}: `labels`: found {labels!r:.60}, no names.")
     part = partial(_part, folder, config, trust)
     frontend = part("frontend")
-    if labels is None:
-        explained = part("encoder", frontend)
-        parts = {"clap": explained}
-    else:
-        explained = part("classifier").freeze()
-        parts = explained.parts()
-    decoder = part("decoder", explained, frontend).eval().requires_grad_(False)
+    explained = part("encoder" if labels is None else "classifier", frontend)
+    decoder = part("decoder", explained, frontend)
+    parts = {"clap": explained} if labels is None else explained.parts()
     found = fingerprints({**parts, "decoder": decoder})
     if found != config["fingerprints"]:
         raise UserError(
@@ -127,37 +121,42 @@ def _assembled(folder, config, trust):
             f"belong together; {ADVICE}."
         )
     if labels is None:
-        explained = ZeroShotClassifier(
-            explained, PLACEHOLDERS, HELD_OUT_TEMPLATES[:1]
-        )
-        decoder = PromptedDecoder(decoder, explained).eval()
-    elif explained.n_classes != len(set(labels)):
-        raise UserError(
-            f"{folder}: `labels`: expected {explained.n_classes} different "
-            f"ones, found {labels!r:.100}."
-        )
+        prompts = (PLACEHOLDERS, HELD_OUT_TEMPLATES[:1])
+        explained = ZeroShotClassifier(explained, *prompts)
+        decoder = PromptedDecoder(decoder, explained)
+    else:
+        _check_labels(labels, explained.freeze().n_classes)
     hparams = {
         **{key: config["data"].get(key) for key in DATA_KEYS},
         "finetuning": config["method"] == "lmac_ft",
         **config["frontend"]["arguments"],
     }
+    decoder = decoder.eval().requires_grad_(False)
     return Interpreter(frontend, explained, decoder, labels, hparams)
 
 
+def _check_labels(labels, n_classes):
+    names = isinstance(labels, list) and {*map(type, labels)} == {str}
+    if not names or not len(labels) == len(set(labels)) == n_classes:
+        raise UserError(
+            f"{CONFIG_FILE}: `labels`: expected {n_classes} different names, "
+            f"one per class, found {labels!r:.100}."
+        )
+
+
 def _part(folder, config, trust, name, *objects):
-    """A part with its weights."""
+    """A part with its weights; ``objects`` go to the builders that take any."""
     spec, path = config[name], folder / f"{name}.safetensors"
     own = names_own_code(name, spec)
     if not own:
         check_plain(spec["arguments"])
-    if name == "frontend":  # it has no weights, but may be made of tensors
+    if spec["class"] == "HfClap":  # it fills itself
+        return build(name, spec, folder, *objects)
+    if name == "frontend":  # without weights, but it may be made of tensors
         tensors = load_tensors(path) if path.is_file() else {}
         arguments = {**spec["arguments"], **tensors}
         return build(name, {**spec, "arguments": arguments}, trust=trust)
-    if spec["class"] == "HfClap":
-        return build(name, spec, folder, *objects)
-    if name == "encoder":
-        objects = ()
+    objects = objects if name == "decoder" else ()
     make = partial(build, name, spec, *objects, trust=trust)
     return fill(make, path, ours=not own)
 

@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from speechbrain.utils.logger import get_logger
@@ -89,31 +88,38 @@ def write_package(
 def fill_package(interpreter: Interpreter, folder: Path) -> None:
     """Write the files of a package into a folder, and read them back."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {
-        "frontend": interpreter.frontend,
-        "classifier": interpreter.classifier,
-        "decoder": interpreter.decoder,
-    }
-    explained = interpreter.classifier.parts()
+    classifier, decoder = interpreter.classifier, interpreter.decoder
+    parts = {"frontend": interpreter.frontend}
     if interpreter.zero_shot:
-        parts["encoder"] = parts.pop("classifier").encoder
-        parts["decoder"] = interpreter.decoder.decoder
-        explained = {"clap": parts["encoder"]}
+        parts["encoder"], decoder = classifier.encoder, decoder.decoder
+        explained = {"clap": classifier.encoder}
+    else:
+        parts["classifier"] = classifier
+        explained = classifier.parts()
+    parts["decoder"] = decoder
     specs = {name: _write(name, part, folder) for name, part in parts.items()}
-    explained["decoder"] = parts["decoder"]
-    facts = _facts(interpreter, specs)
+    hparams, method = interpreter.hparams, classifier.trained_name
+    if specs["decoder"]["class"] == "L2IDecoder":
+        method = "l2i"
+    elif hparams.get("finetuning") and not interpreter.zero_shot:
+        method = "lmac_ft"
+    data = {key: hparams.get(key) for key in DATA_KEYS}
+    # It stands in for the data set whose layout it has.
+    if is_synthetic(hparams.get("data_folder") or os.devnull):
+        data["dataset"] = SYNTHETIC
     config = {
         "speechbrain_interface": INTERFACE,
         "package_format": FORMAT,
         "speechbrain_lmac_version": __version__,
-        **facts,
+        "method": method,
+        "labels": interpreter.labels,
+        "data": plain({k: v for k, v in data.items() if v is not None}),
         **specs,
-        "fingerprints": fingerprints(explained),
+        "fingerprints": fingerprints({**explained, "decoder": decoder}),
     }
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-    run = interpreter.hparams.get("output_folder")
-    write_card(folder, facts, run and Path(run))
+    write_card(folder, config, interpreter)
     own = any(names_own_code(name, spec) for name, spec in specs.items())
     _read_back(interpreter, folder, own)
 
@@ -138,29 +144,6 @@ def _write(name, part, folder):
     if state:
         save_weights(state, folder / f"{name}.safetensors")
     return describe(name, part)
-
-
-def _facts(interpreter, specs) -> dict[str, Any]:
-    """What config.json and the model card say of an interpreter."""
-    hparams = interpreter.hparams
-    method = interpreter.classifier.trained_name
-    if specs["decoder"]["class"] == "L2IDecoder":
-        method = "l2i"
-    elif hparams.get("finetuning") and not interpreter.zero_shot:
-        method = "lmac_ft"
-    data = {key: hparams.get(key) for key in DATA_KEYS}
-    # It stands in for the data set whose layout it has.
-    if is_synthetic(hparams.get("data_folder") or os.devnull):
-        data["dataset"] = SYNTHETIC
-    explained = specs.get("encoder") or specs["classifier"]
-    return {
-        "method": method,
-        "model": explained["class"],
-        "mask_domain": interpreter.mask_domain,
-        "sample_rate": interpreter.frontend.sample_rate,
-        "labels": interpreter.labels,
-        "data": plain({k: v for k, v in data.items() if v is not None}),
-    }
 
 
 def _read_back(interpreter, folder, own):
