@@ -176,7 +176,6 @@ def trained_run(recipe, synthetic_folder, tmp_path_factory):
             "train_lmac.py",
             "lmac_small.yaml",
             "--save_interpretations=2",
-            "--save_package=False",
         ),
     ):
         done = recipe(script, hparams, *short, *more, cwd=cwd)
@@ -218,7 +217,6 @@ def zero_shot_run(recipe, synthetic_folder, tmp_path_factory):
             "train_lmac_zs.py",
             "lmac_zs_small.yaml",
             "--valid_length_s=1",
-            "--save_package=False",
         ),
     ):
         done = recipe(

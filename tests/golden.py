@@ -136,13 +136,19 @@ def toys():
 
 SHORT = ("--number_of_epochs=2", "--valid_interval=1", "--signal_length_s=1")
 LMAC = ("--classifier_source=results/classifier_small/1234/classifier",)
+# As recipes/ESC50/README.md has it.
+FINE_TUNING = (
+    *("--experiment_name=lmac_small_ft", "--finetuning=True"),
+    "--pretrained_interpreter=results/lmac_small/1234",
+    *("--l_in_w=1", "--l_out_w=1", "--reg_w_l1=0.15"),
+    *("--target_mask_mean=null", "--crosscor_th=0.0"),
+    *("--guidelosstype=residual", "--contamination_probs=[0.3, 0.6, 0.1]"),
+    *("--lr=0.002", "--ckpt_metric=loss", "--ckpt_mode=min"),
+)
 TRAININGS = (
     ("ESC50", "train_classifier.py", "classifier_small", "--crop_s=1"),
     ("ESC50", "train_lmac.py", "lmac_small", *LMAC),
-    (
-        *("ESC50", "train_lmac.py", "lmac_small_ft", *LMAC),
-        "--pretrained_interpreter=results/lmac_small/1234",
-    ),
+    ("ESC50", "train_lmac.py", "lmac_small", *LMAC, *FINE_TUNING),
     ("ESC50", "train_l2i.py", "l2i_small", *LMAC),
     (
         *("CLAP_ZS", "train_clap_small.py", "clap_small", "--crop_s=1"),

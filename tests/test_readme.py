@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from speechbrain_lmac.utils.experiment import parse
+from speechbrain_lmac.utils import parse_arguments
 from speechbrain_lmac.utils.hparams import (
     _check_known,
     read_overrides,
@@ -94,7 +94,7 @@ def test_commands_name_what_exists(recipe, command, monkeypatch):
     monkeypatch.chdir(recipe)
     script, hparams_file, *options = command
     assert (recipe / script).is_file()
-    _, run_opts, overrides = parse([hparams_file, *options])
+    _, run_opts, overrides = parse_arguments([hparams_file, *options])
     tree = read_tree(recipe / hparams_file)
     for key in read_overrides(overrides):
         _check_known(hparams_file, tree, key)

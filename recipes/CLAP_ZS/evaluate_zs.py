@@ -2,9 +2,8 @@
 """Recipe for evaluating a trained LMAC-ZS on a labelled data set, zero-shot.
 
 To run this recipe, do the following:
-> python evaluate_zs.py hparams/evaluate_zs.yaml \
-    --interpreter=results/lmac_zs_small/1234 \
-    --dataset=ESC50 --data_folder=/data/ESC-50
+> python evaluate_zs.py hparams/evaluate_zs.yaml --data_folder=/data/ESC-50 \
+    --dataset=ESC50 --interpreter=results/lmac_zs_small/1234
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -12,82 +11,79 @@ Authors
 
 import sys
 
+import speechbrain as sb
 from speechbrain.utils.distributed import (
-    ddp_init_group,
     if_main_process,
     infer_device,
+    run_on_main,
 )
 
-from speechbrain_lmac.data.labelled import layout_name
 from speechbrain_lmac.evaluation import (
     evaluate,
-    evaluate_seeds,
     run_prompt_sensitivity,
+    seed_overrides,
+    seeds_folder,
     test_clips,
+    write_seeds,
     write_setting,
 )
-from speechbrain_lmac.evaluation.clips import options_of
-from speechbrain_lmac.interpreters.loading import Interpreter
-from speechbrain_lmac.utils.experiment import (
-    load_hparams,
-    parse,
-    run,
-    start_run,
-)
+from speechbrain_lmac.interpreters import Interpreter
+from speechbrain_lmac.utils import load_hparams, parse_arguments
 
 
-def main(argv):
-    """Evaluate one interpreter, or those of several seeds."""
-    hparams_file, run_opts, overrides = parse(argv)
-    ddp_init_group(run_opts)
+def evaluate_run(hparams_file, run_opts, overrides):
+    """Explain and score test clips under their prompts; returns rows."""
     hparams = load_hparams(hparams_file, overrides)
-    layout_name(hparams["dataset"], "dataset")
-    hparams["evaluation"].methods_of("lmac_zs")
-    evaluate_seeds(
-        lambda changes: evaluate_one(hparams_file, run_opts, changes),
-        hparams,
-        overrides,
-    )
-
-
-def evaluate_one(hparams_file, run_opts, overrides):
-    """Check everything, then explain and score the test clips."""
-    hparams = load_hparams(hparams_file, overrides)
-    settings = hparams["evaluation"]
     interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
-    output_folder = hparams["output_folder"]
-    start_run(hparams, hparams_file, overrides)
-    data = test_clips(
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # Which clips, and the prompts of their classes
+    clips = test_clips(
         interpreter,
-        f"{output_folder}/manifests",
+        f"{hparams['output_folder']}/manifests",
+        data_folder=hparams["data_folder"],
         layout=hparams["dataset"],
-        **options_of(hparams),
+        test_fold_nums=hparams["test_fold_nums"],
+        classes=hparams["classes"],
+        dataset=hparams["dataset"],
+        prompts=hparams["prompts"],
+        templates=hparams["templates"],
+        cache_folder=hparams["cache_folder"],
+        skip_broken_audio=hparams["skip_broken_audio"],
     )
-    if if_main_process():
-        write_setting(output_folder, interpreter, data.names)
-    device = run_opts.device or infer_device()
-    progressbar = not run_opts.noprogressbar
-    rows = evaluate(
-        interpreter,
-        data,
-        settings,
-        output_folder,
-        device=device,
-        progressbar=progressbar,
-    )
+    output, settings = hparams["output_folder"], hparams["evaluation"]
+    run_on_main(write_setting, [output, interpreter, clips.names])
+    common = {
+        "device": run_opts.device or infer_device(),
+        "progressbar": not run_opts.noprogressbar,
+    }
+    rows = evaluate(interpreter, clips, settings, output, **common)
     if hparams["prompt_sensitivity"] and if_main_process():
         run_prompt_sensitivity(
             interpreter,
-            data,
+            clips,
             settings,
-            output_folder,
+            output,
             max_clips=hparams["sensitivity_clips"],
             batch_size=hparams["sensitivity_batch_size"],
-            device=device,
-            progressbar=progressbar,
+            **common,
         )
     return rows
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
+    sb.utils.distributed.ddp_init_group(run_opts)
+    hparams = load_hparams(hparams_file, overrides)
+
+    # One interpreter, or those of several seeds and their spread
+    rows = {
+        changes.get("seed"): evaluate_run(hparams_file, run_opts, changes)
+        for changes in seed_overrides(hparams, overrides)
+    }
+    if hparams["seeds"]:
+        write_seeds(rows, seeds_folder(hparams, overrides))

@@ -6,66 +6,64 @@ of the CLAP model; the text side and the prompt explained stay as they are.
 
 To run this recipe, do the following:
 > python sanity_checks.py hparams/evaluate_zs.yaml \
-    --interpreter=results/lmac_zs_small/1234 \
-    --dataset=ESC50 --data_folder=/data/ESC-50
+    --output_folder=results/lmac_zs_small/1234/sanity \
+    --interpreter=results/lmac_zs_small/1234 --data_folder=/data/ESC-50
 
 Authors
  * The speechbrain_lmac authors 2026
 """
 
 import sys
-from pathlib import Path
 
-from speechbrain.utils.distributed import infer_device
+import speechbrain as sb
 
-from speechbrain_lmac.data.labelled import layout_name
 from speechbrain_lmac.evaluation import (
+    build_condition,
     check_sanity_methods,
     run_randomization,
     spread,
     test_clips,
     write_setting,
 )
-from speechbrain_lmac.evaluation.clips import options_of
-from speechbrain_lmac.evaluation.conditions import build_condition
-from speechbrain_lmac.interpreters.loading import Interpreter
-from speechbrain_lmac.utils.experiment import (
-    load_hparams,
-    parse,
-    run,
-    start_run,
-)
+from speechbrain_lmac.interpreters import Interpreter
+from speechbrain_lmac.utils import load_hparams, parse_arguments
 
-
-def main(argv):
-    """Check everything, then randomise the model under the test clips."""
-    hparams_file, run_opts, overrides = parse(argv)
+if __name__ == "__main__":
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     hparams = load_hparams(hparams_file, overrides)
-    layout_name(hparams["dataset"], "dataset")
     check_sanity_methods(hparams["sanity_methods"], "lmac_zs")
     interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
-    hparams["output_folder"] = str(Path(hparams["output_folder"]) / "sanity")
-    start_run(hparams, hparams_file, overrides)
-    data = test_clips(
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # Which clips, and the prompts of their classes
+    clips = test_clips(
         interpreter,
         f"{hparams['output_folder']}/manifests",
+        data_folder=hparams["data_folder"],
         layout=hparams["dataset"],
-        **options_of(hparams),
+        test_fold_nums=hparams["test_fold_nums"],
+        classes=hparams["classes"],
+        prompts=hparams["prompts"],
+        templates=hparams["templates"],
+        cache_folder=hparams["cache_folder"],
+        skip_broken_audio=hparams["skip_broken_audio"],
     )
-    clips = spread(data.clips, hparams["sanity_clips"], "sanity_clips")
+    chosen = spread(clips.clips, hparams["sanity_clips"], "sanity_clips")
+
+    # Masks under a model that loses its training layer by layer
     run_randomization(
         interpreter,
-        build_condition("clean", clips, data.audio, hparams["seed"]),
+        build_condition("clean", chosen, clips.audio, hparams["seed"]),
         hparams["output_folder"],
         hparams["sanity_methods"],
         seed=hparams["seed"],
         batch_size=hparams["batch_size"],
         attribution=hparams["attribution"],
-        device=run_opts.device or infer_device(),
+        device=run_opts.device or "cpu",
         progressbar=not run_opts.noprogressbar,
     )
-    write_setting(hparams["output_folder"], interpreter, data.names)
-
-
-if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    write_setting(hparams["output_folder"], interpreter, clips.names)

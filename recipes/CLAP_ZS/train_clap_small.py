@@ -12,48 +12,65 @@ Authors
 
 import sys
 
-from speechbrain.utils.distributed import if_main_process
-from speechbrain.utils.logger import get_logger
+import speechbrain as sb
+from speechbrain.utils.distributed import run_on_main
 
-from speechbrain_lmac.classifiers.zero_shot.small import save_small_clap
-from speechbrain_lmac.data.captions.datasets import check_captions
-from speechbrain_lmac.training.clap import (
-    ClapBrain,
-    TextGroups,
-    held_out_prompts,
+from speechbrain_lmac.classifiers import save_small_clap
+from speechbrain_lmac.data import (
+    caption_dataio_prep,
+    check_captions,
+    clip_classes,
 )
-from speechbrain_lmac.training.setup import (
-    caption_data,
-    fit_and_test,
-    start_training,
-)
-from speechbrain_lmac.utils.experiment import run
-
-logger = get_logger(__name__)
-
-
-def main(argv):
-    """Prepare the data, train, test the best checkpoint, write the folder."""
-    hparams, run_opts = start_training(argv)
-    data = caption_data(hparams)
-    names = data.names
-    check_captions(data.datasets, hparams["average"])
-    groups = TextGroups.of(data.train)
-    held_out = held_out_prompts(names) if names else {}
-    _, metrics = fit_and_test(
-        ClapBrain, hparams, run_opts, data, groups, held_out
-    )
-    if if_main_process():
-        folder = save_small_clap(
-            f"{hparams['output_folder']}/clap",
-            hparams["average"],
-            groups.texts(),
-            test=metrics,
-            seed=hparams["seed"],
-            classes=names,
-        )
-        logger.info("Small CLAP written to %s", folder)
-
+from speechbrain_lmac.training import ClapBrain, TextGroups, held_out_prompts
+from speechbrain_lmac.utils import load_hparams, parse_arguments
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
+    sb.utils.distributed.ddp_init_group(run_opts)
+    hparams = load_hparams(hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # Clips with captions, or with labels that become prompts
+    run_on_main(hparams["prepare_data"])
+    datasets = caption_dataio_prep(hparams)
+    check_captions(datasets, hparams["average"])
+    groups = TextGroups.of(datasets["train"])
+    classes = clip_classes(datasets["train"])
+
+    brain = ClapBrain(
+        groups,
+        held_out_prompts(classes),
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        brain.hparams.epoch_counter,
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
+    metrics = brain.evaluate_best(
+        datasets.get("test", datasets["valid"]),
+        hparams["valid_dataloader_opts"],
+    )
+
+    # What remains: the averaged weights and the words that they know
+    run_on_main(
+        save_small_clap,
+        kwargs={
+            "folder": f"{hparams['output_folder']}/clap",
+            "clap": hparams["average"],
+            "texts": groups.texts(),
+            "test": metrics,
+            "seed": hparams["seed"],
+            "classes": classes,
+        },
+    )

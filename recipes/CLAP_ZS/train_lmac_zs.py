@@ -5,50 +5,73 @@ To run this recipe, do the following:
 > python train_lmac_zs.py hparams/lmac_zs_small.yaml --data_folder=/data/ESC-50
 > python train_lmac_zs.py hparams/lmac_zs_clap.yaml --data_folder=/data/clotho
 
+To read the code, scroll to the bottom. The training step and the terms of the
+objective are in speechbrain_lmac/training/lmac_zs.py; a subclass of
+`LMACZSBrain` here is the place for your own.
+
 Authors
  * The speechbrain_lmac authors 2026
 """
 
 import sys
 
-from speechbrain.utils.distributed import if_main_process
+import speechbrain as sb
+from speechbrain.utils.distributed import run_on_main
 
-from speechbrain_lmac.data.captions.datasets import check_captions
-from speechbrain_lmac.interpreters.loading import load_decoder, write_info
-from speechbrain_lmac.training.clap import TextGroups
-from speechbrain_lmac.training.lmac_zs import LMACZSBrain
-from speechbrain_lmac.training.setup import (
-    caption_data,
-    fit_and_test,
-    save_package,
-    start_training,
+from speechbrain_lmac.data import caption_dataio_prep, check_captions
+from speechbrain_lmac.inference import write_package
+from speechbrain_lmac.interpreters import Interpreter, load_decoder, write_info
+from speechbrain_lmac.training import (
+    LMACZSBrain,
+    TextGroups,
+    validation_prompts,
 )
-from speechbrain_lmac.training.zero_shot_brain import validation_prompts
-from speechbrain_lmac.utils.experiment import run
-
-
-def main(argv):
-    """Prepare the data, train the decoder, test the best checkpoint."""
-    hparams, run_opts = start_training(argv)
-    if hparams["pretrained_interpreter"] is not None:
-        load_decoder(
-            hparams["decoder"],
-            hparams["pretrained_interpreter"],
-            {"clap": hparams["encoder"]},
-        )
-
-    data = caption_data(hparams, "energy")
-    check_captions(data.datasets, hparams["encoder"])
-    prompts, templates = validation_prompts(hparams, data.names, data.valid)
-    if if_main_process():
-        write_info(hparams["output_folder"], hparams)
-
-    groups = TextGroups.of(data.train)
-    brain, _ = fit_and_test(
-        LMACZSBrain, hparams, run_opts, data, groups, prompts, templates
-    )
-    save_package(hparams, brain)
-
+from speechbrain_lmac.utils import load_hparams, parse_arguments
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
+    sb.utils.distributed.ddp_init_group(run_opts)
+    hparams = load_hparams(hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # Clips with captions, or with labels that become prompts
+    run_on_main(hparams["prepare_data"])
+    datasets = caption_dataio_prep(hparams, crop="energy")
+    check_captions(datasets, hparams["encoder"])
+    groups = TextGroups.of(datasets["train"])
+
+    # What is explained is loaded by the YAML; what the decoder begins with
+    if hparams["pretrained_interpreter"]:
+        load_decoder(hparams, hparams["pretrained_interpreter"])
+    run_on_main(write_info, [hparams["output_folder"], hparams])
+
+    brain = LMACZSBrain(
+        groups,
+        *validation_prompts(hparams, datasets),
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        brain.hparams.epoch_counter,
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
+    brain.evaluate_best(
+        datasets.get("test", datasets["valid"]),
+        hparams["valid_dataloader_opts"],
+    )
+
+    # What remains: a package to explain any sound with, by any prompt
+    if hparams["save_package"]:
+        interpreter = Interpreter.from_brain(brain)
+        folder = f"{hparams['output_folder']}/package"
+        run_on_main(write_package, [interpreter, folder, True])

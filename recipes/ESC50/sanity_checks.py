@@ -5,8 +5,8 @@ Cascading model randomisation (Adebayo et al., NeurIPS 2018) and
 remove-and-retrain (ROAR; Hooker et al., NeurIPS 2019).
 
 To run this recipe, do the following:
-> python sanity_checks.py hparams/evaluate.yaml
-  --interpreter=results/lmac_small/1234 --data_folder=...
+> python sanity_checks.py hparams/sanity_checks.yaml \
+    --interpreter=results/lmac_small/1234 --data_folder=/data/ESC-50
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -14,68 +14,68 @@ Authors
 
 import sys
 
+import speechbrain as sb
+
 from speechbrain_lmac.evaluation import (
     Roar,
+    build_condition,
     check_roar,
     check_sanity_methods,
     run_randomization,
     run_roar,
     test_clips,
 )
-from speechbrain_lmac.evaluation.clips import options_of
-from speechbrain_lmac.evaluation.conditions import build_condition
-from speechbrain_lmac.interpreters.loading import Interpreter
-from speechbrain_lmac.utils.experiment import (
-    load_hparams,
-    parse,
-    run,
-    start_run,
-)
+from speechbrain_lmac.interpreters import Interpreter
+from speechbrain_lmac.utils import load_hparams, parse_arguments
 
-
-def main(argv):
-    """Check everything, then run the checks that are asked for."""
-    hparams_file, run_opts, overrides = parse(argv)
+if __name__ == "__main__":
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     hparams = load_hparams(hparams_file, overrides)
-    methods, checks = hparams["sanity_methods"], hparams["sanity_checks"]
-    check_sanity_methods(methods)
+    check_sanity_methods(hparams["sanity_methods"])
     check_roar(hparams["roar_shares"], hparams["roar_epochs"])
     interpreter = Interpreter.load(hparams["interpreter"], zero_shot=False)
-    folder = hparams["output_folder"] = f"{hparams['output_folder']}/sanity"
-    start_run(hparams, hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
 
-    data = test_clips(
+    # Clips of the training, and those that it held out
+    clips = test_clips(
         interpreter,
-        f"{folder}/manifests",
-        **options_of(hparams),
+        f"{hparams['output_folder']}/manifests",
+        data_folder=hparams["data_folder"],
+        layout=hparams["layout"],
+        labels_file=hparams["labels_file"],
+        cache_folder=hparams["cache_folder"],
+        skip_broken_audio=hparams["skip_broken_audio"],
         with_train=True,
     )
     train, test = (
-        build_condition("clean", part, data.audio, hparams["seed"])
-        for part in (data.train, data.clips)
+        build_condition("clean", part, clips.audio, hparams["seed"])
+        for part in (clips.train, clips.clips)
     )
-    options = {
+    output, methods = hparams["output_folder"], hparams["sanity_methods"]
+    progressbar = not run_opts.noprogressbar
+    common = {
         "seed": hparams["seed"],
         "batch_size": hparams["batch_size"],
-        "device": run_opts.device,
+        "device": run_opts.device or "cpu",
     }
-    progressbar = not run_opts.noprogressbar
-    if "randomization" in checks:
+
+    # Masks under a classifier that loses its training layer by layer
+    if "randomization" in hparams["sanity_checks"]:
         run_randomization(
             interpreter,
             test,
-            folder,
+            output,
             methods,
             attribution=hparams["attribution"],
             progressbar=progressbar,
-            **options,
+            **common,
         )
-    if "roar" in checks:
-        roar = Roar(
-            interpreter, train, test, epochs=hparams["roar_epochs"], **options
-        )
-        run_roar(roar, folder, methods, hparams["roar_shares"], progressbar)
-
-
-if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    # Accuracy of classifiers retrained on what the masks leave over
+    if "roar" in hparams["sanity_checks"]:
+        epochs = hparams["roar_epochs"]
+        roar = Roar(interpreter, train, test, epochs=epochs, **common)
+        run_roar(roar, output, methods, hparams["roar_shares"], progressbar)

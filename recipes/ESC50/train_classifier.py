@@ -1,21 +1,65 @@
 #!/usr/bin/env python3
-r"""Recipe for training the classifiers that L-MAC explains, on ESC-50.
+"""Recipe for training the classifiers that L-MAC explains, on ESC-50.
 
 To run this recipe, do the following:
 > python train_classifier.py hparams/classifier_small.yaml --data_folder=...
-> python train_classifier.py hparams/classifier_small.yaml --layout=folders \
-    --data_folder=my_sounds
 
 Authors
  * The speechbrain_lmac authors 2026
 """
 
 import sys
-from functools import partial
 
-from speechbrain_lmac.training.classifier import ClassifierBrain
-from speechbrain_lmac.training.setup import classifier_recipe
-from speechbrain_lmac.utils.experiment import run
+import speechbrain as sb
+from speechbrain.utils.distributed import run_on_main
+
+from speechbrain_lmac.classifiers import save_classifier
+from speechbrain_lmac.data import dataio_prep, follow_data
+from speechbrain_lmac.training import ClassifierBrain
+from speechbrain_lmac.utils import load_hparams, parse_arguments
 
 if __name__ == "__main__":
-    run(partial(classifier_recipe, brain_class=ClassifierBrain), sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
+    sb.utils.distributed.ddp_init_group(run_opts)
+    overrides = follow_data(hparams_file, overrides)
+    hparams = load_hparams(hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # Manifests by folds, of the data set that the YAML names
+    run_on_main(hparams["prepare_data"])
+    datasets, label_encoder = dataio_prep(hparams)
+
+    brain = ClassifierBrain(
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        brain.hparams.epoch_counter,
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
+    metrics = brain.evaluate_best(
+        datasets["test"], hparams["valid_dataloader_opts"]
+    )
+
+    # What remains: the averaged weights, their classes and their front end
+    run_on_main(
+        save_classifier,
+        kwargs={
+            "folder": f"{hparams['output_folder']}/classifier",
+            "classifier": hparams["average"],
+            "label_encoder": label_encoder,
+            "frontend": hparams["frontend"],
+            "test": metrics,
+            "seed": hparams["seed"],
+        },
+    )

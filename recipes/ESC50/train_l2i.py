@@ -2,18 +2,69 @@
 """Recipe for training L2I on ESC-50: the baseline "Listen to Interpret".
 
 To run this recipe, do the following:
-> python train_l2i.py hparams/l2i_small.yaml --data_folder=...
+> python train_l2i.py hparams/l2i_small.yaml --data_folder=/data/ESC-50
 
 Authors
  * The speechbrain_lmac authors 2026
 """
 
 import sys
-from functools import partial
 
-from speechbrain_lmac.training.l2i import L2IBrain
-from speechbrain_lmac.training.setup import interpreter_recipe
-from speechbrain_lmac.utils.experiment import run
+import speechbrain as sb
+from speechbrain.utils.distributed import run_on_main
+
+from speechbrain_lmac.data import dataio_prep, follow_data
+from speechbrain_lmac.evaluation import evaluate
+from speechbrain_lmac.inference import write_package
+from speechbrain_lmac.interpreters import Interpreter, write_info
+from speechbrain_lmac.training import L2IBrain
+from speechbrain_lmac.utils import load_hparams, parse_arguments
 
 if __name__ == "__main__":
-    run(partial(interpreter_recipe, brain_class=L2IBrain), sys.argv[1:])
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
+    sb.utils.distributed.ddp_init_group(run_opts)
+    overrides = follow_data(hparams_file, overrides)
+    hparams = load_hparams(hparams_file, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+
+    # Manifests by folds, of the data set that the YAML names
+    run_on_main(hparams["prepare_data"])
+    datasets, label_encoder = dataio_prep(hparams, crop="energy")
+
+    # What is explained: trained weights, frozen, with the data's classes
+    run_on_main(hparams["pretrained_classifier"].collect_files)
+    hparams["pretrained_classifier"].load_collected()
+    hparams["classifier"].freeze().check_labels(label_encoder)
+    run_on_main(write_info, [hparams["output_folder"], hparams, label_encoder])
+
+    brain = L2IBrain(
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    brain.fit(
+        brain.hparams.epoch_counter,
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader_opts"],
+        valid_loader_kwargs=hparams["valid_dataloader_opts"],
+    )
+    brain.evaluate_best(datasets["test"], hparams["valid_dataloader_opts"])
+
+    # What remains: a package to explain any sound with, and some to hear
+    output = hparams["output_folder"]
+    interpreter = Interpreter.from_brain(brain, label_encoder)
+    run_on_main(write_package, [interpreter, f"{output}/package", True])
+    evaluate(
+        interpreter,
+        datasets["test"],
+        hparams["evaluation"],
+        f"{output}/interpretations",
+        device=run_opts.device,
+    )

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Recipe for the ten folds of UrbanSound8K: train, evaluate, mean +- sd.
 
-Each step is the recipe's own command in a process of its own. The same command
-again goes on where it was stopped.
+Each step is a command of recipes/ESC50 in a process of its own. The same
+command again goes on where it was stopped.
 
 To run this recipe, do the following:
 > python cross_validation.py hparams/cross_validation.yaml --data_folder=...
@@ -17,12 +17,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from speechbrain_lmac.evaluation import average_folds, fold_splits
-from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.experiment import parse, start_run
-from speechbrain_lmac.utils.hparams import check_overrides, load_hparams
+import speechbrain as sb
 
-HERE = Path(__file__).resolve().parent
+from speechbrain_lmac.evaluation import average_folds, fold_splits
+from speechbrain_lmac.utils import (
+    UserError,
+    check_overrides,
+    load_hparams,
+    parse_arguments,
+)
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "ESC50"
 #: What all steps share, and what the evaluation takes from the training.
 SHARED = ("seed", "data_folder", "dataset", "skip_broken_audio", "cache_folder")
 OF_TRAINING = ("layout", "labels_file", "split", "classes")
@@ -66,38 +71,35 @@ def words(options):
     ]
 
 
-def main(argv):
-    """Train a classifier and L-MAC and evaluate them, fold after fold."""
-    hparams_file, run_opts, overrides = parse(argv)
+if __name__ == "__main__":
+    hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     hparams = load_hparams(hparams_file, overrides)
     output = Path(hparams["output_folder"])
+    splits = fold_splits(hparams["folds"], hparams["test_folds"])
     plans = {
         fold: commands_of(hparams, output / f"fold_{fold}", folds)
-        for fold, folds in fold_splits(
-            hparams["folds"], hparams["test_folds"]
-        ).items()
+        for fold, folds in splits.items()
     }
     # An option that a step does not know would be found hours later
     for _, file, options in next(iter(plans.values())).values():
-        check_overrides(HERE / file, options)
-    start_run(hparams, hparams_file, overrides)
+        check_overrides(SCRIPTS / file, options)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
 
     typed = {key: getattr(run_opts, key) for key in run_opts.overridden_args}
-    for count, (fold, steps) in enumerate(plans.items(), 1):
+    for fold, steps in plans.items():
         for step, (script, file, options) in steps.items():
-            named = f"fold {fold} ({count} of {len(plans)}), {step}"
-            logger.info(named)
-            arguments = [HERE / script, HERE / file, *words(options | typed)]
-            done = subprocess.run([sys.executable, *map(str, arguments)])
+            logger.info("fold %s of %s, %s", fold, list(plans), step)
+            command = [SCRIPTS / script, SCRIPTS / file]
+            command += words(options | typed)
+            done = subprocess.run([sys.executable, *map(str, command)])
             if done.returncode:
-                raise UserError(f"{named} ended with {done.returncode}.")
+                raise UserError(f"{step} of fold {fold} has failed.")
 
     average_folds(
         {fold: output / f"fold_{fold}" / "evaluation" for fold in plans}, output
     )
     print((output / "folds.md").read_text(encoding="utf-8"))
-    logger.info("Mean and deviation over folds in %s", output)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

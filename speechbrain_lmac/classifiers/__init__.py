@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = attach(
         "zero_shot.base": ["ClapEncoder", "ZeroShotClassifier"],
         "zero_shot.hf": ["HfClap"],
         "zero_shot.laion": ["LaionClap"],
+        "zero_shot.loading": ["load_clap"],
         "zero_shot.small": [
             "SmallClap",
             "load_small_clap",

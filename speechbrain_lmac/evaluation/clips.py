@@ -27,7 +27,7 @@ from speechbrain_lmac.data.manifests import manifest_clips
 from speechbrain_lmac.evaluation.zero_shot import prompts_of
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.experiment import on_every_rank
+from speechbrain_lmac.utils.distributed import on_every_rank
 
 logger = get_logger(__name__)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pandas
 from speechbrain_lmac.interpreters.loading import INFO_FILE, read_info
 from speechbrain_lmac.metrics.table import METRICS, Metric
 from speechbrain_lmac.utils.files import write_atomically
-from speechbrain_lmac.utils.hparams import read_overrides
 
 Row = dict[str, Any]
 
@@ -20,50 +19,50 @@ Row = dict[str, Any]
 ROW_KEYS = ("dataset", "condition", "mask_domain", "protocol", "method")
 
 
-def evaluate_seeds(
-    evaluate: Callable[[dict[str, Any]], list[Row]],
-    hparams: Mapping[str, Any],
-    overrides: str,
-) -> list[Row]:
-    """Evaluate one interpreter, or those of ``seeds`` and their spread.
+def seed_overrides(
+    hparams: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Overrides of the evaluation of each of ``seeds``; else those given.
 
     Arguments
     ---------
-    evaluate : callable
-        ``evaluate(overrides) -> rows``: one evaluation.
     hparams : dict
         With ``seeds``, ``interpreter`` and ``output_folder``.
-    overrides : str
+    overrides : dict
         Of the command line.
 
     Returns
     -------
     list of dict
-        The rows of the one, or those of mean and standard deviation, which
-        are written to ``seeds.csv`` and ``seeds.md``.
+        For an interpreter ``results/lmac_small/1234`` and seed 1235 that of
+        ``results/lmac_small/1235``, and in the same way its output folder.
 
     Raises
     ------
     UserError
-        If the interpreter of a seed is missing; found before any work.
+        If the interpreter of a seed is missing.
     """
-    given = read_overrides(overrides)
-    seeds, interpreter = hparams["seeds"], Path(hparams["interpreter"])
-    if not seeds:
-        return evaluate(given)
-    for seed in seeds:
-        read_info(_seed_folder(interpreter, seed), "seeds")
-    chosen = given.get("output_folder")
-    found = {}
-    for seed in seeds:
-        changes = {"seed": seed}
+    if not hparams["seeds"]:
+        return [dict(overrides)]
+    runs = []
+    for seed in hparams["seeds"]:
+        changes = {**overrides, "seed": seed}
         for key in ("interpreter", "lmac_ft_folder", "l2i_folder"):
-            if given.get(key) or key == "interpreter":
+            if overrides.get(key) or key == "interpreter":
                 changes[key] = str(_seed_folder(hparams[key], seed))
-        if chosen:
-            changes["output_folder"] = f"{chosen}/{seed}"
-        found[seed] = evaluate({**given, **changes})
-    return write_seeds(found, chosen or _seed_folder(interpreter, "evaluation"))
+        read_info(changes["interpreter"], "seeds")
+        if overrides.get("output_folder"):
+            changes["output_folder"] = f"{overrides['output_folder']}/{seed}"
+        runs.append(changes)
+    return runs
+
+
+def seeds_folder(
+    hparams: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> Path:
+    """Where the table over all ``seeds`` goes."""
+    chosen = overrides.get("output_folder")
+    return Path(chosen or _seed_folder(hparams["interpreter"], "evaluation"))
 
 
 def _seed_folder(folder, seed):

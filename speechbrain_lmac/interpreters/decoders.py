@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.features import BaseFrontEnd, fit_frames
+from speechbrain_lmac.utils.checks import UserError
 
 
 class MaskDecoder(nn.Module):
@@ -172,8 +173,9 @@ def build_decoder(
     classifier: AudioClassifier,
     frontend: BaseFrontEnd,
     channels: Sequence[int] = (64, 48, 32, 16),
-) -> MaskDecoder:
-    """The :class:`MaskDecoder` that fits a classifier and a front end.
+    kind: str = "light",
+) -> MaskDecoder | ReferenceDecoder:
+    """The decoder that fits a classifier and a front end.
 
     Arguments
     ---------
@@ -183,11 +185,25 @@ def build_decoder(
         With the grid of the masks.
     channels : sequence of int
         As for :class:`MaskDecoder`.
+    kind : str
+        ``light``, a :class:`MaskDecoder`; ``reference``, SpeechBrain's own,
+        for CNN14 alone, with masks on the STFT.
 
     Returns
     -------
-    MaskDecoder
+    MaskDecoder or ReferenceDecoder
+
+    Raises
+    ------
+    UserError
+        If the kind is unknown.
     """
+    if kind == "reference":
+        return ReferenceDecoder(classifier.hidden_channels[0])
+    if kind != "light":
+        raise UserError(
+            f"`decoder_kind`: expected light or reference, found {kind!r}."
+        )
     return MaskDecoder(
         classifier.hidden_channels,
         classifier.hidden_strides,

@@ -155,12 +155,12 @@ class Interpreter(NamedTuple):
         info = read_info(folder, key, zero_shot)
         hparams = _build_parts(folder, overrides)
         if "clap" in info["classifier"]:
-            _load_decoder_of(folder, hparams, key)
+            load_decoder(hparams, folder, key)
             return _zero_shot(hparams.get("encoder"), hparams)
         source = folder / "classifier"
         classifier = hparams["classifier"]
         load_classifier(source, classifier)
-        _load_decoder_of(folder, hparams, key)
+        load_decoder(hparams, folder, key)
         _check_fit(hparams, folder, key)
         return cls(
             hparams["frontend"],
@@ -357,25 +357,20 @@ def check_belongs(
 
 
 def load_decoder(
-    decoder: nn.Module,
+    hparams: Mapping[str, Any],
     source: str | Path,
-    parts: Mapping[str, nn.Module],
     key: str = "pretrained_interpreter",
 ) -> None:
-    """Fill a decoder from a run's folder or from a file of weights.
+    """Fill ``decoder`` from a run's folder or from a file of weights.
 
-    A run's folder must belong to the classifier whose modules ``parts`` are.
+    A run's folder must belong to the ``classifier`` or ``encoder`` at hand.
     """
-    path = Path(source)
+    parts, path = explained_parts(hparams), Path(source)
     if path.is_dir() or "clap" in parts:
         check_belongs(source, parts, key)
         path = best_decoder_file(source, key)
-    load_weights(decoder, path, key)
+    load_weights(hparams["decoder"], path, key)
     logger.info("Decoder from %s", path)
-
-
-def _load_decoder_of(folder, hparams, key):
-    load_decoder(hparams["decoder"], folder, explained_parts(hparams), key)
 
 
 def _check_fit(hparams, folder, key):

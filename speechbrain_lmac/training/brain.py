@@ -17,6 +17,7 @@ import torch
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_lmac.data.pipelines import loader_options
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.training.resume import TrainedOn
 from speechbrain_lmac.utils.checks import UserError
@@ -92,7 +93,15 @@ class RecipeBrain(sb.Brain):
     # ------------------------------------------------------------ the loop
 
     def make_dataloader(self, dataset: Any, stage: Any, **kwargs: Any) -> Any:
-        """As SpeechBrain's; notes how many steps an epoch has."""
+        """As SpeechBrain's; beside training, batches are of one length.
+
+        So that no score depends on a clip's neighbours.
+        """
+        size = kwargs.pop("batch_size", None)
+        if size is not None and stage == sb.Stage.TRAIN:
+            kwargs["batch_size"] = min(size, max(len(dataset), 1))
+        elif size is not None:
+            kwargs |= loader_options({"test": dataset}, size)["test"]
         loader = super().make_dataloader(dataset, stage, **kwargs)
         if stage == sb.Stage.TRAIN:
             self.steps_per_epoch = len(loader)

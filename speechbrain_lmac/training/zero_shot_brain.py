@@ -11,6 +11,7 @@ from torch import Tensor
 
 from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
+from speechbrain_lmac.data.captions.datasets import clip_classes
 from speechbrain_lmac.data.captions.prompts import readable
 from speechbrain_lmac.data.mixtures import Mixture, mix_at_snr
 from speechbrain_lmac.features import Spectrum, heard_part
@@ -161,7 +162,7 @@ def mix_partners(
 
 
 def validation_prompts(
-    hparams: Mapping[str, Any], class_names: Sequence[str], dataset: Any
+    hparams: Mapping[str, Any], datasets: Mapping[str, Any]
 ) -> tuple[list[str], tuple[str, ...]]:
     """Prompts and templates that a training is validated with.
 
@@ -170,22 +171,22 @@ def validation_prompts(
     hparams : Mapping
         ``valid_prompts`` (null for those of the data) and
         ``valid_templates``.
-    class_names : sequence of str
-        Classes of the data; none if they are captioned.
-    dataset : DynamicItemDataset
-        Validation clips with captions.
+    datasets : dict of str to DynamicItemDataset
+        Of :func:`speechbrain_lmac.data.caption_dataio_prep`.
 
     Returns
     -------
     tuple of (list of str, tuple of str)
-        Without classes the first captions of some clips, which stand alone.
+        The classes of the training clips; if these are captioned, the first
+        captions of some validation clips, which stand alone.
     """
     templates = tuple(hparams["valid_templates"])
-    prompts = list(hparams["valid_prompts"] or map(readable, class_names))
+    names = map(readable, clip_classes(datasets["train"]))
+    prompts = list(hparams["valid_prompts"] or names)
     if not prompts:
-        templates = ("{}",)
-        clips = dataset.data_ids[:: -(-len(dataset) // _MAX_VALID_PROMPTS)]
-        captions = (dataset.data[clip]["captions"][0] for clip in clips)
+        templates, valid = ("{}",), datasets["valid"]
+        clips = valid.data_ids[:: -(-len(valid) // _MAX_VALID_PROMPTS)]
+        captions = (valid.data[clip]["captions"][0] for clip in clips)
         prompts = list(dict.fromkeys(captions))
     if len(prompts) < 2:
         raise UserError(

@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = attach(
     {
         "checkpoints": ["AtomicCheckpointer"],
         "checks": ["UserError"],
-        "hparams": ["load_hparams", "parse_arguments"],
+        "hparams": ["check_overrides", "load_hparams", "parse_arguments"],
     },
 )

@@ -9,7 +9,7 @@ from fuzz_damage import damage, require
 from hyperpyyaml import resolve_references
 from ruamel.yaml import YAML
 
-from speechbrain_lmac.utils.experiment import parse
+from speechbrain_lmac.utils import parse_arguments
 from speechbrain_lmac.utils.hparams import load_hparams, read_tree
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -65,7 +65,7 @@ def overrides(rng, folder, files):
             [f"--{key}={value}"] if rng.random() < 0.8 else [f"--{key}", value]
         )
     try:
-        hparams_file, _, changes = parse(argv)
+        hparams_file, _, changes = parse_arguments(argv)
     except SystemExit as err:  # argparse has told what is wrong, as it does
         require(err.code == 2, f"exit code {err.code}")
         return "refused by argparse"

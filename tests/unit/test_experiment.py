@@ -1,13 +1,12 @@
-"""Starting a run: the output folder, loggers, processes."""
+"""Starting a run: the output folder, processes."""
 
 import os
-import sys
 
 import pytest
 
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.distributed import on_every_rank
-from speechbrain_lmac.utils.experiment import add_tensorboard, check_writable
+from speechbrain_lmac.utils.experiment import check_writable
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):
@@ -24,16 +23,6 @@ def test_a_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="Permission denied"):
         check_writable(tmp_path / "run", "output_folder")
-
-
-def test_tensorboard_only_on_request(monkeypatch, tmp_path):
-    hparams = {"use_tensorboard": False}
-    add_tensorboard(hparams)
-    assert hparams == {"use_tensorboard": False}
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    hparams = {"use_tensorboard": True, "tensorboard_logs_folder": tmp_path}
-    with pytest.raises(UserError, match="pip install tensorboard"):
-        add_tensorboard(hparams)
 
 
 def test_on_every_rank_runs_once_on_a_single_process():

@@ -208,7 +208,8 @@ def test_a_pretrained_decoder_from_a_folder(trained_run):
     trained = Interpreter.load(trained_run.interpreter)
     decoder = fresh_decoder(trained.classifier)
     load_decoder(
-        decoder, str(trained_run.interpreter), trained.classifier.parts()
+        {"decoder": decoder, "classifier": trained.classifier},
+        trained_run.interpreter,
     )
     assert fingerprint(decoder) == fingerprint(trained.decoder)
 
@@ -218,7 +219,9 @@ def test_a_pretrained_decoder_from_a_file(trained_run):
     decoder = fresh_decoder(trained.classifier)
     # A file names no classifier, so none is compared.
     file = best_decoder_file(trained_run.interpreter)
-    load_decoder(decoder, str(file), SlimCnn(n_classes=10).parts())
+    load_decoder(
+        {"decoder": decoder, "classifier": SlimCnn(n_classes=10)}, file
+    )
     assert fingerprint(decoder) == fingerprint(trained.decoder)
 
 
@@ -226,7 +229,8 @@ def test_a_pretrained_decoder_of_another_classifier(trained_run):
     other = SlimCnn(n_classes=10)
     with pytest.raises(UserError, match="`pretrained_interpreter`.*another"):
         load_decoder(
-            fresh_decoder(other), str(trained_run.interpreter), other.parts()
+            {"decoder": fresh_decoder(other), "classifier": other},
+            str(trained_run.interpreter),
         )
 
 
@@ -234,7 +238,8 @@ def test_a_pretrained_decoder_that_is_missing(tmp_path):
     other = SlimCnn(n_classes=10)
     with pytest.raises(UserError, match="`pretrained_interpreter`.*absent"):
         load_decoder(
-            fresh_decoder(other), str(tmp_path / "absent"), other.parts()
+            {"decoder": fresh_decoder(other), "classifier": other},
+            str(tmp_path / "absent"),
         )
 
 

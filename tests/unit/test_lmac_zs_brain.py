@@ -432,25 +432,30 @@ def test_quality_asks_for_following_the_prompt():
 # --- prompts and folders ---
 
 
+class Clips(SimpleNamespace):
+    """A data set of captioned clips, or of clips of these classes."""
+
+    def __len__(self):
+        return len(self.data)
+
+
+def clips_of(*names):
+    clips = {name: {"class_string": name, "captions": [name]} for name in names}
+    return Clips(data=clips, data_ids=list(clips))
+
+
 def test_validation_prompts():
     hparams = {"valid_prompts": None, "valid_templates": ["a {}"]}
-    find = validation_prompts
-    assert find(hparams, ["sea_waves", "dog"], None) == (
-        ["sea waves", "dog"],
-        ("a {}",),
-    )
+    find, labelled = validation_prompts, {"train": clips_of("sea_waves", "dog")}
+    assert find(hparams, labelled) == (["sea waves", "dog"], ("a {}",))
     given = {**hparams, "valid_prompts": ["x", "y"]}
-    assert find(given, ["dog"], None)[0] == ["x", "y"]
+    assert find(given, labelled)[0] == ["x", "y"]
     clips = {str(k): {"captions": [f"caption {k}"]} for k in range(40)}
-
-    class Clips(SimpleNamespace):
-        def __len__(self):
-            return len(self.data)
-
-    found = find(hparams, [], Clips(data=clips, data_ids=list(clips)))
+    captioned = Clips(data=clips, data_ids=list(clips))
+    found = find(hparams, {"train": captioned, "valid": captioned})
     assert len(found[0]) == 14 and found[1] == ("{}",)
     with pytest.raises(UserError, match="valid_prompts"):
-        find(hparams, ["dog"], None)
+        find(hparams, {"train": clips_of("dog")})
 
 
 @pytest.fixture
@@ -474,11 +479,11 @@ def test_other_clap_is_refused(small, tmp_path):
     }
     write_info(tmp_path / "run", hparams)
     decoder = build_text_decoder(small, small.build_frontend(), channels=(6, 4))
-    load_decoder(decoder, tmp_path / "run", {"clap": small})
+    load_decoder({"decoder": decoder, "encoder": small}, tmp_path / "run")
     assert fingerprint(decoder) == fingerprint(brain.modules.decoder)
     other = SmallClap(embed_dim=16, channels=(4, 4, 8, 8, 16))
     with pytest.raises(UserError, match="another"):
-        load_decoder(decoder, tmp_path / "run", {"clap": other})
+        load_decoder({"decoder": decoder, "encoder": other}, tmp_path / "run")
 
 
 HYPERPARAMS = """

@@ -14,8 +14,8 @@ from speechbrain_lmac.interpreters.loading import (
     Interpreter,
     load_decoder,
 )
+from speechbrain_lmac.utils import load_hparams, parse_arguments
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.experiment import load_hparams, parse
 
 HPARAMS = Path(__file__).parents[2] / "recipes/CLAP_ZS/hparams"
 
@@ -24,7 +24,7 @@ def evaluation(*argv):
     """Hyperparameters of evaluate_zs.yaml, as from the command line."""
     file = str(HPARAMS / "evaluate_zs.yaml")
     needed = ["--interpreter=run", "--data_folder=data"]
-    hparams_file, _, overrides = parse([file, *needed, *argv])
+    hparams_file, _, overrides = parse_arguments([file, *needed, *argv])
     return load_hparams(hparams_file, overrides)
 
 
@@ -78,7 +78,9 @@ def test_an_interpreter_of_the_other_kind_is_refused(part, tmp_path):
                        "`interpreter`.*zero-shot.*closed set"):  # fmt: skip
         Interpreter.load(folder, zero_shot=wanted)
     with pytest.raises(UserError, match="`pretrained_interpreter`"):
-        load_decoder(None, folder, {"clap" if wanted else "c": small_clap()})
+        encoder = small_clap()
+        kind = {"encoder": encoder} if wanted else {"classifier": encoder}
+        load_decoder(kind, folder)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,11 @@ from speechbrain_lmac.evaluation import (
 from speechbrain_lmac.evaluation.clips import manifest_clips
 from speechbrain_lmac.evaluation.evaluator import Evaluator
 from speechbrain_lmac.evaluation.journal import Journal
-from speechbrain_lmac.evaluation.seeds import evaluate_seeds
+from speechbrain_lmac.evaluation.seeds import (
+    seed_overrides,
+    seeds_folder,
+    write_seeds,
+)
 from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.interpreters.loading import INFO_FILE, Interpreter
@@ -379,27 +383,28 @@ def test_seeds_are_summed_up(tmp_path):
         info = {"mask_domain": "stft", "ckpt_metric": "q", "ckpt_mode": "max"}
         text = json.dumps({**info, "classifier": {}})
         (tmp_path / "lmac" / str(seed) / INFO_FILE).write_text(text)
-    seen = []
-
-    def evaluate(changes):
-        seen.append(changes)
-        values = {"FF": 0.1 * changes["seed"], "accuracy": 0.5, "AI": None}
-        return [{"condition": "clean", "method": "lmac", **values}]
-
     hparams = {"seeds": [7, 8], "interpreter": str(tmp_path / "lmac" / "7")}
-    [row] = evaluate_seeds(evaluate, hparams, {"batch_size": 4})
-    assert seen == [
-        {
-            "batch_size": 4,
-            "seed": seed,
-            "interpreter": str(tmp_path / "lmac" / str(seed)),
-        }
+    given = {"batch_size": 4}
+    runs = seed_overrides(hparams, given)
+    assert runs == [
+        {**given, "seed": seed, "interpreter": f"{tmp_path}/lmac/{seed}"}
         for seed in (7, 8)
     ]
+    assert seed_overrides({**hparams, "seeds": None}, given) == [given]
+    rows = {
+        seed: [
+            {
+                **{"condition": "clean", "method": "lmac", "FF": 0.1 * seed},
+                **{"accuracy": 0.5, "AI": None},
+            }
+        ]
+        for seed in (7, 8)
+    }
+    [row] = write_seeds(rows, seeds_folder(hparams, given))
     assert row["n_seeds"] == 2 and row["FF"] == pytest.approx(0.75)
     assert row["FF_sd"] == pytest.approx(0.1 / 2**0.5) and "AI" not in row
     text = (tmp_path / "lmac" / "evaluation" / "seeds.md").read_text()
     assert "Seeds: 7, 8." in text and "0.75 ± 0.07" in text
     hparams["seeds"] = [7, 9]
     with pytest.raises(UserError, match=f"`seeds`: {tmp_path}/lmac/9"):
-        evaluate_seeds(None, hparams, {})
+        seed_overrides(hparams, given)
