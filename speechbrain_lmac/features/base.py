@@ -118,6 +118,12 @@ class BaseFrontEnd(torch.nn.Module):
         heard: Tensor | None = None,
     ):
         super().__init__()
+        if not 1 <= hop_samples <= len(window) <= n_fft:
+            raise ValueError(
+                f"`n_fft` {n_fft}: expected at least the window's "
+                f"{len(window)} samples, and these at least the hop's "
+                f"{hop_samples}, which are 1 or more."
+            )
         self.n_fft = n_fft
         self.sample_rate = sample_rate
         self.hop_samples = hop_samples

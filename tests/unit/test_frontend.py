@@ -329,3 +329,11 @@ def test_copies_between_frames_are_interpolated():
 def test_an_unknown_padding():
     with pytest.raises(ValueError, match="'loop'"):
         clap(padding="loop")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"n_fft": 256}, {"hop_length": 30}, {"hop_length": 0.01}]
+)
+def test_windows_that_cannot_be_inverted_are_refused(settings):
+    with pytest.raises(ValueError, match="`n_fft`"):
+        FrontEnd(**settings)
