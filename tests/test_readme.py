@@ -168,5 +168,6 @@ def test_the_demo_goes_from_nothing_to_a_page(tmp_path):
         assert (evaluation / name).stat().st_size > 0
     assert len(list(evaluation.glob("examples/*/*/*/explanation.wav"))) == 88
     prompts = tmp_path / "prompts"
-    assert len(list(prompts.glob("[1-3]_*.wav"))) == 3
-    assert (prompts / "explanations.png").stat().st_size > 0
+    assert len(list(prompts.rglob("[1-3]_*/explanation.wav"))) == 3
+    [figure] = prompts.rglob("explanations.png")
+    assert figure.stat().st_size > 0

@@ -119,14 +119,12 @@ def zero_shot_steps(out, common, quick):
     )
     yield (
         "Let texts name what is in the mixture",
-        ZERO_SHOT,
+        ROOT,
         [
-            "explain.py",
-            "hparams/explain_zs.yaml",
-            f"--interpreter={out / 'lmac_zs_small'}",
-            f"--audio={mixed}",
-            f"--prompts=[{', '.join(PROMPTS)}]",
-            f"--output_folder={out / 'prompts'}",
+            *("-m", "speechbrain_lmac", "explain", str(mixed)),
+            *("--interpreter", str(out / "lmac_zs_small")),
+            *("--out", str(out / "prompts"), "--overwrite"),
+            *("--prompts", *PROMPTS),
         ],
     )
 
@@ -182,7 +180,8 @@ def main(arguments=None):
     print(f"  listen  {evaluation / 'report.html'}")
     print(f"  read    {evaluation / 'results.md'}")
     print(f"  sounds  {evaluation / 'examples'}")
-    print(f"  prompts {out / 'prompts' / 'explanations.png'}, and its sounds")
+    figure = out / "prompts" / "siren_in_rain" / "explanations.png"
+    print(f"  prompts {figure}, and its sounds")
     return 0
 
 

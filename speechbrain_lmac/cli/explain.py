@@ -41,6 +41,7 @@ from speechbrain_lmac.cli.sources import (
     load_audio_interpreter,
 )
 
+PROMPTS_FIGURE = "explanations.png"
 EXAMPLES = """\
   lmac explain dog_in_rain.flac --interpreter results/lmac_small/1234 --out out
   lmac explain recordings/ more/ --recursive --json --out out \\
@@ -167,6 +168,24 @@ def _save(explanation: Any, target: Path) -> Iterable[dict[str, Any]]:
             remove_files(target / name)
             raise
         yield {"folder": str(target / name), **one.facts()}
+    if several and each[0].similarity is not None:
+        _save_prompts(each, target / PROMPTS_FIGURE)
+
+
+def _save_prompts(explanations: list[Any], path: Path) -> None:
+    """One picture of a file's masks under all prompts."""
+    from speechbrain_lmac.report import build_prompt_figure, save_figure
+
+    first = explanations[0]
+    figure = build_prompt_figure(
+        first.spectrogram.expm1(),
+        [one.mask for one in explanations],
+        [(one.label, one.similarity, one.probability) for one in explanations],
+        first.sample_rate,
+        first.mask_hop_samples,
+        mel=first.mask_domain == "mel",
+    )
+    save_figure(figure, path)
 
 
 def _notes_of(facts: dict[str, Any]) -> Iterator[str]:

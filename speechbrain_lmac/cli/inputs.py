@@ -124,6 +124,7 @@ def remove_explanations(target: Path) -> None:
     """Delete the explanations in a folder; what else lies there stays."""
     for folder in _explanations_in(target):
         remove_files(folder)
+    (target / "explanations.png").unlink(missing_ok=True)
 
 
 def remove_files(folder: Path) -> None:
