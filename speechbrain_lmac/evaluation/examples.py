@@ -17,7 +17,6 @@ import json
 import math
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from speechbrain_lmac.report.figures.pictures import (
     write_picture,
 )
 from speechbrain_lmac.report.figures.style import save_figure
+from speechbrain_lmac.report.page.data import in_turns
 from speechbrain_lmac.utils.files import (
     safe_name,
     unique_names,
@@ -100,19 +100,14 @@ class ExampleWriter:
         """Choose from all clips of a condition, spread over the classes."""
         self.condition = condition
         self.names = unique_names(clip.id for clip in clips)
-        seen: Counter[str] = Counter()
-        turns = []
-        for clip in clips:
-            turns.append(seen[clip.class_string])
-            seen[clip.class_string] += 1
-        ordered = sorted(range(len(clips)), key=turns.__getitem__)
-        count = len(clips) if self.n_examples < 0 else self.n_examples
+        turns = in_turns(clips, lambda clip: clip.class_string)
+        chosen = turns if self.n_examples < 0 else turns[: self.n_examples]
         #: Pairs of method and clip that are not on disk yet.
         self.wanted = {
-            (method, clips[i].id)
-            for i in ordered[:count]
+            (method, clip.id)
+            for clip in chosen
             for method in methods
-            if not (self._place(clips[i].id, method) / DESCRIPTION).is_file()
+            if not (self._place(clip.id, method) / DESCRIPTION).is_file()
         }
 
     def __call__(

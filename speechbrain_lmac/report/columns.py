@@ -34,21 +34,10 @@ SUFFIXES = ("", "_low", "_high", "_undefined")
 
 
 class Method(NamedTuple):
-    """What people read of a method, and how figures draw it.
-
-    Attributes
-    ----------
-    label : str
-        Its name.
-    role : str
-        "main" (L-MAC: figures draw it heavier), "ours", "baseline" or
-        "yardstick".
-    color, line, marker : str
-        As matplotlib names them.
-    """
+    """What people read of a method, and how figures draw it."""
 
     label: str
-    role: str
+    role: str  # "main" (drawn heavier), "ours", "baseline" or "yardstick"
     color: str
     line: str
     marker: str
@@ -147,49 +136,22 @@ def in_order(methods: Iterable[str]) -> list[str]:
 
 
 class Cell(NamedTuple):
-    """A metric of a row as people read it.
+    """A metric of a row as people read it."""
 
-    Attributes
-    ----------
-    mean : str
-        "undefined" if no clip has a value, empty if the metric does not apply.
-    interval : str
-        For example "[0.40, 0.52]", or empty.
-    undefined : str
-        For example "3 undefined", "80 clips" if it is all of them, or empty.
-    best : bool
-        Whether it is the best mean of its column.
-    mark : str
-        Key of ``MARKS`` or empty.
-    """
-
-    mean: str = ""
-    interval: str = ""
-    undefined: str = ""
-    best: bool = False
-    mark: str = ""
+    mean: str = ""  # "undefined" if no clip has a value; may not apply
+    interval: str = ""  # "[0.40, 0.52]"
+    undefined: str = ""  # "3 undefined", or "80 clips" if it is all of them
+    best: bool = False  # of its column
+    mark: str = ""  # key of MARKS
 
 
 class Table(NamedTuple):
-    """Some metrics of all methods under one condition.
+    """Some metrics of all methods under one condition."""
 
-    Attributes
-    ----------
-    rows : list of dict
-        The methods.
-    caption : str
-        What kind of metrics they are.
-    metrics : list of Metric
-        The columns.
-    frame : pandas.DataFrame
-        Of :class:`Cell`: a line per method, by its label; a column per metric,
-        by its title.
-    """
-
-    rows: list[Row]
-    caption: str
-    metrics: list[Metric]
-    frame: DataFrame
+    rows: list[Row]  # the methods
+    caption: str  # what kind of metrics
+    metrics: list[Metric]  # the columns
+    frame: DataFrame  # of Cell: a line per method's label, a column per title
 
     @property
     def protocol(self) -> str:

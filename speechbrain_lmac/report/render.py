@@ -48,6 +48,7 @@ def render(template: str, **values: Any) -> str:
         "condition": columns.condition_label,
         "latex": plain_latex,
         "markdown": plain_markdown,
+        "method": method_label,
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()),
     }
     names = ("BOLD", "MARKS", "MARK_TEST", "PROTOCOLS")

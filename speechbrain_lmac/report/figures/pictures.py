@@ -26,19 +26,8 @@ def spectrogram_picture(
 ) -> np.ndarray:
     """A spectrogram in shades of grey: white is the peak, black 70 dB below.
 
-    Arguments
-    ---------
-    amplitude : torch.Tensor
-        Shape (frames, bins or bands), >= 0.
-    max_size : tuple of int
-        Largest width and height; above it pixels are means of bins, in dB.
-    peak : float or None
-        What is white; None for the largest amplitude.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, shape (height, width).
+    Amplitudes (frames, bins or bands) to uint8 (height, width); beyond
+    ``max_size`` (width, height) pixels are means of bins, in dB.
 
     Example
     -------
@@ -54,17 +43,9 @@ def spectrogram_picture(
 
 
 def mask_picture(mask: torch.Tensor) -> np.ndarray:
-    """A mask in shades of grey: white keeps, black removes.
+    """A mask in shades of grey: white keeps, black (NaN, too) removes.
 
-    Arguments
-    ---------
-    mask : torch.Tensor
-        Shape (frames, bins or bands), in [0, 1]; NaN is black.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, shape (height, width), of the size of the spectrogram's picture.
+    Of the size of the spectrogram's picture.
 
     Example
     -------
@@ -77,13 +58,6 @@ def mask_picture(mask: torch.Tensor) -> np.ndarray:
 
 def write_picture(path: str | os.PathLike, pixels: np.ndarray) -> None:
     """Write a picture as 8-bit grey PNG.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        The file.
-    pixels : numpy.ndarray
-        uint8, shape (height, width).
 
     Example
     -------

@@ -14,13 +14,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import chain, zip_longest
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from speechbrain_lmac.report.columns import META, METHODS
 from speechbrain_lmac.utils.checks import UserError
+
+T = TypeVar("T")
 
 DESCRIPTION = "explanation.json"
 AGAIN = "Delete its folder, and explain the clip again."
@@ -70,13 +71,7 @@ def read_table(path: Path) -> list[dict[Any, Any]]:
 
 
 def read_rows(path: Path) -> list[dict[Any, Any]]:
-    """Rows of ``results.csv`` as ``write_csv`` got them.
-
-    Raises
-    ------
-    UserError
-        If a column that every table has is missing.
-    """
+    """Rows of ``results.csv`` as ``write_csv`` got them."""
     rows = read_table(path)
     missing = [name for name in META if rows and name not in rows[0]]
     if missing:
@@ -88,25 +83,10 @@ def read_rows(path: Path) -> list[dict[Any, Any]]:
 
 
 def read_clips(folder: Path, order: Sequence[str] = ()) -> list[Clip]:
-    """Find every explanation below a folder.
+    """Every explanation below a folder, spread over the classes.
 
-    Arguments
-    ---------
-    folder : pathlib.Path
-        An evaluation's ``examples``, or single explanations.
-    order : sequence of str
-        Methods in the order to show them; others follow.
-
-    Returns
-    -------
-    list of Clip
-        By condition, and within it spread over the classes. Several classes
-        of one file make one clip.
-
-    Raises
-    ------
-    UserError
-        If a description cannot be read or its sounds are missing.
+    Several classes of one file make one clip. Methods come in ``order``,
+    others behind.
     """
     groups: dict[tuple, list[Explained]] = {}
     for path in sorted(folder.rglob(DESCRIPTION), key=_natural):
@@ -131,7 +111,7 @@ def read_clips(folder: Path, order: Sequence[str] = ()) -> list[Clip]:
         texts = (facts.get(k) for k in ("condition", "true_label", "label"))
         condition, truth, label = (str(text or "") for text in texts)
         clips.append(Clip(str(clip_id), condition, truth, label, home, group))
-    return _spread(clips)
+    return in_turns(clips, lambda c: (c.condition, c.true_label or c.label))
 
 
 def choose_clips(
@@ -141,40 +121,36 @@ def choose_clips(
 ) -> list[Clip]:
     """The first clips of each condition, as many of one as of the other.
 
-    Arguments
-    ---------
-    clips : sequence of Clip
-        Of :func:`read_clips`.
-    conditions : iterable of str
-        The order to show them in; others follow.
-    limit : int or None
-        Clips in all; None or a negative number for all of them.
-
-    Returns
-    -------
-    list of Clip
-        Condition by condition.
+    In the order of ``conditions``, others behind; None or -1 is no limit.
     """
-    groups: dict[str, list[Clip]] = {name: [] for name in conditions}
-    for clip in clips:
-        groups.setdefault(clip.condition, []).append(clip)
-    if limit is not None and limit >= 0:
-        turns = chain.from_iterable(zip_longest(*groups.values()))
-        kept = {id(c) for c in [c for c in turns if c is not None][:limit]}
-        groups = {k: [c for c in g if id(c) in kept] for k, g in groups.items()}
-    return [clip for group in groups.values() for clip in group]
+    names = list(dict.fromkeys([*conditions, *(c.condition for c in clips)]))
+    ordered = sorted(clips, key=lambda clip: names.index(clip.condition))
+    if limit is None or limit < 0:
+        return ordered
+    kept = in_turns(ordered, lambda clip: clip.condition)[:limit]
+    return sorted(kept, key=lambda clip: names.index(clip.condition))
+
+
+def in_turns(items: Sequence[T], key: Callable[[T], Any]) -> list[T]:
+    """First an item of each key, then the second of each, and so on.
+
+    Example
+    -------
+    >>> in_turns(["a1", "a2", "b1", "a3"], lambda item: item[0])
+    ['a1', 'b1', 'a2', 'a3']
+    """
+    seen: Counter = Counter()
+    turns = []
+    for item in items:
+        turns.append(seen[key(item)])
+        seen[key(item)] += 1
+    return [items[k] for k in sorted(range(len(items)), key=turns.__getitem__)]
 
 
 def keep_methods(
     clips: list[Clip], methods: Sequence[str] | None
 ) -> list[Clip]:
-    """Clips with the explanations of some methods only.
-
-    Raises
-    ------
-    UserError
-        If a method explains none of the clips.
-    """
+    """Clips with the explanations of some methods only; None keeps all."""
     if methods is None:
         return clips
     known = {e.method for clip in clips for e in clip.explained}
@@ -230,14 +206,3 @@ def _read_description(path: Path) -> dict[str, Any]:
             f"{path}: expected explanation.wav beside it, found none. {AGAIN}"
         )
     return facts
-
-
-def _spread(clips: list[Clip]) -> list[Clip]:
-    """First a clip of each class, then the second of each, and so on."""
-    seen: Counter = Counter()
-    turns = {}
-    for clip in clips:
-        kind = (clip.condition, clip.true_label or clip.label)
-        turns[id(clip)] = seen[kind]
-        seen[kind] += 1
-    return sorted(clips, key=lambda clip: turns[id(clip)])

@@ -56,13 +56,7 @@ def _ogg_bytes(wave: np.ndarray, sample_rate: int) -> bytes:
 
 
 def read_sound(path: Path, gain: float) -> tuple[np.ndarray, int]:
-    """Samples, float32 (samples,), without the gain of the file; and the rate.
-
-    Raises
-    ------
-    UserError
-        If the file is no sound.
-    """
+    """Samples, float32 (samples,), without the file's gain; and the rate."""
     try:
         wave, rate = sf.read(path, dtype="float32", always_2d=True)
     except (OSError, sf.LibsndfileError) as error:
@@ -77,13 +71,7 @@ def read_sound(path: Path, gain: float) -> tuple[np.ndarray, int]:
 
 
 def picture_uri(path: Path) -> str:
-    """A grey picture, made small; empty if there is no such file.
-
-    Raises
-    ------
-    UserError
-        If the file is no picture.
-    """
+    """A grey picture, made small; empty if there is no such file."""
     if not path.is_file():
         return ""
     from PIL import Image

@@ -158,20 +158,15 @@ def policy(script: str) -> str:
 
 def _nothing_found(folder: Path) -> str:
     expected = (
-        "expected the output folder of an evaluation (with results.csv or "
-        "examples/), or a folder of explanations (with explanation.json and "
-        "explanation.wav, there or in folders below)"
+        "expected an evaluation's output folder (results.csv, examples/) or "
+        "explanations (explanation.json and its sounds, there or below)"
     )
     if not folder.is_dir():
         return f"{folder}: no such folder; {expected}."
-    if (folder / "seeds.csv").is_file():
-        return (
-            f"{folder} holds the means over several seeds, which have no "
-            f"sounds; {expected}. Give the evaluation of one of the seeds."
-        )
     names = sorted(path.name for path in folder.iterdir())
-    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    return f"{folder}: {expected}; found {listed or 'nothing'}."
+    if "seeds.csv" in names:
+        expected += "; means over seeds have no sounds: give one of the seeds"
+    return f"{folder}: {expected}; found {', '.join(names[:8]) or 'nothing'}."
 
 
 def _question(clips: Sequence[Clip]) -> str:
