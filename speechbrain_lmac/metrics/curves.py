@@ -4,15 +4,16 @@ A mask's bins are put in, or taken out of, the clip from the largest value
 down, and the probability of the explained class is followed (RISE: Petsiuk,
 Das, Saenko, BMVC 2018). Only the order of the bins counts, neither the mask's
 mean nor the loudness of what it keeps.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 class Curves(NamedTuple):
@@ -26,17 +27,24 @@ class Curves(NamedTuple):
         Without the first share of the bins, same shape.
     """
 
-    insertion: torch.Tensor
-    deletion: torch.Tensor
+    insertion: Tensor
+    deletion: Tensor
 
 
-def insertion_deletion(mask, inputs, classify, target, steps=10, seeds=None):
+def insertion_deletion(
+    mask: Tensor,
+    inputs: Tensor,
+    classify: Callable[[Tensor], Tensor],
+    target: Tensor,
+    steps: int = 10,
+    seeds: Sequence[int] | None = None,
+) -> Curves:
     """Follow the explained class along the order of a mask's bins.
 
     Arguments
     ---------
     mask : torch.Tensor
-        Shape (batch, frames, bins).
+        Shape (batch, frames, bins); a clip whose mask has a NaN gets NaN.
     inputs : torch.Tensor
         The clip in the mask's domain, same shape; 0 is silence.
     classify : callable
@@ -51,7 +59,6 @@ def insertion_deletion(mask, inputs, classify, target, steps=10, seeds=None):
     Returns
     -------
     Curves
-        NaN for a clip whose mask has a NaN.
 
     Example
     -------
@@ -68,7 +75,7 @@ def insertion_deletion(mask, inputs, classify, target, steps=10, seeds=None):
     ranks = bin_ranks(mask, seeds).to(inputs.device)
     size = mask[0].numel()
     undefined = mask.flatten(1).isnan().any(1)
-    ways = ([], [])
+    ways: tuple[list[Tensor], list[Tensor]] = ([], [])
     for step in range(steps + 1):
         first = ranks < round(size * step / steps)
         for way, kept in zip(ways, (first, ~first), strict=True):
@@ -78,26 +85,12 @@ def insertion_deletion(mask, inputs, classify, target, steps=10, seeds=None):
     return Curves(*(torch.stack(way, 1) for way in ways))
 
 
-def bin_ranks(mask, seeds=None):
-    """Position of each bin from the largest value down.
+def bin_ranks(mask: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+    """Position of each bin from the largest value down, int64, 0 the largest.
 
     Equal values are put in a random order, or a mask of zeros and ones would
     be read from its lowest frequency upwards.
 
-    Arguments
-    ---------
-    mask : torch.Tensor
-        Shape (batch, frames, bins).
-    seeds : sequence of int or None
-        One per clip; None takes 0 for all.
-
-    Returns
-    -------
-    torch.Tensor
-        int64, same shape: 0 for the largest bin.
-
-    Example
-    -------
     >>> bin_ranks(torch.tensor([[[0.1, 0.9, 0.5]]])).tolist()
     [[[2, 0, 1]]]
     """
@@ -111,21 +104,9 @@ def bin_ranks(mask, seeds=None):
     return torch.from_numpy(ranks).view(mask.shape)
 
 
-def area(curve):
-    """Area under curves over shares from 0 to 1 (trapezoids).
+def area(curve: Tensor) -> Tensor:
+    """Area under curves (batch, steps + 1) over shares from 0 to 1.
 
-    Arguments
-    ---------
-    curve : torch.Tensor
-        Shape (batch, steps + 1).
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch,).
-
-    Example
-    -------
     >>> area(torch.tensor([[0.0, 0.5, 1.0]])).tolist()
     [0.5]
     """

@@ -1,12 +1,11 @@
-"""Every metric of a batch of explanations at once.
+"""Every metric of a batch of explanations at once."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
+
+from torch import Tensor
 
 from speechbrain_lmac.metrics.functional import (
     average_drop,
-    average_drop_speechbrain,
     average_gain,
     average_increase,
     faithfulness,
@@ -18,23 +17,13 @@ from speechbrain_lmac.utils.checks import UserError, check_mask
 AD_VARIANTS = ("definition", "speechbrain")
 
 
-def faithfulness_metrics(probs, masked_in_probs, masked_out_probs, target):
-    """AI, AD, AG, FF and Fid-In from the three probabilities.
-
-    Arguments
-    ---------
-    probs : torch.Tensor
-        On the clip, shape (batch, classes).
-    masked_in_probs, masked_out_probs : torch.Tensor
-        On explanation and rest, same shape.
-    target : torch.Tensor
-        Explained classes, shape (batch,).
-
-    Returns
-    -------
-    dict of str to torch.Tensor
-        Per-clip values.
-    """
+def faithfulness_metrics(
+    probs: Tensor,
+    masked_in_probs: Tensor,
+    masked_out_probs: Tensor,
+    target: Tensor,
+) -> dict[str, Tensor]:
+    """AI, AD, AG, FF and Fid-In from probabilities (batch, classes)."""
     return {
         "AI": average_increase(probs, masked_in_probs, target),
         "AD": average_drop(probs, masked_in_probs, target),
@@ -44,7 +33,7 @@ def faithfulness_metrics(probs, masked_in_probs, masked_out_probs, target):
     }
 
 
-def mask_metrics(mask):
+def mask_metrics(mask: Tensor) -> dict[str, Tensor]:
     """SPS, COMP and MM of masks, (batch, ...); per-clip values by name."""
     return {
         "SPS": sparseness(mask),
@@ -54,43 +43,34 @@ def mask_metrics(mask):
 
 
 def explanation_metrics(
-    probs,
-    masked_in_probs,
-    masked_out_probs,
-    mask,
-    target,
-    ad_variant="definition",
-):
+    probs: Tensor,
+    masked_in_probs: Tensor,
+    masked_out_probs: Tensor,
+    mask: Tensor,
+    target: Tensor,
+) -> dict[str, Tensor]:
     """Compute every metric of a batch of explanations.
 
     Arguments
     ---------
-    probs : torch.Tensor
-        Class probabilities on the input, (batch, classes).
-    masked_in_probs : torch.Tensor
-        Class probabilities on the masked-in input, (batch, classes).
-    masked_out_probs : torch.Tensor
-        Class probabilities on the masked-out input, (batch, classes).
+    probs, masked_in_probs, masked_out_probs : torch.Tensor
+        Class probabilities on the input, on the masked-in and on the
+        masked-out input, (batch, classes).
     mask : torch.Tensor
         The masks, (batch, ...), values in [0, 1] (NaN makes SPS, COMP and MM
         of that clip NaN).
     target : torch.Tensor
         The explained class of each clip, integers (batch,).
-    ad_variant : str
-        "definition" (:func:`average_drop`) or "speechbrain"
-        (:func:`average_drop_speechbrain`).
 
     Returns
     -------
-    dict
-        "AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP" and "MM", each a
-        tensor (batch,).
+    dict of str to torch.Tensor
+        "AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP" and "MM", (batch,).
 
     Raises
     ------
     UserError
-        If the rows are no probabilities, the mask leaves [0, 1] or
-        `ad_variant` is unknown.
+        If the rows are no probabilities, or the mask leaves [0, 1].
     ValueError
         If shapes or targets do not fit.
 
@@ -104,30 +84,24 @@ def explanation_metrics(
     >>> values["Fid-In"], values["MM"]
     (tensor([1.]), tensor([1.]))
     """
-    check_ad_variant(ad_variant)
     check_mask(mask, allow_nan=True)
     if mask.shape[0] != probs.shape[0]:
         raise ValueError(
             f"Expected `mask` with {probs.shape[0]} clips as `probs` but got "
             f"{mask.shape[0]}."
         )
-    values = faithfulness_metrics(
-        probs, masked_in_probs, masked_out_probs, target
-    )
-    if ad_variant == "speechbrain":
-        values["AD"] = average_drop_speechbrain(probs, masked_in_probs, target)
-    return {**values, **mask_metrics(mask)}
+    return {
+        **faithfulness_metrics(
+            probs, masked_in_probs, masked_out_probs, target
+        ),
+        **mask_metrics(mask),
+    }
 
 
-def check_ad_variant(ad_variant):
-    """Refuse an unknown variant of AD, and name the known.
-
-    Example
-    -------
-    >>> check_ad_variant("speechbrain")
-    """
+def check_ad_variant(ad_variant: str) -> None:
+    """Refuse an unknown variant of AD, and name the known."""
     if ad_variant not in AD_VARIANTS:
         raise UserError(
-            f"`ad_variant` must be one of {', '.join(AD_VARIANTS)}, "
-            f"got {ad_variant!r}."
+            f"`ad_variant`: expected one of {', '.join(AD_VARIANTS)}, found "
+            f"{ad_variant!r}."
         )

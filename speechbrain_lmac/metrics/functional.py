@@ -1,4 +1,4 @@
-"""Per-clip metrics of explanations: AI, AD, AG, FF, Fid-In, SPS, COMP, MM.
+"""Per-clip metrics of explanations by probabilities: AI, AD, AG, FF, Fid-In.
 
 Every function takes a batch and returns one value per clip; the mean over
 clips is the figure that tables print (see
@@ -9,44 +9,36 @@ explained class (the classifier's own decision), X the input and M the mask:
 * o, the probability of c on the masked-in input M * X,
 * q, the probability of c on the masked-out input (1 - M) * X,
 
-all three from one softmax. A value that is undefined is NaN, never zero: a
-clip whose probabilities or mask hold NaN, and the SPS and COMP of a mask
-without any energy. Values are computed in double precision and returned in
-float32 (float64 for float64 inputs).
+all three from one softmax. A value that is undefined is NaN, never zero: that
+of a clip whose probabilities hold NaN. Values are computed in double precision
+and returned in float32 (float64 for float64 inputs). Rows that are no
+probabilities raise a UserError, shapes or targets that do not fit a
+ValueError.
 
 Reference: F. Paissan, M. Ravanelli and C. Subakan, "Listenable maps for audio
 classifiers", ICML 2024, https://arxiv.org/abs/2403.13086, section 4.
 """
 
-import torch
+from __future__ import annotations
 
-from speechbrain_lmac.metrics.masks import complexity, mask_mean, sparseness
+import torch
+from torch import Tensor
+
 from speechbrain_lmac.utils.checks import check_probs, check_same_shape
 
-__all__ = [
-    "average_drop",
-    "average_drop_speechbrain",
-    "average_gain",
-    "average_increase",
-    "complexity",
-    "faithfulness",
-    "input_fidelity",
-    "mask_mean",
-    "sparseness",
-]
 
-
-def average_increase(probs, masked_probs, target):
+def average_increase(
+    probs: Tensor, masked_probs: Tensor, target: Tensor
+) -> Tensor:
     """Whether the mask raises the explained class; 0 or 100, higher is better.
 
     AI = 100 * 1[o > p]. A tie is no increase.
 
     Arguments
     ---------
-    probs : torch.Tensor
-        Class probabilities on the input, (batch, classes).
-    masked_probs : torch.Tensor
-        Class probabilities on the masked-in input, (batch, classes).
+    probs, masked_probs : torch.Tensor
+        Class probabilities on the input and on the masked-in input, (batch,
+        classes).
     target : torch.Tensor
         The explained class of each clip, integers (batch,).
 
@@ -54,13 +46,6 @@ def average_increase(probs, masked_probs, target):
     -------
     torch.Tensor
         (batch,), in percent.
-
-    Raises
-    ------
-    UserError
-        If the rows are no probabilities.
-    ValueError
-        If shapes or targets do not fit.
 
     Example
     -------
@@ -69,12 +54,12 @@ def average_increase(probs, masked_probs, target):
     >>> average_increase(p, o, torch.tensor([0, 1]))
     tensor([  0., 100.])
     """
-    p, o, dtype = _target_probs(probs, masked_probs, target, "masked_probs")
+    p, o, dtype = _target_probs(probs, masked_probs, target)
     increase = torch.where((o > p), 100.0, 0.0)
     return torch.where((p + o).isnan(), torch.nan, increase).to(dtype)
 
 
-def average_drop(probs, masked_probs, target):
+def average_drop(probs: Tensor, masked_probs: Tensor, target: Tensor) -> Tensor:
     """Percent of the explained class's probability lost; lower is better.
 
     AD = 100 * relu(p - o) / p, in [0, 100]. Where p is exactly 0 nothing can
@@ -82,10 +67,9 @@ def average_drop(probs, masked_probs, target):
 
     Arguments
     ---------
-    probs : torch.Tensor
-        Class probabilities on the input, (batch, classes).
-    masked_probs : torch.Tensor
-        Class probabilities on the masked-in input, (batch, classes).
+    probs, masked_probs : torch.Tensor
+        Class probabilities on the input and on the masked-in input, (batch,
+        classes).
     target : torch.Tensor
         The explained class of each clip, integers (batch,).
 
@@ -94,26 +78,21 @@ def average_drop(probs, masked_probs, target):
     torch.Tensor
         (batch,), in percent.
 
-    Raises
-    ------
-    UserError
-        If the rows are no probabilities.
-    ValueError
-        If shapes or targets do not fit.
-
     Example
     -------
     >>> p, o = torch.tensor([[0.8, 0.2]]), torch.tensor([[0.6, 0.4]])
     >>> round(average_drop(p, o, torch.tensor([0])).item(), 2)
     25.0
     """
-    p, o, dtype = _target_probs(probs, masked_probs, target, "masked_probs")
+    p, o, dtype = _target_probs(probs, masked_probs, target)
     # p == 0 makes the numerator 0, so any denominator gives the right value.
     room = torch.where(p == 0, 1.0, p)
     return (100 * torch.relu(p - o) / room).to(dtype)
 
 
-def average_drop_speechbrain(probs, masked_probs, target):
+def average_drop_speechbrain(
+    probs: Tensor, masked_probs: Tensor, target: Tensor
+) -> Tensor:
     """Average drop as the SpeechBrain recipe computes it; lower is better.
 
     The recipe ESC50/interpret applies softmax to values that are already
@@ -125,11 +104,9 @@ def average_drop_speechbrain(probs, masked_probs, target):
 
     Arguments
     ---------
-    probs : torch.Tensor
-        Class probabilities (after one softmax) on the input,
-        (batch, classes).
-    masked_probs : torch.Tensor
-        Class probabilities on the masked-in input, (batch, classes).
+    probs, masked_probs : torch.Tensor
+        Class probabilities (after one softmax) on the input and on the
+        masked-in input, (batch, classes).
     target : torch.Tensor
         The explained class of each clip, integers (batch,).
 
@@ -137,13 +114,6 @@ def average_drop_speechbrain(probs, masked_probs, target):
     -------
     torch.Tensor
         (batch,), in percent.
-
-    Raises
-    ------
-    UserError
-        If the rows are no probabilities.
-    ValueError
-        If shapes or targets do not fit.
 
     Example
     -------
@@ -151,14 +121,13 @@ def average_drop_speechbrain(probs, masked_probs, target):
     >>> round(average_drop_speechbrain(p, o, torch.tensor([0])).item(), 2)
     14.84
     """
-    _check_inputs(probs, masked_probs, target, "masked_probs")
-    dtype = _result_dtype(probs)
+    _check(probs, masked_probs, target)
     p = _gather(probs.double().softmax(dim=1), target)
     o = _gather(masked_probs.double().softmax(dim=1), target)
-    return (100 * torch.relu(p - o) / (p + 1e-10)).to(dtype)
+    return (100 * torch.relu(p - o) / (p + 1e-10)).to(result_dtype(probs))
 
 
-def average_gain(probs, masked_probs, target):
+def average_gain(probs: Tensor, masked_probs: Tensor, target: Tensor) -> Tensor:
     """Percent of the missing probability won by the mask; higher is better.
 
     AG = 100 * relu(o - p) / (1 - p), in [0, 100]. Where p is exactly 1 no
@@ -166,10 +135,9 @@ def average_gain(probs, masked_probs, target):
 
     Arguments
     ---------
-    probs : torch.Tensor
-        Class probabilities on the input, (batch, classes).
-    masked_probs : torch.Tensor
-        Class probabilities on the masked-in input, (batch, classes).
+    probs, masked_probs : torch.Tensor
+        Class probabilities on the input and on the masked-in input, (batch,
+        classes).
     target : torch.Tensor
         The explained class of each clip, integers (batch,).
 
@@ -178,36 +146,30 @@ def average_gain(probs, masked_probs, target):
     torch.Tensor
         (batch,), in percent.
 
-    Raises
-    ------
-    UserError
-        If the rows are no probabilities.
-    ValueError
-        If shapes or targets do not fit.
-
     Example
     -------
     >>> p, o = torch.tensor([[0.6, 0.4]]), torch.tensor([[0.7, 0.3]])
     >>> round(average_gain(p, o, torch.tensor([0])).item(), 2)
     25.0
     """
-    p, o, dtype = _target_probs(probs, masked_probs, target, "masked_probs")
+    p, o, dtype = _target_probs(probs, masked_probs, target)
     # p == 1 makes the numerator 0, so any denominator gives the right value.
     room = torch.where(p == 1, 1.0, 1 - p)
     return (100 * torch.relu(o - p) / room).to(dtype)
 
 
-def faithfulness(probs, masked_out_probs, target):
+def faithfulness(
+    probs: Tensor, masked_out_probs: Tensor, target: Tensor
+) -> Tensor:
     """Probability lost when the explanation is removed; higher is better.
 
     FF = p - q, in [-1, 1].
 
     Arguments
     ---------
-    probs : torch.Tensor
-        Class probabilities on the input, (batch, classes).
-    masked_out_probs : torch.Tensor
-        Class probabilities on the masked-out input, (batch, classes).
+    probs, masked_out_probs : torch.Tensor
+        Class probabilities on the input and on the masked-out input, (batch,
+        classes).
     target : torch.Tensor
         The explained class of each clip, integers (batch,).
 
@@ -216,26 +178,17 @@ def faithfulness(probs, masked_out_probs, target):
     torch.Tensor
         (batch,), a difference of probabilities.
 
-    Raises
-    ------
-    UserError
-        If the rows are no probabilities.
-    ValueError
-        If shapes or targets do not fit.
-
     Example
     -------
     >>> p, q = torch.tensor([[0.75, 0.25]]), torch.tensor([[0.5, 0.5]])
     >>> faithfulness(p, q, torch.tensor([0]))
     tensor([0.2500])
     """
-    p, q, dtype = _target_probs(
-        probs, masked_out_probs, target, "masked_out_probs"
-    )
+    p, q, dtype = _target_probs(probs, masked_out_probs, target)
     return (p - q).to(dtype)
 
 
-def input_fidelity(masked_probs, target):
+def input_fidelity(masked_probs: Tensor, target: Tensor) -> Tensor:
     """Whether the masked-in input keeps the decision; 0 or 1, higher is better.
 
     Fid-In = 1[argmax f(M * X) = c].
@@ -252,13 +205,6 @@ def input_fidelity(masked_probs, target):
     torch.Tensor
         (batch,), 0 or 1.
 
-    Raises
-    ------
-    UserError
-        If the rows are no probabilities.
-    ValueError
-        If shapes or targets do not fit.
-
     Example
     -------
     >>> o = torch.tensor([[0.6, 0.4], [0.3, 0.7]])
@@ -270,16 +216,21 @@ def input_fidelity(masked_probs, target):
     kept = torch.where(masked_probs.argmax(dim=1) == target, 1.0, 0.0)
     undefined = masked_probs.isnan().any(dim=1)
     kept = torch.where(undefined, torch.nan, kept)
-    return kept.to(_result_dtype(masked_probs))
+    return kept.to(result_dtype(masked_probs))
 
 
-def _target_probs(probs, other_probs, target, other_name):
-    """Return the target's two probabilities, double (batch,), and a dtype."""
-    _check_inputs(probs, other_probs, target, other_name)
+def result_dtype(tensor: Tensor) -> torch.dtype:
+    """float64 for float64, float32 for all others."""
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _target_probs(probs, other_probs, target):
+    """The target's two probabilities, double (batch,), and a dtype."""
+    _check(probs, other_probs, target)
     # Rounding may carry a probability past 1, which would break the ranges.
     p = _gather(probs.double(), target).clamp(0, 1)
     o = _gather(other_probs.double(), target).clamp(0, 1)
-    return p, o, _result_dtype(probs)
+    return p, o, result_dtype(probs)
 
 
 def _gather(probs, target):
@@ -287,14 +238,10 @@ def _gather(probs, target):
     return torch.where(probs.isnan().any(dim=1), torch.nan, chosen)
 
 
-def _result_dtype(tensor):
-    return torch.promote_types(tensor.dtype, torch.float32)
-
-
-def _check_inputs(probs, other_probs, target, other_name):
+def _check(probs, other_probs, target):
     check_probs(probs, "probs", allow_nan=True)
-    check_probs(other_probs, other_name, allow_nan=True)
-    check_same_shape(probs, other_probs, ("probs", other_name))
+    check_probs(other_probs, "masked_probs", allow_nan=True)
+    check_same_shape(probs, other_probs, ("probs", "masked_probs"))
     _check_target(probs, target)
 
 
