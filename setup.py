@@ -29,7 +29,6 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["speechbrain_lmac", "speechbrain_lmac.*"]),
     package_data={
-        "speechbrain_lmac.inference.package": ["card.md"],
         "speechbrain_lmac.report": ["templates/*"],
         "speechbrain_lmac.evaluation.listening_test": ["static/*"],
     },
@@ -42,6 +41,7 @@ setup(
         "torchaudio>=2.7.1",
         "speechbrain>=1.1,<2",
         "captum>=0.7",
+        "huggingface-hub>=0.23",
         "hyperpyyaml>=1.2.2",
         "jinja2>=3.1",
         "ruamel.yaml>=0.17.28",
@@ -58,10 +58,9 @@ setup(
         "tqdm>=4.42",
     ],
     extras_require={
-        "clap": ["huggingface-hub", "transformers>=4.40"],
+        "clap": ["transformers>=4.40"],
         # Apart from clap: it holds numpy below 2, so Python below 3.13.
         "laion": [
-            "huggingface-hub",
             "laion-clap>=1.1.6",
             "torchvision",
             "transformers>=4.40",

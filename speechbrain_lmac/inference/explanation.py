@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from speechbrain_lmac.utils.files import write_atomically
 FIGURE = "explanation.png"
 FACTS = "explanation.json"
 FILES = ("explanation.wav", "masked_out.wav", "original.wav", FIGURE, FACTS)
+#: Facts that are left out where they are none.
+OPTIONAL = ("probability_heard", "similarity", "similarity_masked_in")
+OPTIONAL += ("similarity_masked_out", "windows", "warning")
 LEVEL = "the input at a peak of 1, as in training; its parts at that level"
 SAME_MASK = (
     "this interpreter's mask does not depend on the class: it explains the "
@@ -158,15 +161,11 @@ class Explanation:
             Ready for JSON. ``mask_depends_on_class`` says whether the mask
             is that of ``label`` or of the decision.
         """
-        names = ("source", "label", "class_index", "is_decision")
-        names += ("probability", "probability_masked_in")
-        names += ("probability_masked_out", "mask_mean")
-        names += ("mask_depends_on_class", "mask_domain", "sample_rate")
-        facts = {name: getattr(self, name) for name in names}
-        names = ("", "_masked_in", "_masked_out")
-        for name in ("probability_heard", *(f"similarity{n}" for n in names)):
-            if getattr(self, name) is not None:
-                facts[name] = getattr(self, name)
+        facts = {f.name: getattr(self, f.name) for f in fields(self)}
+        facts = {k: v for k, v in facts.items() if not torch.is_tensor(v)}
+        for name in OPTIONAL:
+            if facts[name] in (None, ""):
+                del facts[name]
         facts["duration"] = len(self.waveform) / self.sample_rate
         facts["level"] = LEVEL
         facts["top"] = [
@@ -176,8 +175,6 @@ class Explanation:
             facts["windows"] = [asdict(window) for window in self.windows]
         if not self.mask_depends_on_class:
             facts["note"] = SAME_MASK
-        if self.warning:
-            facts["warning"] = self.warning
         return facts
 
     def save(self, folder: str | Path, overwrite: bool = False) -> Path:

@@ -342,29 +342,22 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         """What explains clips as asked for; wrong requests are refused."""
         explainer = self._explainer_for(classes, prompts)
         if self.zero_shot:
-            if top_k != 1:
-                raise UserError("`top_k`: leave it out: prompts are explained.")
             classes = range(len(explainer.names))
         request = make_request(explainer.names, top_k, classes, heard)
-        size, fade = (
-            round(seconds * self.sample_rate)
-            for seconds in (self.window_s, self.overlap_s)
-        )
-
+        size = round(self.window_s * self.sample_rate)
+        fade = round(self.overlap_s * self.sample_rate)
         return lambda clips: explain_each(explainer, request, clips, size, fade)
 
     def _explainer_for(self, classes, prompts):
         """The explainer of the classes or of some prompts."""
         if self.zero_shot and (prompts is None or classes is not None):
             raise UserError(
-                "`prompts`: this interpreter explains texts: give some, such "
-                "as ['a dog barks', 'rain falls'], and no `classes`, found "
-                f"{classes!r:.60}."
+                "`prompts`: expected texts, such as ['a dog barks', 'rain'], "
+                f"and no `classes`, found {prompts!r:.60}, {classes!r:.60}."
             )
         if not self.zero_shot and prompts is not None:
             raise UserError(
-                f"`prompts`: found {prompts!r:.60}; this interpreter explains "
-                "classes: give `classes`."
+                f"`prompts`: found {prompts!r:.60}; give `classes` instead."
             )
         if isinstance(prompts, str):
             prompts = [prompts]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,9 +25,6 @@ WINDOW_SECONDS = 10.0
 OVERLAP_SECONDS = 1.0
 #: Most frames of the reduced mask of a long recording.
 GRID_FRAMES = 1000
-
-Group = TypeVar("Group")
-Result = TypeVar("Result")
 
 
 class Plan(NamedTuple):
@@ -158,10 +155,8 @@ def _equal_lengths(explainer, clips, size):
 
 
 def in_parallel(
-    function: Callable[[Group], Result],
-    groups: list[Group],
-    parallel: bool = True,
-) -> list[Result]:
+    function: Callable[[Any], Any], groups: list, parallel: bool = True
+) -> list:
     """Apply a function to groups, on the CPU one to a core.
 
     The tensors of a few clips are too small to keep several cores busy;

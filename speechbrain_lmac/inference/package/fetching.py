@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 
@@ -14,36 +15,23 @@ PATTERNS = [f"{name}.safetensors" for name in PARTS]
 PATTERNS += ["config.json", "tokenizer.json", "README.md"]
 
 
-def collect_package(
-    source: str | Path,
-    cache_dir: str | Path | None = None,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    force_download: bool = False,
-    local_files_only: bool = False,
-) -> Path:
+def collect_package(source: str | Path, **hub: Any) -> Path:
     """The folder of a package, fetched if it is a repository of the hub.
 
-    The options are those of ``huggingface_hub.snapshot_download``.
+    ``hub`` are options of ``huggingface_hub.snapshot_download``.
     """
     text, folder = str(source), Path(source).expanduser()
-    if folder.is_dir() and revision is None:
+    hub = {name: value for name, value in hub.items() if value is not None}
+    if folder.is_dir() and hub.keys() <= {"cache_dir"}:
         return folder
     local = text.startswith((".", "/", "~")) or text.count("/") != 1
     if local or folder.is_dir() or folder.parent.is_dir():
         raise UserError(
-            f"`source`: there is no folder {text} (revision {revision}); give "
-            "a package's folder, or a repository of the hub as owner/name."
+            f"`source`: there is no folder {text} with {hub}; give a "
+            "package's folder, or a repository of the hub as owner/name."
         )
-    options = {
-        "cache_dir": cache_dir and Path(cache_dir).expanduser(),
-        "revision": revision,
-        "token": token,
-        "force_download": force_download,
-        "local_files_only": local_files_only,
-    }
     try:
-        done = snapshot_download(text, allow_patterns=PATTERNS, **options)
+        return Path(snapshot_download(text, allow_patterns=PATTERNS, **hub))
     except Exception as err:  # the hub's client raises kinds of its own
         reason = str(err).split("\n")[0]
         raise UserError(
@@ -51,4 +39,3 @@ def collect_package(
             f"({type(err).__name__}: {reason:.100}); without a network, give a "
             "folder that holds its files."
         ) from err
-    return Path(done)

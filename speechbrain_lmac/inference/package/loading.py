@@ -14,9 +14,9 @@ from speechbrain_lmac.classifiers.loading import fingerprints
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
 from speechbrain_lmac.inference.package.registry import (
+    BUILDERS,
     build,
     check_plain,
-    names_own_code,
 )
 from speechbrain_lmac.inference.package.weights import fill, load_tensors
 from speechbrain_lmac.interpreters.loading import PLACEHOLDERS, Interpreter
@@ -89,25 +89,26 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         config = json.loads(content)
         if config["speechbrain_interface"] != INTERFACE:
             raise ValueError("another `speechbrain_interface`")
+        found = config["package_format"]
+        if type(found) is not int or found != FORMAT:
+            version = config.get("speechbrain_lmac_version")
+            raise ValueError(
+                f"`package_format` {found!r:.40} of speechbrain_lmac "
+                f"{version!s:.20}, here {FORMAT} of {__version__}"
+            )
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as err:
         raise UserError(
-            f"{path}: no readable {CONFIG_FILE} of an interpreter's package "
-            f"({err!r:.100}); {ADVICE}."
+            f"{path}: no {CONFIG_FILE} of a package that this version reads "
+            f"({type(err).__name__}: {err!s:.200}); {ADVICE}."
         ) from err
-    found = config.get("package_format")
-    if type(found) is not int or found != FORMAT:
-        version = config.get("speechbrain_lmac_version")
-        raise UserError(
-            f"{path}: expected `package_format` {FORMAT}, found {found!r:.60}, "
-            f"written by speechbrain_lmac {version!r:.20} (here {__version__})."
-            f" Upgrade the older of the two, or {ADVICE}."
-        )
     return config
 
 
 def _assembled(folder, config, trust):
     """The interpreter of a package's parts, which must belong together."""
     labels = config["labels"]
+    if labels is not None and {type(labels), *map(type, labels)} != {list, str}:
+        raise UserError(f"{folder}: `labels`: found {labels!r:.60}, no names.")
     part = partial(_part, folder, config, trust)
     frontend = part("frontend")
     explained = part("encoder" if labels is None else "classifier", frontend)
@@ -124,31 +125,25 @@ def _assembled(folder, config, trust):
         prompts = (PLACEHOLDERS, HELD_OUT_TEMPLATES[:1])
         explained = ZeroShotClassifier(explained, *prompts)
         decoder = PromptedDecoder(decoder, explained)
-    else:
-        _check_labels(labels, explained.freeze().n_classes)
+    elif len(labels) != explained.n_classes or len(set(labels)) < len(labels):
+        raise UserError(
+            f"{folder}: `labels`: expected {explained.n_classes} different "
+            f"names, one per class, found {labels!r:.100}."
+        )
     hparams = {
         **{key: config["data"].get(key) for key in DATA_KEYS},
         "finetuning": config["method"] == "lmac_ft",
         **config["frontend"]["arguments"],
     }
     decoder = decoder.eval().requires_grad_(False)
-    return Interpreter(frontend, explained, decoder, labels, hparams)
-
-
-def _check_labels(labels, n_classes):
-    names = isinstance(labels, list) and {*map(type, labels)} == {str}
-    if not names or not len(labels) == len(set(labels)) == n_classes:
-        raise UserError(
-            f"{CONFIG_FILE}: `labels`: expected {n_classes} different names, "
-            f"one per class, found {labels!r:.100}."
-        )
+    return Interpreter(frontend, explained.freeze(), decoder, labels, hparams)
 
 
 def _part(folder, config, trust, name, *objects):
     """A part with its weights; ``objects`` go to the builders that take any."""
     spec, path = config[name], folder / f"{name}.safetensors"
-    own = names_own_code(name, spec)
-    if not own:
+    ours = spec["class"] in BUILDERS[name]
+    if ours:
         check_plain(spec["arguments"])
     if spec["class"] == "HfClap":  # it fills itself
         return build(name, spec, folder, *objects)
@@ -158,7 +153,7 @@ def _part(folder, config, trust, name, *objects):
         return build(name, {**spec, "arguments": arguments}, trust=trust)
     objects = objects if name == "decoder" else ()
     make = partial(build, name, spec, *objects, trust=trust)
-    return fill(make, path, ours=not own)
+    return fill(make, path, ours=ours)
 
 
 @torch.no_grad()

@@ -12,38 +12,33 @@ from torch import nn
 
 from speechbrain_lmac.utils.checks import UserError
 
-_CLASSIFIERS = "speechbrain_lmac.classifiers"
-_DECODERS = "speechbrain_lmac.interpreters"
 #: Part -> name in config.json -> what builds it of its arguments. Decoders
 #: also get what is explained and the front end.
 BUILDERS = {
     "frontend": {
-        name: f"speechbrain_lmac.features:{name}"
-        for name in (
-            "FrontEnd",
-            "MelFrontEnd",
-            "ClapFrontEnd",
-            "MelClapFrontEnd",
-        )
+        "FrontEnd": "features:FrontEnd",
+        "MelFrontEnd": "features:MelFrontEnd",
+        "ClapFrontEnd": "features:ClapFrontEnd",
+        "MelClapFrontEnd": "features:MelClapFrontEnd",
     },
     "classifier": {
-        "SlimCnn": f"{_CLASSIFIERS}.slim:SlimCnn",
-        "Cnn14Classifier": f"{_CLASSIFIERS}.cnn14:build_cnn14",
-        "FocalNetClassifier": f"{_CLASSIFIERS}.huggingface:FocalNetClassifier",
-        "ViTClassifier": f"{_CLASSIFIERS}.huggingface:ViTClassifier",
-        "TorchClassifier": f"{_CLASSIFIERS}.wrapper:TorchClassifier",
+        "SlimCnn": "classifiers.slim:SlimCnn",
+        "Cnn14Classifier": "classifiers.cnn14:build_cnn14",
+        "FocalNetClassifier": "classifiers.huggingface:FocalNetClassifier",
+        "ViTClassifier": "classifiers.huggingface:ViTClassifier",
     },
     "encoder": {
-        "SmallClap": f"{_CLASSIFIERS}.zero_shot.small:SmallClap",
-        "HfClap": "speechbrain_lmac.inference.package.clap:build_hf_clap",
+        "SmallClap": "classifiers.zero_shot.small:SmallClap",
+        "HfClap": "inference.package.clap:build_hf_clap",
     },
     "decoder": {
-        "MaskDecoder": f"{_DECODERS}.decoders:build_decoder",
-        "ReferenceDecoder": f"{_DECODERS}.decoders:build_reference_decoder",
-        "L2IDecoder": f"{_DECODERS}.l2i:build_l2i",
-        "TextMaskDecoder": f"{_DECODERS}.text_decoder:build_text_decoder",
+        "MaskDecoder": "interpreters.decoders:build_decoder",
+        "ReferenceDecoder": "interpreters.decoders:build_reference_decoder",
+        "L2IDecoder": "interpreters.l2i:build_l2i",
+        "TextMaskDecoder": "interpreters.text_decoder:build_text_decoder",
     },
 }
+ROOT = "speechbrain_lmac."
 #: Largest numbers that parts of ours have: beyond, they would only be there
 #: to take time or memory that no weights account for.
 LIMITS = {
@@ -72,10 +67,9 @@ def describe(role: str, part: nn.Module) -> dict[str, Any]:
     >>> found["class"], found["arguments"]["channels"]
     ('SlimCnn', [4, 8])
     """
-    kind = type(part)
-    name, ours = kind.__name__, kind.__module__.startswith("speechbrain_lmac.")
+    name, ours = type(part).__name__, type(part).__module__.startswith(ROOT)
     if not ours or name not in BUILDERS.get(role, ()):
-        name = _own_name(kind)
+        name = _own_name(type(part))
     arguments = getattr(part, "arguments", {}).items()
     values = {k: v for k, v in arguments if not torch.is_tensor(v)}
     return {"class": name, "arguments": plain(values)}
@@ -114,11 +108,11 @@ def build(
     ``objects`` go before the arguments of our own builders. Other classes are
     imported if ``trust`` allows it.
     """
-    name = spec["class"]
-    builder = BUILDERS.get(role, {}).get(name)
-    make = _imported(builder or name, trust or builder is not None)
+    builder = BUILDERS.get(role, {}).get(spec["class"])
     arguments = {k: _built(v, trust) for k, v in spec["arguments"].items()}
-    return make(*(objects if builder else ()), **arguments)
+    if builder is not None:
+        return _imported(ROOT + builder)(*objects, **arguments)
+    return _trusted(spec["class"], trust)(**arguments)
 
 
 def _built(value, trust):
@@ -127,31 +121,23 @@ def _built(value, trust):
     if keys == {"class", "arguments"}:
         return build("", value, trust=trust)
     if keys == {"function"}:
-        return _imported(value["function"], trust)
+        return _trusted(value["function"], trust)
     return value
 
 
-def _imported(name, trust):
+def _trusted(name, trust):
     if not trust:
         raise UserError(
             f"The package names {name!r:.200}, which is none of our classes: "
             "pass trust_source=True to import and run it, if you trust its "
             "author."
         )
+    return _imported(name)
+
+
+def _imported(name):
     module, _, attribute = name.partition(":")
     return operator.attrgetter(attribute)(importlib.import_module(module))
-
-
-def names_own_code(role: str, spec: Any) -> bool:
-    """Whether a part names anything outside of :data:`BUILDERS`."""
-    if not isinstance(spec, dict):
-        return False
-    own = "class" in spec and spec["class"] not in BUILDERS.get(role, ())
-    return (
-        own
-        or "function" in spec
-        or any(names_own_code("", value) for value in spec.values())
-    )
 
 
 def check_plain(value: Any, key: str = "", depth: int = 0) -> None:

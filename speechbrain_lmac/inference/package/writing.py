@@ -24,8 +24,8 @@ from speechbrain_lmac.inference.package.loading import (
     run_once,
 )
 from speechbrain_lmac.inference.package.registry import (
+    BUILDERS,
     describe,
-    names_own_code,
     plain,
 )
 from speechbrain_lmac.inference.package.weights import save_weights
@@ -120,7 +120,9 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     write_card(folder, config, interpreter)
-    own = any(names_own_code(name, spec) for name, spec in specs.items())
+    own = [
+        v["class"] for k, v in specs.items() if v["class"] not in BUILDERS[k]
+    ]
     _read_back(interpreter, folder, own)
 
 
@@ -148,9 +150,9 @@ def _write(name, part, folder):
 
 def _read_back(interpreter, folder, own):
     """Load what was written, and compare its masks with the interpreter's."""
-    loaded = load_package(folder, trust_source=own)
+    loaded = load_package(folder, trust_source=bool(own))
     if own:
-        logger.warning("The package loads with trust_source=True alone")
+        logger.warning("The package needs trust_source=True, for %s", own)
     if interpreter.zero_shot:
         classifier = interpreter.classifier
         loaded.set_prompts(classifier.prompts, classifier.templates)
