@@ -29,6 +29,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["speechbrain_lmac", "speechbrain_lmac.*"]),
     package_data={
+        "speechbrain_lmac.data.captions": ["*.csv"],
         "speechbrain_lmac.report": ["templates/*"],
         "speechbrain_lmac.evaluation.listening_test": ["static/*"],
     },
@@ -50,7 +51,6 @@ setup(
         "pandas>=2.1",
         "pillow>=9.4",
         "pyyaml>=5.1",
-        "requests>=2.28",
         "safetensors>=0.4",
         "scikit-learn>=1.3",
         "scipy>=1.15",

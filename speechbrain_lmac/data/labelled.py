@@ -7,6 +7,8 @@ disk differ in the function that lists the clips, and in nothing else.
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.audio import AudioCache, audio_info
 from speechbrain_lmac.data.esc50 import read_esc50
 from speechbrain_lmac.data.folders import read_csv, read_folders
 from speechbrain_lmac.data.folds import (
@@ -27,13 +29,13 @@ from speechbrain_lmac.data.folds import (
     make_folds,
     parse_folds,
 )
+from speechbrain_lmac.data.listing import audio_below, twins
 from speechbrain_lmac.data.manifests import (
     Manifests,
     read_manifests,
     write_manifests,
 )
 from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
-from speechbrain_lmac.data.tables import select_classes
 from speechbrain_lmac.data.urbansound8k import read_urbansound8k
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.hparams import read_overrides, read_tree
@@ -43,6 +45,10 @@ logger = get_logger(__name__)
 # A choice of classes that ESC-50 alone knows, and its recipe's default.
 ESC10 = "esc10"
 MANY = 10  # names that a message lists
+#: Hyperparameters of lengths, in seconds, that follow the data.
+LENGTHS = ("signal_length_s", "crop_s", "valid_length_s")
+SHORTEST = 0.4  # s; classifiers pad what is shorter, as 32 frames are needed
+MEASURED = 300  # files whose lengths are looked at
 
 
 class Layout(NamedTuple):
@@ -178,7 +184,8 @@ def labelled_rows(
     if "fold" in rows:
         rows = rows.assign(fold=parse_folds(rows.fold, data_folder))
     else:
-        made = make_folds(rows.wav, rows.class_string, split)
+        copies = twins(Path(data_folder), rows.wav)
+        made = make_folds(rows.wav, rows.class_string, split, copies)
         check_filled(made, split, folds)
         rows = rows.assign(fold=made)
     rows, names = select_classes(rows, _chosen_classes(name, rows, classes))
@@ -282,6 +289,32 @@ def prepare_csv(
     return prepare_labelled(data_folder, save_folder, "csv", **options)
 
 
+def select_classes(
+    rows: pd.DataFrame, classes: Sequence[str] | None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Rows of the chosen classes, None for all, and the classes by index.
+
+    Their order is that of their first appearance in the rows: the index of a
+    class never depends on how the choice was written down.
+
+    >>> rows = pd.DataFrame({"class_string": ["dog", "cat", "rain"]})
+    >>> select_classes(rows, ["rain", "dog"])[1]
+    ('dog', 'rain')
+    """
+    known = tuple(rows.class_string.unique())
+    if classes is None:
+        return rows, known
+    chosen = list(classes) if isinstance(classes, (list, tuple, set)) else []
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise UserError(
+            "`classes`: expected a list of names of classes, found "
+            f"{unknown or classes!r}. Known classes: {', '.join(known)}."
+        )
+    rows = rows[rows.class_string.isin(chosen)]
+    return rows, tuple(rows.class_string.unique())
+
+
 def _chosen_classes(layout: str, rows: pd.DataFrame, classes: Any) -> Any:
     """The choice of classes, with "esc10" put as names."""
     if classes != ESC10:
@@ -314,21 +347,22 @@ def follow_data(hparams_file: str | Path, overrides: str | dict) -> str | dict:
     """Let hyperparameters that nobody gave follow the data.
 
     Data of one's own (layouts folders and csv) have a number of classes and a
-    name; the hyperparameter file has those of a published data set.
+    name; and no excerpt need be longer than the sounds: a file has the values
+    of a published data set.
 
     Arguments
     ---------
     hparams_file : str or pathlib.Path
-        With ``layout``, ``data_folder``, ``labels_file``; without them nothing
-        changes.
+        With ``layout`` and ``data_folder``; without them nothing changes.
     overrides : str or dict
         Of the command line; what it gives stands.
 
     Returns
     -------
     str or dict
-        The overrides with ``out_n_neurons`` and ``dataset``, for those of
-        them that the file has.
+        The overrides with ``out_n_neurons``, ``dataset``, and the lengths
+        ``signal_length_s``, ``crop_s`` and ``valid_length_s`` where sounds are
+        shorter: those of them that the file has (as numbers).
 
     Raises
     ------
@@ -337,22 +371,51 @@ def follow_data(hparams_file: str | Path, overrides: str | dict) -> str | dict:
     """
     given = read_overrides(overrides)
     tree = {**read_tree(hparams_file), **given}
-    folder = tree.get("data_folder")
+    layout, folder = tree.get("layout"), tree.get("data_folder")
+    if not isinstance(layout, str) or not isinstance(folder, str):
+        return overrides
+    root, follows = Path(folder).expanduser(), {}
     # Captioned data sets have a layout csv of their own, without labels.
-    known = isinstance(tree.get("layout"), str) and isinstance(folder, str)
-    if not known or "labels_file" not in tree:
-        return overrides
-    name = own_name(tree["layout"], folder)
-    if name is None:
-        return overrides
-    rows = LAYOUTS[layout_name(tree["layout"])].read(
-        folder, tree["labels_file"]
-    )
-    classes = tree.get("classes")
-    names = select_classes(rows, None if classes == ESC10 else classes)[1]
-    check_several(names)
-    follows = {"out_n_neurons": len(names), "dataset": name}
+    if "labels_file" in tree and LAYOUTS[layout_name(layout)].own:
+        read = LAYOUTS[layout_name(layout)].read
+        classes = tree.get("classes")
+        rows, names = select_classes(
+            read(root, tree["labels_file"]),
+            None if classes == ESC10 else classes,
+        )
+        check_several(names)
+        follows = {"out_n_neurons": len(names), "dataset": root.resolve().name}
+        wavs = list(rows.wav)
+    else:
+        wavs = audio_below(root)
+    lengths = {
+        key: float(tree[key])
+        for key in LENGTHS
+        if key not in given and isinstance(tree.get(key), (int, float))
+    }
+    longest = _usual_length(root, wavs) if lengths else math.inf
+    shorter = {key: longest for key in lengths if lengths[key] > longest}
+    if shorter:
+        logger.warning(
+            "%s: set to %.1f s, as 95 %% of the sounds are no longer; give "
+            "them to have others",
+            *(", ".join(f"`{key}`" for key in shorter), longest),
+        )
+    follows.update(shorter)
     return {**{k: v for k, v in follows.items() if k in tree}, **given}
+
+
+def _usual_length(root, wavs):
+    """Seconds that 95 % of some files last at most; in tenths, 0.4 or more."""
+    seconds = []
+    for wav in wavs[:: max(1, len(wavs) // MEASURED)]:
+        with contextlib.suppress(UserError):  # told of when they are checked
+            seconds.append(audio_info(root / wav).duration)
+    if not seconds:
+        return math.inf
+    seconds.sort()
+    usual = seconds[math.ceil(0.95 * len(seconds)) - 1]
+    return max(SHORTEST, math.ceil(10 * usual - 0.01) / 10)
 
 
 def check_several(names: Sequence[str]) -> None:
@@ -414,6 +477,11 @@ def dataio_prep(
     run_on_main(make_label_encoder, labels)
     encoder = make_label_encoder(*labels)
     length = round(hparams["signal_length_s"] * hparams["sample_rate"])
+    logger.info(
+        "Training clips are %g s long (`signal_length_s`), their excerpts %g s",
+        hparams["signal_length_s"],
+        hparams.get("crop_s") or hparams["signal_length_s"],
+    )
     datasets = {}
     for split in ("train", "valid", "test"):
         manifest = getattr(manifests, split)

@@ -7,46 +7,40 @@ silent mixture stays all zeros. Conditions and weights are those of L-MAC
 (Paissan, Ravanelli, Subakan, ICML 2024, arXiv 2403.13086).
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.noise_files import list_noise_files
+from speechbrain_lmac.data.listing import audio_below
 from speechbrain_lmac.utils.checks import UserError
 
 KINDS = ("none", "clip", "white_noise", "noise_folder")
 # Weights of the published conditions, on components of unit norm.
 TARGET_WEIGHT, INTERFERER_WEIGHT, NOISE_WEIGHT = 0.8, 0.2, 0.5
+WHAM_SPLITS = {"train": "tr", "valid": "cv", "test": "tt"}
 
 
 class Mixture(NamedTuple):
     """A contaminated clip; mixture == target + interferer."""
 
-    mixture: torch.Tensor  # (..., samples), peak 1 (0 if silent)
-    target: torch.Tensor  # (..., samples), as loud as in the mixture
-    interferer: torch.Tensor  # (..., samples), as loud as in the mixture
+    mixture: Tensor  # (..., samples), peak 1 (0 if silent)
+    target: Tensor  # (..., samples), as loud as in the mixture
+    interferer: Tensor  # (..., samples), as loud as in the mixture
 
 
 # -------------------------------------------------- mixing, batched, pure
 
 
-def peak_normalize(waveform):
-    """Scale each clip to a peak of 1; silence stays silence.
+def peak_normalize(waveform: Tensor) -> Tensor:
+    """Scale each clip of (..., samples) to a peak of 1; silence stays silence.
 
-    Arguments
-    ---------
-    waveform : torch.Tensor
-        (..., samples), of any level.
-
-    Returns
-    -------
-    torch.Tensor
-        Of the same shape, within [-1, 1].
-
-    Example
-    -------
     >>> peak_normalize(torch.tensor([[1.0, -4.0], [0.0, 0.0]]))
     tensor([[ 0.2500, -1.0000],
             [ 0.0000,  0.0000]])
@@ -69,16 +63,11 @@ def _unit_norm(waveform):
 
 def _combine(target, interferer, target_weight, interferer_weight):
     """Weighted sum of unit-norm components, at a common peak of 1."""
-    if target.shape != interferer.shape:
+    if target.shape != interferer.shape or target.ndim not in (1, 2):
         raise ValueError(
-            "Expected `target` and the interferer to have the same shape "
-            f"but got {tuple(target.shape)} and {tuple(interferer.shape)}; "
-            "see `fit_length`."
-        )
-    if target.ndim not in (1, 2) or target.shape[-1] == 0:
-        raise ValueError(
-            "Expected waveforms (samples,) or (batch, samples) but got "
-            f"shape {tuple(target.shape)}."
+            "Expected two waveforms (samples,) or (batch, samples) of one "
+            f"shape but got {tuple(target.shape)} and "
+            f"{tuple(interferer.shape)}; see `fit_length`."
         )
     target = _unit_norm(target) * _per_clip(target_weight, target)
     interferer = _unit_norm(interferer) * _per_clip(interferer_weight, target)
@@ -94,11 +83,11 @@ def _per_clip(value, like):
 
 
 def mix_clips(
-    target,
-    interferer,
-    target_weight=TARGET_WEIGHT,
-    interferer_weight=INTERFERER_WEIGHT,
-):
+    target: Tensor,
+    interferer: Tensor,
+    target_weight: float | Tensor = TARGET_WEIGHT,
+    interferer_weight: float | Tensor = INTERFERER_WEIGHT,
+) -> Mixture:
     """Mix two clips: 0.8 s1/|s1| + 0.2 s2/|s2|, then a peak of 1.
 
     The weights of L-MAC's out-of-domain conditions; 0.8 and 0.2 put the
@@ -106,19 +95,15 @@ def mix_clips(
 
     Arguments
     ---------
-    target : torch.Tensor
-        Clips to be explained, (samples,) or (batch, samples).
-    interferer : torch.Tensor
-        What is added, of the same shape.
-    target_weight : float or torch.Tensor
-        Norm of the target before the scaling; one number or (batch,).
-    interferer_weight : float or torch.Tensor
-        Norm of the interferer before the scaling; one number or (batch,).
+    target, interferer : torch.Tensor
+        Of one shape, (samples,) or (batch, samples).
+    target_weight, interferer_weight : float or torch.Tensor
+        Their norms before the scaling; one number or (batch,).
 
     Returns
     -------
     Mixture
-        mixture, target, interferer, of the shape of `target`.
+        Of the shape of ``target``.
 
     Raises
     ------
@@ -135,40 +120,20 @@ def mix_clips(
 
 
 def add_white_noise(
-    target, generator=None, noise_weight=NOISE_WEIGHT, noise=None
-):
-    """Add white noise: s/|s| + 0.5 n/|n|, then a peak of 1.
+    target: Tensor, generator: torch.Generator | None = None
+) -> Mixture:
+    """Add white noise: s/|s| + 0.5 n/|n|, an SNR of 6.02 dB, then a peak of 1.
 
-    L-MAC's white-noise condition; a weight of 0.5 is an SNR of 6.02 dB.
+    L-MAC's white-noise condition. The noise is drawn on the generator's
+    device, so that a seed means the same noise everywhere.
 
-    Arguments
-    ---------
-    target : torch.Tensor
-        Clips, (samples,) or (batch, samples).
-    generator : torch.Generator, optional
-        Source of the noise. It is drawn on the generator's device (the CPU
-        without one), so that a seed means the same noise everywhere.
-    noise_weight : float or torch.Tensor
-        Norm of the noise relative to the target; one number or (batch,).
-    noise : torch.Tensor, optional
-        The noise itself, of the shape of `target`, in place of drawing it.
-
-    Returns
-    -------
-    Mixture
-        mixture, target, interferer, of the shape of `target`.
-
-    Example
-    -------
     >>> generator = torch.Generator().manual_seed(0)
     >>> mix = add_white_noise(torch.ones(2, 100), generator)
     >>> energy = [part.square().sum(-1) for part in mix[1:]]
     >>> energy[0] / energy[1]
     tensor([4.0000, 4.0000])
     """
-    if noise is None:
-        noise = _randn_like(target, generator)
-    return _combine(target, noise, 1.0, noise_weight)
+    return _combine(target, _randn_like(target, generator), 1.0, NOISE_WEIGHT)
 
 
 def _randn_like(target, generator):
@@ -177,28 +142,14 @@ def _randn_like(target, generator):
     return noise.to(target)
 
 
-def mix_at_snr(target, noise, snr_db):
+def mix_at_snr(
+    target: Tensor, noise: Tensor, snr_db: float | Tensor
+) -> Mixture:
     """Add noise at a signal-to-noise ratio, then a peak of 1.
 
-    The ratio compares the energies of the whole clips:
-    10 log10(|s|^2 / |n|^2) = snr_db. L-MAC adds WHAM! noise at 0 dB.
+    The ratio, one number or (batch,), compares the energies of the whole
+    clips: 10 log10(|s|^2 / |n|^2) = snr_db. L-MAC adds WHAM! noise at 0 dB.
 
-    Arguments
-    ---------
-    target : torch.Tensor
-        Clips, (samples,) or (batch, samples).
-    noise : torch.Tensor
-        Noise, of the same shape.
-    snr_db : float or torch.Tensor
-        Ratio in dB; one number or (batch,).
-
-    Returns
-    -------
-    Mixture
-        mixture, target, interferer, of the shape of `target`.
-
-    Example
-    -------
     >>> mix_at_snr(torch.tensor([4.0, 0.0]), torch.tensor([0.0, 1.0]), 20.0)[0]
     tensor([1.0000, 0.1000])
     """
@@ -206,27 +157,16 @@ def mix_at_snr(target, noise, snr_db):
     return _combine(target, noise, 1.0, 10 ** (-snr_db / 20))
 
 
-def fit_length(waveform, num_samples, generator=None, loop=False):
-    """Cut, zero-pad or repeat a waveform to a number of samples.
+def fit_length(
+    waveform: Tensor,
+    num_samples: int,
+    generator: torch.Generator | None = None,
+    loop: bool = False,
+) -> Tensor:
+    """Cut, zero-pad or (``loop``) repeat (..., samples) to a length.
 
-    Arguments
-    ---------
-    waveform : torch.Tensor
-        (samples,) or (batch, samples).
-    num_samples : int
-        Wanted length.
-    generator : torch.Generator, optional
-        Draws where the cut starts; without one it starts at sample 0.
-    loop : bool
-        Whether a short waveform is repeated rather than zero-padded.
+    The generator draws where a cut starts; without one it starts at sample 0.
 
-    Returns
-    -------
-    torch.Tensor
-        (num_samples,) or (batch, num_samples).
-
-    Example
-    -------
     >>> fit_length(torch.tensor([1.0, 2.0]), 3)
     tensor([1., 2., 0.])
     >>> fit_length(torch.tensor([1.0, 2.0]), 3, loop=True)
@@ -252,30 +192,72 @@ def _randint(high, generator):
     return int(draw)
 
 
+# ------------------------------------------------- folders of noise, speech
+
+
+def list_noise_files(
+    folder: str | Path | None, split: str, key: str = "wham_folder"
+) -> list[Path]:
+    """Noise files of a split, sorted by their path in the folder.
+
+    In the layout of WHAM! (Wichern et al., Interspeech 2019: ``tr``, ``cv``,
+    ``tt``, also under ``wham_noise``) those of the split's own folder; in any
+    other folder all, for every split.
+    """
+    root = _check_folder(folder, key, "noise files")
+    for base in (root, root / "wham_noise"):
+        if any((base / name).is_dir() for name in WHAM_SPLITS.values()):
+            # A missing split is an error: another split's noise would leak.
+            return _list_audio(base / WHAM_SPLITS[split], key)
+    return _list_audio(root, key)
+
+
+def list_speech_files(folder: str | Path | None) -> list[Path]:
+    """``wavs/*.wav`` (LJSpeech), or every audio file of the folder."""
+    root = _check_folder(folder, "speech_folder", "speech files")
+    base = root / "wavs" if (root / "wavs").is_dir() else root
+    return _list_audio(base, "speech_folder")
+
+
+def _check_folder(folder, key, what):
+    if not folder or not Path(folder).is_dir():
+        found = f"there is no folder {folder}" if folder else "it is not set"
+        raise UserError(f"`{key}`: expected a folder with {what}, but {found}.")
+    return Path(folder)
+
+
+def _list_audio(folder, key):
+    files = [folder / name for name in audio_below(folder)]
+    if not files:
+        raise UserError(
+            f"`{key}`: expected audio files in {folder}, found none."
+        )
+    return files
+
+
 class TrainingContamination:
     """Contaminate the clips of a training batch, each in its own way.
 
-    Each clip gets one kind, drawn with `probs`: "none", "clip" (another clip
-    of the batch), "white_noise", or "noise_folder" (a random part of a
+    Each clip gets one kind, drawn with ``probs``: "none", "clip" (another
+    clip of the batch), "white_noise", or "noise_folder" (a random part of a
     random file). Energies of target and interferer differ by an SNR drawn
-    uniformly per clip. Every mixture has a peak of 1, those without an
-    interferer too. In a batch of one clip, "clip" finds no other and adds
-    nothing. The same generator state gives the same mixtures.
+    uniformly per clip. Every mixture has a peak of 1. In a batch of one clip,
+    "clip" adds nothing. The same generator state gives the same mixtures.
 
     Arguments
     ---------
     kinds : sequence of str
         Kinds to draw from, of ``KINDS``.
-    probs : sequence of float, optional
+    probs : sequence of float or None
         Their probabilities (scaled to sum to 1); equal by default.
     snr_db : float or (float, float)
         Range of the SNR in dB, [low, high]; L-MAC trains at 0 dB.
-    noise_folder : str or Path, optional
-        Needed for the kind "noise_folder"; see `list_noise_files`, whose
-        train split is used.
-    audio : callable, optional
+    noise_folder : str or pathlib.Path or None
+        Needed for the kind "noise_folder"; the train split of WHAM!, or any
+        folder of audio.
+    audio : callable or None
         path -> waveform (samples,) at the rate of the clips; an
-        `AudioCache` at 16 kHz by default.
+        ``AudioCache`` at 16 kHz by default.
 
     Raises
     ------
@@ -293,61 +275,41 @@ class TrainingContamination:
 
     def __init__(
         self,
-        kinds=("none", "clip", "white_noise"),
-        probs=None,
-        snr_db=(0.0, 0.0),
-        noise_folder=None,
-        audio=None,
-    ):
+        kinds: Sequence[str] = ("none", "clip", "white_noise"),
+        probs: Sequence[float] | None = None,
+        snr_db: float | Sequence[float] = (0.0, 0.0),
+        noise_folder: str | Path | None = None,
+        audio: Callable[[str | Path], Tensor] | None = None,
+    ) -> None:
         self.kinds = tuple(kinds)
-        unknown = sorted(set(self.kinds) - set(KINDS))
-        if unknown or not self.kinds:
+        if not self.kinds or not set(self.kinds) <= set(KINDS):
             raise UserError(
-                f"Expected contamination `kinds` from {KINDS} but got "
-                f"{list(self.kinds)}."
+                f"`kinds`: expected some of {KINDS}, found {list(self.kinds)}."
             )
-        self.probs = self._check_probabilities(probs)
-        low_high = (snr_db, snr_db) if _is_number(snr_db) else tuple(snr_db)
-        if len(low_high) != 2 or not low_high[0] <= low_high[1]:
+        weights = [1.0] * len(self.kinds) if probs is None else list(probs)
+        if (
+            len(weights) != len(self.kinds)
+            or not all(0 <= p < math.inf for p in weights)
+            or not sum(weights) > 0
+        ):
             raise UserError(
-                f"Expected `snr_db` to be [low, high] in dB but got {snr_db}."
+                f"`probs`: expected {len(self.kinds)} probabilities, one for "
+                f"each of {list(self.kinds)}, found {probs}."
             )
-        self.snr_db = (float(low_high[0]), float(low_high[1]))
-        self.noise_files = []
+        self.probs = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+        single = isinstance(snr_db, (int, float))
+        self.snr_db = (snr_db, snr_db) if single else tuple(snr_db)
+        if len(self.snr_db) != 2 or not self.snr_db[0] <= self.snr_db[1]:
+            raise UserError(
+                f"`snr_db`: expected [low, high] in dB, found {snr_db}."
+            )
+        self.noise_files: list[Path] = []
         if "noise_folder" in self.kinds:
             self.noise_files = list_noise_files(noise_folder, "train")
         self.audio = AudioCache() if audio is None else audio
 
-    def _check_probabilities(self, probs):
-        values = [1.0] * len(self.kinds) if probs is None else list(probs)
-        valid = len(values) == len(self.kinds) and sum(values) > 0
-        if not valid or not all(0 <= p < math.inf for p in values):
-            raise UserError(
-                f"Expected `probs` to hold {len(self.kinds)} probabilities, "
-                f"one for each of {list(self.kinds)}, but got {probs}."
-            )
-        return torch.tensor(values, dtype=torch.float64) / sum(values)
-
-    def __call__(self, clean, generator):
-        """Draw a kind for each clip and mix.
-
-        Arguments
-        ---------
-        clean : torch.Tensor
-            (batch, samples).
-        generator : torch.Generator
-            Source of every draw; its device may differ from the clips'.
-
-        Returns
-        -------
-        Mixture
-            mixture, target, interferer, each (batch, samples).
-        """
-        if clean.ndim != 2:
-            raise ValueError(
-                "Expected `clean` to be (batch, samples) but got shape "
-                f"{tuple(clean.shape)}."
-            )
+    def __call__(self, clean: Tensor, generator: torch.Generator) -> Mixture:
+        """Draw a kind for each clip of (batch, samples) and mix."""
         device = generator.device
         kind = torch.multinomial(
             self.probs.to(device), len(clean), True, generator=generator
@@ -380,7 +342,3 @@ class TrainingContamination:
             noise = self.audio(path)
             noises.append(fit_length(noise, clean.shape[-1], generator, True))
         return torch.stack(noises).to(clean)
-
-
-def _is_number(value):
-    return isinstance(value, (int, float))

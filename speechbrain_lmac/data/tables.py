@@ -1,134 +1,125 @@
-"""Reading a metadata table, and checking the choice of classes and folds.
+"""Reading the tables of data sets, as people save them."""
 
-A reader (ESC-50, UrbanSound8k, ...) makes a table with one row a clip:
+from __future__ import annotations
 
-============  =======================================================
-column        meaning
-============  =======================================================
-clip_id       unique name of the clip, the key of the manifests
-wav           path of the file relative to the data folder
-class_string  name of the class
-fold          number of the fold, int
-============  =======================================================
-"""
-
-import warnings
+import codecs
+import csv
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.utils.checks import UserError
 
+logger = get_logger(__name__)
 
-def read_metadata(path, columns):
-    r"""Read a metadata CSV file and check that it has the needed columns.
+DELIMITERS = (",", ";", "\t", "|")
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*\n', re.I)  # as Excel writes it
+SPARE = ["spare 1", "spare 2"]  # columns that a table may have by mistake
+ADVICE = "save it as CSV in UTF-8, texts with separators in double quotes"
 
-    Arguments
-    ---------
-    path : str | pathlib.Path
-        The CSV file.
-    columns : sequence of str
-        The columns that must be there. Others are kept.
 
-    Returns
-    -------
-    pandas.DataFrame
-        All values as str; nothing is taken for a missing value.
+def read_table(
+    path: str | Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    r"""Read a table of a data set: all values as str, names in lower case.
 
-    Raises
-    ------
-    UserError
-        If the file cannot be parsed, has no row, or lacks a column or a
-        value in one of `columns`.
+    Commas, semicolons, tabs or bars between the fields; UTF-8, UTF-16 or, with
+    a warning, Latin-1. Blanks around fields and empty rows do not count. Each
+    row needs a value in each of ``columns``, and in those of ``optional``
+    that the table has.
 
-    Example
-    -------
     >>> path = getfixture("tmpdir") / "meta.csv"
-    >>> path.write("filename,fold\na.wav,1\n")
-    >>> read_metadata(path, ["filename"]).fold.tolist()
-    ['1']
+    >>> path.write('File;Caption\na.wav;"rain; and wind"\n')
+    >>> read_table(path, ["file", "caption"]).caption.tolist()
+    ['rain; and wind']
     """
+    text = _read_text(path)
+    mark = SEPARATOR_LINE.match(text)
+    text = text[mark.end() :] if mark else text
+    delimiters = (mark[1],) if mark else DELIMITERS
+    line, _, body = text.lstrip("\n").partition("\n")
+    delimiter, header = _read_header(path, line, delimiters, columns)
     try:
-        with warnings.catch_warnings():
-            # Rows of more fields than the header would lose the last ones.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path, dtype=str, keep_default_na=False, index_col=False
-            ).fillna("")  # rows of fewer fields
-    # Pandas' own errors are ValueErrors.
-    except (ValueError, OSError, pd.errors.ParserWarning) as err:
-        raise UserError(
-            f"{path}: expected a comma-separated table, but it cannot be "
-            f"read ({err}). Get the file again."
-        ) from err
-    missing = [column for column in columns if column not in table.columns]
-    if missing:
-        raise UserError(
-            f"{path}: expected the columns {', '.join(columns)}; missing: "
-            f"{', '.join(missing)}; found: {', '.join(table.columns)}."
+        table = pd.read_csv(
+            io.StringIO(body),
+            sep=delimiter,
+            names=[*header, *SPARE],
+            dtype=str,
+            keep_default_na=False,
+            index_col=False,
+            skipinitialspace=True,
         )
+    except ValueError as err:  # pandas' own errors are such
+        raise UserError(
+            f"{path}: expected a table, but it cannot be read ({err}); {ADVICE}"
+        ) from err
+    table = table.fillna("").map(str.strip)  # rows of fewer fields
+    longer = (table[SPARE] != "").any(axis=1)  # a trailing comma is none
+    if longer.any():
+        raise UserError(
+            f"{path}, data row {int(longer.argmax()) + 1}: has more fields "
+            f"than the header; {ADVICE}"
+        )
+    table = table[(table != "").any(axis=1)].reset_index(drop=True)
     if table.empty:
-        raise UserError(f"{path}: expected one row a clip, found no row.")
-    blank = table[list(columns)].apply(lambda column: column.str.strip() == "")
+        raise UserError(f"{path}: expected rows below the header, found none.")
+    needed = [*columns, *(name for name in optional if name in table)]
+    blank = table[needed] == ""
     if blank.to_numpy().any():
         row = int(blank.any(axis=1).to_numpy().argmax())
         raise UserError(
-            f"{path}: expected a value in the column "
-            f"{blank.columns[blank.iloc[row]][0]} of data row {row + 1}, "
-            "found none."
+            f"{path}, data row {row + 1}: the column "
+            f"{blank.columns[blank.iloc[row]][0]} is empty; fill it or remove "
+            "the row."
         )
     return table
 
 
-def select_classes(table, classes):
-    """Keep the rows of the chosen classes.
-
-    Arguments
-    ---------
-    table : pandas.DataFrame
-        Rows with a column class_string.
-    classes : sequence of str, optional
-        The chosen classes; None keeps all.
-
-    Returns
-    -------
-    table : pandas.DataFrame
-        The chosen rows.
-    class_names : tuple of str
-        In the order of their first appearance in the rows, whatever the
-        order of `classes`: the index of a class never depends on how the
-        choice was written down.
-
-    Raises
-    ------
-    UserError
-        If a class is unknown or none is chosen.
-
-    Example
-    -------
-    >>> table = pd.DataFrame({"class_string": ["dog", "cat", "rain"]})
-    >>> select_classes(table, ["rain", "dog"])[1]
-    ('dog', 'rain')
-    """
-    known = tuple(table.class_string.unique())
-    if classes is None:
-        return table, known
-    if not isinstance(classes, (list, tuple, set)) or not all(
-        isinstance(name, str) for name in classes
-    ):
+def _read_text(path):
+    try:
+        data = Path(path).read_bytes()
+    except OSError as err:
         raise UserError(
-            f"`classes`: expected a list of class names, got {classes!r}."
+            f"{path}: expected a table, but it cannot be read "
+            f"({err.strerror}); check the path."
+        ) from err
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1" if not marked else "utf-16", "replace")
+        logger.warning(
+            "%s is not in UTF-8 and is read as Latin-1; if letters come out "
+            "wrong, save it as UTF-8",
+            path,
         )
-    unknown = [name for name in classes if name not in known]
-    if unknown or not len(classes):
-        found = f"unknown: {', '.join(unknown)}" if unknown else "got none"
-        raise UserError(
-            f"`classes`: expected names of classes of the metadata; {found}. "
-            f"Known classes: {', '.join(known)}."
-        )
-    kept = table[table.class_string.isin(list(classes))]
-    return kept, tuple(kept.class_string.unique())
+    if "\0" in text:  # a spreadsheet, or UTF-16 that does not say so
+        raise UserError(f"{path}: expected a table as text; {ADVICE}")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_header(path, line, delimiters, columns):
+    """What separates the columns that are needed, and the names of all."""
+    best: list[str] = []
+    for delimiter in delimiters:
+        row = next(csv.reader([line], delimiter=delimiter), [])
+        names = [name.strip().lower() for name in row]
+        names = [
+            name if name and name not in names[:k] else f"column {k}"
+            for k, name in enumerate(names)
+        ]
+        if set(columns) <= set(names):
+            return delimiter, names
+        best = max(best, names, key=len)
+    missing = [name for name in columns if name not in best]
+    raise UserError(
+        f"{path}: expected the columns {', '.join(columns)}; missing: "
+        f"{', '.join(missing)}; found: {', '.join(best) or 'none'}."
+    )
 
 
 def check_layout(root: Path, parts: Sequence[str], what: str) -> None:

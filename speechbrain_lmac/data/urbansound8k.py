@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from speechbrain_lmac.data.folds import parse_folds
-from speechbrain_lmac.data.tables import check_layout, read_metadata
+from speechbrain_lmac.data.listing import plain_path
+from speechbrain_lmac.data.tables import check_layout, read_table
 
 METADATA = "metadata/UrbanSound8K.csv"
 COLUMNS = ("slice_file_name", "fold", "class")
@@ -24,10 +25,11 @@ def read_urbansound8k(
     """Table of the clips of UrbanSound8K."""
     root = Path(data_folder)
     check_layout(root, (METADATA, "audio"), "UrbanSound8K")
-    rows = read_metadata(root / METADATA, COLUMNS)
+    rows = read_table(root / METADATA, COLUMNS)
     folders = "audio/fold" + parse_folds(rows.fold, METADATA).astype(str)
+    files = rows.slice_file_name.map(lambda name: plain_path(name, METADATA))
     return rows.assign(
-        clip_id=[Path(name).stem for name in rows.slice_file_name],
-        wav=folders + "/" + rows.slice_file_name,
+        clip_id=[Path(name).stem for name in files],
+        wav=folders + "/" + files,
         class_string=rows["class"],
     )

@@ -20,12 +20,10 @@ from speechbrain_lmac.data.mixtures import (
     Mixture,
     add_white_noise,
     fit_length,
-    mix_at_snr,
-    mix_clips,
-)
-from speechbrain_lmac.data.noise_files import (
     list_noise_files,
     list_speech_files,
+    mix_at_snr,
+    mix_clips,
 )
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.seeding import seed_of

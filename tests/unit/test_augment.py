@@ -8,10 +8,10 @@ import torch
 from speechbrain_lmac.data import augment
 from speechbrain_lmac.data.augment import (
     Augmenter,
-    add_noise,
+    add_colored_noise,
     colored_noise,
     drop_stripes,
-    mix_pairs,
+    mix_within_batch,
     random_level,
     roll_and_crop,
     soft_masks,
@@ -80,7 +80,7 @@ def test_excerpts_of_a_batch_start_apart():
 
 def test_mixing_with_probability_zero_is_identity():
     wavs, labels = clips(), one_hot()
-    out, out_labels = mix_pairs(wavs, labels, prob=0.0)
+    out, out_labels = mix_within_batch(wavs, labels, prob=0.0)
     assert torch.equal(out, wavs) and torch.equal(out_labels, labels)
 
 
@@ -88,7 +88,9 @@ def test_labels_are_in_the_proportion_of_the_energies():
     # Orthogonal clips: the projections tell what a mixture was made of.
     basis = torch.eye(8)
     wavs = 3.0 * basis
-    mixed, labels = mix_pairs(wavs, torch.eye(8), prob=1.0, max_weight=0.5)
+    mixed, labels = mix_within_batch(
+        wavs, torch.eye(8), prob=1.0, max_weight=0.5
+    )
     torch.testing.assert_close(labels.sum(1), torch.ones(8))
     assert (labels.diagonal() >= 0.5).all()
     torch.testing.assert_close(mixed.abs().amax(1), torch.ones(8))
@@ -99,14 +101,14 @@ def test_labels_are_in_the_proportion_of_the_energies():
 def test_the_loudness_of_a_clip_is_no_weight():
     wavs = torch.eye(2) * torch.tensor([[1.0], [100.0]])
     torch.manual_seed(3)
-    mixed, labels = mix_pairs(wavs, torch.eye(2), prob=1.0)
+    mixed, labels = mix_within_batch(wavs, torch.eye(2), prob=1.0)
     shares = mixed / mixed.sum(1, keepdim=True)
     torch.testing.assert_close(shares, labels)
 
 
 def test_the_share_of_mixed_clips():
     wavs = clips(BATCH, 50)
-    mixed, _ = mix_pairs(wavs, one_hot(BATCH), prob=0.3)
+    mixed, _ = mix_within_batch(wavs, one_hot(BATCH), prob=0.3)
     share = (mixed != wavs).any(1).float().mean().item()
     # Standard error 0.023; five of them.
     assert share == pytest.approx(0.3, abs=0.115)
@@ -114,7 +116,7 @@ def test_the_share_of_mixed_clips():
 
 def test_a_silent_clip_mixes_without_nan():
     wavs = torch.zeros(3, 100)
-    mixed, labels = mix_pairs(wavs, one_hot(3), prob=1.0)
+    mixed, labels = mix_within_batch(wavs, one_hot(3), prob=1.0)
     assert torch.equal(mixed, wavs) and torch.isfinite(labels).all()
 
 
@@ -146,14 +148,16 @@ def test_white_noise_for_slope_zero():
 @pytest.mark.parametrize("snr", [-6.0, 0.0, 20.0])
 def test_noise_is_at_the_ratio_asked_for(snr):
     wavs = clips()
-    noisy, _ = add_noise(wavs, one_hot(), prob=1.0, snr_db=(snr, snr))
+    noisy, _ = add_colored_noise(wavs, one_hot(), prob=1.0, snr_db=(snr, snr))
     ratio = db(wavs.norm(dim=1) / (noisy - wavs).norm(dim=1))
     torch.testing.assert_close(ratio, torch.full((4,), snr), atol=1e-2, rtol=0)
 
 
 def test_ratios_fill_their_range():
     wavs = clips(BATCH, 500)
-    noisy, _ = add_noise(wavs, one_hot(BATCH), prob=1.0, snr_db=(0.0, 30.0))
+    noisy, _ = add_colored_noise(
+        wavs, one_hot(BATCH), prob=1.0, snr_db=(0.0, 30.0)
+    )
     ratio = db(wavs.norm(dim=1) / (noisy - wavs).norm(dim=1))
     assert ratio.min() > -0.1 and ratio.max() < 30.1
     assert ratio.mean().item() == pytest.approx(15.0, abs=2.2)  # 5 std. errors
@@ -162,7 +166,7 @@ def test_ratios_fill_their_range():
 def test_labels_fade_where_the_noise_wins():
     doubts = {}
     for snr in (0.0, 30.0, -30.0):
-        _, labels = add_noise(
+        _, labels = add_colored_noise(
             clips(), torch.eye(4), prob=1.0, snr_db=(snr, snr)
         )
         torch.testing.assert_close(labels.sum(1), torch.ones(4))
@@ -174,12 +178,12 @@ def test_labels_fade_where_the_noise_wins():
 
 def test_no_noise_with_probability_zero():
     wavs, labels = clips(), one_hot()
-    noisy, out_labels = add_noise(wavs, labels, prob=0.0)
+    noisy, out_labels = add_colored_noise(wavs, labels, prob=0.0)
     assert torch.equal(noisy, wavs) and torch.equal(out_labels, labels)
 
 
 def test_silence_stays_silent_under_noise():
-    noisy, _ = add_noise(torch.zeros(2, 500), one_hot(2), prob=1.0)
+    noisy, _ = add_colored_noise(torch.zeros(2, 500), one_hot(2), prob=1.0)
     assert torch.equal(noisy, torch.zeros(2, 500))
 
 
@@ -321,8 +325,8 @@ def test_the_seed_decides_everything():
 def test_inputs_are_left_alone():
     wavs, labels, features = clips(), one_hot(), torch.rand(4, 30, 20)
     before = [t.clone() for t in (wavs, labels, features)]
-    mix_pairs(wavs, labels, 1.0)
-    add_noise(wavs, labels, 1.0)
+    mix_within_batch(wavs, labels, 1.0)
+    add_colored_noise(wavs, labels, 1.0)
     random_level(wavs)
     augment.Augmenter(crop_s=0.1).waveforms(wavs, torch.arange(4), 5)
     augment.Augmenter().features(features)

@@ -12,11 +12,11 @@ from speechbrain_lmac.data.mixtures import (
     TrainingContamination,
     add_white_noise,
     fit_length,
+    list_noise_files,
     mix_at_snr,
     mix_clips,
     peak_normalize,
 )
-from speechbrain_lmac.data.noise_files import list_noise_files
 from speechbrain_lmac.utils.checks import UserError
 
 close = torch.testing.assert_close
@@ -85,13 +85,11 @@ def test_a_batch_equals_its_clips():
             close(ours[i], alone)
 
 
-def test_white_noise_takes_a_given_noise():
-    clips, noise = torch.ones(2, 50), torch.randn(2, 50, generator=seeded())
-    drawn = add_white_noise(clips, seeded())
-    close(add_white_noise(clips, noise=noise).mixture, drawn.mixture)
-    assert not torch.equal(
-        drawn.mixture, add_white_noise(clips, seeded(1)).mixture
-    )
+def test_white_noise_follows_the_seed():
+    clips = torch.ones(2, 50)
+    one, same, other = (add_white_noise(clips, seeded(k)) for k in (0, 0, 1))
+    assert torch.equal(one.mixture, same.mixture)
+    assert not torch.equal(one.mixture, other.mixture)
 
 
 def test_components_are_not_changed_in_place():
@@ -283,11 +281,6 @@ def test_noise_folder_without_audio(tmp_path):
     assert str(tmp_path) in str(error.value)
 
 
-def test_unknown_split(tmp_path):
-    with pytest.raises(ValueError, match="Expected `split`.*'dev'"):
-        list_noise_files(tmp_path, "dev")
-
-
 # -------------------------------------------------- training contamination
 
 
@@ -419,8 +412,3 @@ def test_noise_files_are_loaded_for_their_clips_only(noise_folder):
 def test_contamination_mistakes(options, words):
     with pytest.raises(UserError, match=words):
         TrainingContamination(**options)
-
-
-def test_contamination_needs_a_batch():
-    with pytest.raises(ValueError, match=r"\(batch, samples\).*\(5,\)"):
-        TrainingContamination()(torch.ones(5), seeded())

@@ -109,12 +109,12 @@ def check_captions(
     texts = list(dict.fromkeys(t for _, c in clips for t in c["captions"]))
     length = dict(zip(texts, encoder.text_lengths(texts), strict=True))
     refuse_captions(
-        [
+        (
             f"clip {name} ({clip['wav']}), caption {k}: {text!r}"
             for name, clip in clips
             for k, text in enumerate(clip["captions"], 1)
             if not length[text] or not has_word(text)
-        ]
+        )
     )
     short = {
         text: shortened(text, encoder)

@@ -12,8 +12,7 @@ audiocaps
     ``{train,val,test}.csv`` (audiocap_id, youtube_id, start_time, caption),
     also in ``dataset/``; audio anywhere, named ``{youtube_id}_{start_time}``,
     ``Y{youtube_id}_{start_time}``, ``{youtube_id}`` or ``Y{youtube_id}``, in
-    this order, as wav, flac, ogg or mp3. C. D. Kim, B. Kim, H. Lee and
-    G. Kim, "AudioCaps", NAACL 2019.
+    this order. C. D. Kim, B. Kim, H. Lee and G. Kim, "AudioCaps", NAACL 2019.
 macs
     ``MACS.yaml`` (files: filename, annotations: sentence); audio of TAU Urban
     Acoustic Scenes 2019 in ``audio/``, in
@@ -26,21 +25,19 @@ fsd50k
     2022. The labels in words are the caption.
 csv
     ``captions.csv`` (file, caption, and split if wanted: train, valid or
-    test), any number of rows a file; separated by commas, semicolons or tabs.
+    test), any number of rows a file.
 """
 
+from __future__ import annotations
+
 import hashlib
-import os
-from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from speechbrain_lmac.data.captions.prompts import readable
-from speechbrain_lmac.data.captions.tables import (
-    clean_caption,
-    read_macs_yaml,
-    read_rows,
-)
-from speechbrain_lmac.data.noise_files import AUDIO_SUFFIXES
+from speechbrain_lmac.data.listing import audio_below, paths_below, plain_path
+from speechbrain_lmac.data.tables import read_table
 from speechbrain_lmac.utils.checks import UserError
 
 CLOTHO_NAMES = {
@@ -58,126 +55,85 @@ class Row(NamedTuple):
 
     split: str  # train, valid or test
     wav: str  # relative to the data folder; the file may be missing
-    captions: tuple  # str, not empty
-    where: str  # file and line of the first caption, for messages
+    captions: tuple[str, ...]  # not empty
+    where: str  # table and row of the first caption, for messages
 
 
 class Listing(NamedTuple):
     """What a reader found."""
 
-    rows: list  # of Row, one a file
-    audio: set  # str: audio files in the folders of the data set
+    rows: list[Row]  # one a file
+    audio: set[str]  # audio files in the folders of the data set
 
 
-# ---------------------------------------------------------------- helpers
+def clean_caption(text: str) -> str:
+    r"""Write a caption on one line, with single blanks.
 
-
-def check_relative(name, where):
-    """Refuse a file name that could lead out of the data folder.
-
-    Arguments
-    ---------
-    name : str
-        A path as a table of captions gives it.
-    where : str
-        File and line, for the message.
-
-    Returns
-    -------
-    str
-        The name without blanks around it.
-
-    Raises
-    ------
-    UserError
-        If it is absolute (also in the manner of Windows) or holds "..".
-
-    Example
-    -------
-    >>> check_relative("rain/a.wav ", "captions.csv, line 2")
-    'rain/a.wav'
+    >>> clean_caption(" A dog\n barks. ")
+    'A dog barks.'
     """
-    path = PureWindowsPath(name.strip())  # knows both kinds of slashes
-    if path.anchor or ".." in path.parts:
-        raise UserError(
-            f"{where}: expected a file name relative to the data folder, "
-            f"found {name!r}. Absolute paths and '..' are refused."
-        )
-    return name.strip()
+    return " ".join(text.split())
 
 
-def first_existing(root, names, kind="is_file"):
-    """First of the names that exists as a file or folder; None if none."""
-    exists = (name for name in names if getattr(root / name, kind)())
-    return next(exists, None)
+def first_existing(
+    root: Path, names: Iterable[str], kind: str = "is_file"
+) -> str | None:
+    """First of the names that exists as a file or folder."""
+    return next((n for n in names if getattr(root / n, kind)()), None)
 
 
-def _audio_files(root, folder="", deep=False):
-    """Audio files of a folder: name in it, without blanks around -> path."""
-    found, seen = {}, set()
-    walk = [] if folder is None else os.walk(root / folder, followlinks=True)
-    for parent, folders, names in walk:
-        real = os.path.realpath(parent)
-        if real in seen or not deep:  # links may go round in circles
-            folders.clear()
-        for name in sorted(names) if real not in seen else ():
-            path = Path(parent, name)
-            if path.suffix.lower() in AUDIO_SUFFIXES and name[0] != ".":
-                key = path.relative_to(root / folder).as_posix().strip()
-                found[key] = path.relative_to(root).as_posix()
-        seen.add(real)
-    return found
+def _rows_of(table: Path, *columns: str) -> Iterator[tuple[str, Any]]:
+    """Place and values of each row; split is read if it is there."""
+    rows = read_table(table, columns, ("split",))
+    for number, row in enumerate(rows.itertuples(index=False), 1):
+        yield f"{table}, data row {number}", row
 
 
-def _group(keyed):
+def _audio(root: Path, folder: str | None) -> dict[str, str]:
+    """Name in a folder, without blanks around -> path in the data folder."""
+    if folder is None:
+        return {}
+    size = len(f"{folder}/") if folder else 0
+    return {wav[size:].strip(): wav for wav in audio_below(root, folder)}
+
+
+def _group(keyed: Iterable) -> dict:
     """(key, caption, where) -> key: (captions without repeats, where)."""
-    groups = {}
+    groups: dict = {}
     for key, caption, where in keyed:
         captions, _ = groups.setdefault(key, ({}, where))
         captions[clean_caption(caption)] = None
     return {key: (tuple(c), where) for key, (c, where) in groups.items()}
 
 
-def hash_split(keys):
-    """Choose a tenth of the keys for validation, by their hashes.
+def hash_split(keys: Iterable[str]) -> dict[str, str]:
+    """A tenth of the keys, such as file names, is "valid", by their hashes.
 
     A key keeps its split when others come or go, except in a set so small
     that one key has to be moved for neither split to be empty.
 
-    Arguments
-    ---------
-    keys : iterable of str
-        For example file names.
-
-    Returns
-    -------
-    dict
-        Key -> "train" or "valid".
-
-    Example
-    -------
     >>> sorted(hash_split(["a.wav", "b.wav"]).values())
     ['train', 'valid']
     """
-    share = {
-        key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-        / 2**64
-        for key in keys
-    }
-    valid = {key for key, value in share.items() if value < VALID_SHARE}
-    if len(share) > 1 and len(valid) in (0, len(share)):
-        valid = {min(share, key=share.get)}
-    return {key: "valid" if key in valid else "train" for key in share}
+
+    def share(key):
+        digest = hashlib.sha256(key.encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64
+
+    shares = {key: share(key) for key in keys}
+    valid = {key for key, value in shares.items() if value < VALID_SHARE}
+    if len(shares) > 1 and len(valid) in (0, len(shares)):
+        valid = {min(shares, key=shares.__getitem__)}
+    return {key: "valid" if key in valid else "train" for key in shares}
 
 
 # ---------------------------------------------------------------- readers
-# Each takes the data folder (pathlib.Path), in which at least one of its
-# `TABLES` is, and returns a `Listing`. A mistake in a table is a UserError
-# that names the file and the line; audio may be missing.
+# Each takes the data folder, in which one of its tables is. A mistake in a
+# table is a UserError that names table and row; audio may be missing.
 
 
-def read_clotho(root):
-    """Read Clotho; five captions a file."""
+def _read_clotho(root):
+    """Five captions a file."""
     rows, audio = [], set()
     columns = [f"caption_{number}" for number in range(1, 6)]
     for split, name in CLOTHO_NAMES.items():
@@ -185,26 +141,23 @@ def read_clotho(root):
         table = first_existing(root, (table, f"clotho_csv_files/{table}"))
         if table is None:
             continue
-        inner = f"clotho_audio_{name}/{name}"
-        places = (name, inner, f"clotho_audio_{name}")
-        places = (*places, f"clotho_audio_files/{name}")
+        inner = f"clotho_audio_{name}"
+        places = (name, f"{inner}/{name}", inner, f"clotho_audio_files/{name}")
         folder = first_existing(root, places, "is_dir")
-        files = _audio_files(root, folder)
+        files = _audio(root, folder)
         audio.update(files.values())
-        for where, row in read_rows(root / table, ("file_name", *columns)):
-            file = check_relative(row["file_name"], where)
+        for where, row in _rows_of(root / table, "file_name", *columns):
+            file = plain_path(row.file_name, where)
+            captions = (clean_caption(getattr(row, name)) for name in columns)
             wav = files.get(file, f"{folder or name}/{file}")
-            captions = tuple(
-                dict.fromkeys(clean_caption(row[name]) for name in columns)
-            )
-            rows.append(Row(split, wav, captions, where))
+            rows.append(Row(split, wav, tuple(dict.fromkeys(captions)), where))
     return Listing(rows, audio)
 
 
-def read_audiocaps(root):
-    """Read AudioCaps; one caption a row, rows of one clip go together."""
-    stems = {}
-    for wav in _audio_files(root, deep=True).values():
+def _read_audiocaps(root):
+    """One caption a row; rows of one clip go together."""
+    stems: dict[str, list[str]] = {}
+    for wav in audio_below(root):
         stems.setdefault(Path(wav).stem, []).append(wav)
     rows = []
     for split, name in AUDIOCAPS_NAMES.items():
@@ -213,15 +166,20 @@ def read_audiocaps(root):
             continue
         columns = ("audiocap_id", "youtube_id", "start_time", "caption")
         groups = _group(
-            ((row["youtube_id"], row["start_time"]), row["caption"], where)
-            for where, row in read_rows(root / table, columns)
+            ((row.youtube_id, row.start_time), row.caption, where)
+            for where, row in _rows_of(root / table, *columns)
         )
         for (video, start), (captions, where) in groups.items():
-            names = (f"{video}_{start}", f"Y{video}_{start}", video)
-            found = next(
-                (stems[n] for n in (*names, f"Y{video}") if n in stems), None
+            names = (
+                f"{video}_{start}",
+                f"Y{video}_{start}",
+                video,
+                f"Y{video}",
             )
-            wav = _of_split(found, name, where) if found else f"{names[0]}.wav"
+            stem = next((n for n in names if n in stems), None)
+            wav = f"{names[0]}.wav"
+            if stem is not None:
+                wav = _of_split(stems[stem], name, where)
             rows.append(Row(split, wav, captions, where))
     return Listing(rows, {wav for found in stems.values() for wav in found})
 
@@ -238,65 +196,82 @@ def _of_split(found, name, where):
     return found[0]
 
 
-def read_macs(root):
-    """Read MACS; split by the places of the recordings.
+def _read_macs(root):
+    """Split by the places of the recordings.
 
     A file is named scene-city-place-segment-device.wav, and the segments of
     one place are parts of one recording.
     """
     places = ("audio", f"{TAU_FOLDER}/audio")
     folder = first_existing(root, places, "is_dir") or ""
-    files = _audio_files(root, folder)
-    listed = list(read_macs_yaml(root / "MACS.yaml"))
+    files = _audio(root, folder)
+    listed = _macs_entries(root / "MACS.yaml")
     place = {name: "-".join(name.split("-")[:3]) for name, _, _ in listed}
     split = hash_split(place.values())
     rows = []
     for name, captions, where in listed:
-        file = Path(check_relative(name, where)).name
+        file = Path(plain_path(name, where)).name
         wav = files.get(file, f"{folder}/{file}".lstrip("/"))
         rows.append(Row(split[place[name]], wav, captions, where))
     return Listing(rows, set(files.values()))
 
 
-def read_fsd50k(root):
-    """Read FSD50K; the caption of a clip is the list of its labels."""
+def _macs_entries(path):
+    """(name of the audio file, captions, place) of each entry."""
+    import ruamel.yaml
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        files = ruamel.yaml.YAML(typ="safe").load(text)["files"]
+        entries = [
+            (file["filename"], [a["sentence"] for a in file["annotations"]])
+            for file in files
+        ]
+        words = [w for name, captions in entries for w in (name, *captions)]
+        if not all(captions for _, captions in entries) or not words:
+            raise ValueError("an entry has no annotation")
+        if not all(isinstance(w, str) and w.strip() for w in words):
+            raise ValueError("a filename or sentence is no text")
+    except (
+        ruamel.yaml.YAMLError,
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+    ) as err:
+        raise UserError(
+            f"{path}: expected files, each with a filename and annotations "
+            f"with a sentence, but it cannot be read ({err!r}); get it again."
+        ) from err
+    return [
+        (name, tuple(dict.fromkeys(map(clean_caption, c))), f"{path}, file {k}")
+        for k, (name, c) in enumerate(entries, 1)
+    ]
+
+
+def _read_fsd50k(root):
+    """The caption of a clip is the list of its labels."""
     rows, audio = [], set()
     for part in ("dev", "eval"):
         table = root / "FSD50K.ground_truth" / f"{part}.csv"
         if not table.is_file():
             continue
         folder = f"FSD50K.{part}_audio"
-        files = _audio_files(root, folder)
+        files = _audio(root, folder)
         audio.update(files.values())
         columns = ("fname", "labels", *(["split"] if part == "dev" else []))
-        for where, row in read_rows(table, columns):
-            file = check_relative(row["fname"], where) + ".wav"
-            split = "test" if part == "eval" else row["split"]
-            split = _check_split({"val": "valid"}.get(split, split), where)
-            caption = labels_caption(row["labels"])
-            if not caption:
-                raise UserError(
-                    f"{where}: expected labels, found {row['labels']!r}."
-                )
+        for where, row in _rows_of(table, *columns):
+            file = plain_path(row.fname, where) + ".wav"
+            split = "test" if part == "eval" else row.split
+            split = _check_split("valid" if split == "val" else split, where)
             wav = files.get(file, f"{folder}/{file}")
-            rows.append(Row(split, wav, (caption,), where))
+            rows.append(Row(split, wav, (labels_caption(row.labels),), where))
     return Listing(rows, audio)
 
 
-def labels_caption(labels):
-    """Turn the labels of an FSD50K clip into a caption.
+def labels_caption(labels: str) -> str:
+    """Turn the labels of an FSD50K clip, with commas between, into a caption.
 
-    Arguments
-    ---------
-    labels : str
-        Separated by commas.
-
-    Returns
-    -------
-    str
-
-    Example
-    -------
     >>> labels_caption("Bark,Dog,Domestic_animals_and_pets")
     'bark, dog, domestic animals and pets'
     """
@@ -312,70 +287,78 @@ def _check_split(split, where):
     return split
 
 
-def read_csv_captions(root, captions_file=None):
-    """Read any table of file and caption; split by its column or by hash."""
-    table = root / "captions.csv" if captions_file is None else captions_file
-    listed = read_rows(table, ("file", "caption"), optional=("split",))
-    files = _audio_files(root, deep=True)
+def read_csv_captions(
+    root: Path, captions_file: str | Path | None = None
+) -> Listing:
+    """Any table of file and caption; split by its column or by hash."""
+    table = Path(captions_file or root / "captions.csv")
+    listed = list(_rows_of(table, "file", "caption"))
+    wavs = paths_below((row.file for _, row in listed), root, table)
     keyed, seen = [], {}
-    for where, row in listed:
-        file = check_relative(row["file"], where)
-        wav = files.get(file.replace("\\", "/"), file)
-        split = row.get("split")
+    for wav, (where, row) in zip(wavs, listed, strict=True):
+        split = getattr(row, "split", None)
         if split is not None:
             _check_split(split, where)
-        entry = (wav, clean_caption(row["caption"]))
+        entry = (wav, clean_caption(row.caption))
         if entry in seen:
             raise UserError(
                 f"{where}: the same file and caption as in {seen[entry]}. "
                 "Remove one of the two rows."
             )
         seen[entry] = where
-        keyed.append(((split, wav), row["caption"], where))
-    by_hash = hash_split(wav for (_, wav), _, _ in keyed)
+        keyed.append(((split, wav), row.caption, where))
+    by_hash = hash_split(wavs)
     rows = [
         Row(split or by_hash[wav], wav, captions, where)
         for (split, wav), (captions, where) in _group(keyed).items()
     ]
-    return Listing(rows, set(files.values()))
+    return Listing(rows, set(audio_below(root)))
 
 
-# By the name of the layout.
-READERS = {
-    "clotho": read_clotho,
-    "audiocaps": read_audiocaps,
-    "macs": read_macs,
-    "fsd50k": read_fsd50k,
-    "csv": read_csv_captions,
-}
-# The tables that give a layout away.
-TABLES = {
-    "clotho": tuple(
-        f"{folder}clotho_captions_{name}.csv"
-        for folder in ("", "clotho_csv_files/")
-        for name in CLOTHO_NAMES.values()
+class CaptionLayout(NamedTuple):
+    """How a caption data set lies on disk."""
+
+    read: Callable[[Path], Listing]
+    tables: tuple[str, ...]  # those that give the layout away
+    expected: str  # for messages
+
+
+LAYOUTS = {
+    "clotho": CaptionLayout(
+        _read_clotho,
+        tuple(
+            f"{folder}clotho_captions_{name}.csv"
+            for folder in ("", "clotho_csv_files/")
+            for name in CLOTHO_NAMES.values()
+        ),
+        "clotho_captions_development.csv (and _validation, _evaluation) with "
+        "the audio in development/ or clotho_audio_development/ (and so on)",
     ),
-    "audiocaps": tuple(
-        f"{folder}{name}.csv"
-        for folder in ("", "dataset/")
-        for name in AUDIOCAPS_NAMES.values()
+    "audiocaps": CaptionLayout(
+        _read_audiocaps,
+        tuple(
+            f"{folder}{name}.csv"
+            for folder in ("", "dataset/")
+            for name in AUDIOCAPS_NAMES.values()
+        ),
+        "train.csv, val.csv or test.csv with audio files named {youtube_id}_"
+        "{start_time} or {youtube_id}, also with a Y in front, at any depth",
     ),
-    "macs": ("MACS.yaml",),
-    "fsd50k": ("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"),
-    "csv": ("captions.csv",),
-}
-# What the messages say of each layout.
-EXPECTED = {
-    "clotho": "clotho_captions_development.csv (and _validation, "
-    "_evaluation) with the audio in development/ or "
-    "clotho_audio_development/ (and so on)",
-    "audiocaps": "train.csv, val.csv or test.csv with audio files named "
-    "{youtube_id}_{start_time}, Y{youtube_id}_{start_time}, {youtube_id} or "
-    "Y{youtube_id} (.wav, .flac, .ogg, .mp3) at any depth",
-    "macs": f"MACS.yaml with the audio in audio/, {TAU_FOLDER}/audio/ or "
-    "beside it",
-    "fsd50k": "FSD50K.ground_truth/dev.csv and eval.csv with the audio in "
-    "FSD50K.dev_audio/ and FSD50K.eval_audio/",
-    "csv": "captions.csv with the columns file and caption, and the files "
-    "that it names, relative to the data folder",
+    "macs": CaptionLayout(
+        _read_macs,
+        ("MACS.yaml",),
+        f"MACS.yaml with the audio in audio/, {TAU_FOLDER}/audio/ or beside it",
+    ),
+    "fsd50k": CaptionLayout(
+        _read_fsd50k,
+        ("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"),
+        "FSD50K.ground_truth/dev.csv and eval.csv with the audio in "
+        "FSD50K.dev_audio/ and FSD50K.eval_audio/",
+    ),
+    "csv": CaptionLayout(
+        read_csv_captions,
+        ("captions.csv",),
+        "captions.csv with the columns file and caption, and the files that "
+        "it names, relative to the data folder",
+    ),
 }

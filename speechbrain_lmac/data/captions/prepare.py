@@ -7,25 +7,23 @@ Clotho, AudioCaps, MACS and FSD50K, the training sets of LMAC-ZS (arXiv
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_lmac.data import labelled
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.captions.layouts import (
-    EXPECTED,
-    READERS,
-    TABLES,
+    LAYOUTS,
     first_existing,
     read_csv_captions,
 )
 from speechbrain_lmac.data.captions.prompts import prompt_table
 from speechbrain_lmac.data.folds import FOLD_KEYS
-from speechbrain_lmac.data.labelled import LAYOUTS, labelled_rows
+from speechbrain_lmac.data.labelled import labelled_rows
 from speechbrain_lmac.data.manifests import (
     SPLITS,
     Manifests,
@@ -38,54 +36,13 @@ from speechbrain_lmac.utils.files import write_atomically
 logger = get_logger(__name__)
 
 #: Layouts of labels; csv is that of captions here.
-LABELLED = tuple(name for name in LAYOUTS if name != "csv")
-MISSING_FILE = "captions_without_audio.txt"
-UNCAPTIONED_FILE = "audio_without_captions.txt"
+LABELLED = tuple(name for name in labelled.LAYOUTS if name != "csv")
+#: Files that list what does not match, and what they list.
+UNMATCHED = (
+    ("captions_without_audio.txt", "captioned files do not exist"),
+    ("audio_without_captions.txt", "audio files have no caption"),
+)
 MAX_SHOWN = 5  # captions that an error shows
-
-
-def detect_layout(root):
-    """Tell the layout of a folder by the tables in it.
-
-    Arguments
-    ---------
-    root : pathlib.Path
-        The data folder.
-
-    Returns
-    -------
-    str
-        A key of `READERS`.
-
-    Raises
-    ------
-    UserError
-        If it has the tables of no layout, or of several.
-
-    Example
-    -------
-    >>> folder = Path(getfixture("tmpdir"))
-    >>> (folder / "MACS.yaml").touch()
-    >>> detect_layout(folder)
-    'macs'
-    """
-    found = [
-        layout
-        for layout, tables in TABLES.items()
-        if first_existing(root, tables)
-    ]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UserError(
-            f"{root}: has the tables of several layouts: {', '.join(found)}. "
-            "Choose one with `layout`."
-        )
-    known = "\n".join(f"  {name}: {what}" for name, what in EXPECTED.items())
-    raise UserError(
-        f"{root}: no captions found; expected one of\n{known}\nGive the "
-        "folder that holds them."
-    )
 
 
 def prepare_captions(
@@ -160,7 +117,6 @@ def prepare_captions(
     ['a dog barks', 'barking']
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
-    audio = AudioCache() if audio is None else audio
     if layout in LABELLED:
         if captions_file is not None:
             raise UserError(
@@ -168,43 +124,27 @@ def prepare_captions(
                 "add --layout=csv, or leave the file out."
             )
         nums = (train_fold_nums, valid_fold_nums, test_fold_nums)
-        rows, names = labelled_rows(
-            data_folder,
-            layout,
-            dict(zip(FOLD_KEYS, nums, strict=True)),
-            classes,
-            split,
-        )
+        folds = dict(zip(FOLD_KEYS, nums, strict=True))
+        rows, names = labelled_rows(data_folder, layout, folds, classes, split)
         prompts = prompt_table(names)
         captions = [tuple(prompts[name]) for name in rows.class_string]
-        rows = rows.assign(captions=captions)
         columns = ["clip_id", "wav", "split", "class_string", "captions"]
-        return write_manifests(
-            rows[columns],
-            data_folder,
-            save_folder,
-            audio,
-            list(dict.fromkeys(rows.split)),
-            names,
-            skip_broken_audio,
+        rows, unmatched = rows.assign(captions=captions)[columns], ()
+    else:
+        names = ()
+        rows, *unmatched = _captioned(
+            data_folder, layout, splits, captions_file
         )
-    wanted = _check_splits(splits)
-    layout, listing = _read(data_folder, layout, captions_file)
-    _check_words(listing)
-    missing, uncaptioned = _match(listing, data_folder, layout)
-    rows = _table(listing, wanted, asked=splits is not None)
     manifests = write_manifests(
         rows,
         data_folder,
         save_folder,
-        audio,
+        AudioCache() if audio is None else audio,
         list(dict.fromkeys(rows.split)),
-        skip_broken_audio=skip_broken_audio,
+        names,
+        skip_broken_audio,
     )
-    for listed, what, file in (
-        (missing, "captioned files do not exist", MISSING_FILE),
-        (uncaptioned, "audio files have no caption", UNCAPTIONED_FILE),
-    ):
+    for listed, (file, what) in zip(unmatched, UNMATCHED, strict=False):
         (save_folder / file).unlink(missing_ok=True)
         if listed:
             text = "".join(f"{line}\n" for line in listed)
@@ -216,145 +156,108 @@ def prepare_captions(
     return manifests
 
 
-def _check_splits(splits):
+def _captioned(data_folder, layout, splits, captions_file):
+    """Table of the clips; captions without audio; audio without captions."""
     wanted = (splits,) if isinstance(splits, str) else splits or SPLITS
-    unknown = [split for split in wanted if split not in SPLITS]
-    if unknown:
+    if not set(wanted) <= set(SPLITS):
         raise UserError(
-            f"`splits`: expected some of {', '.join(SPLITS)}; unknown: "
-            f"{', '.join(map(str, unknown))}."
+            f"`splits`: expected some of {', '.join(SPLITS)}, found {splits}."
         )
-    return wanted
+    layout, listing = _read(data_folder, layout, captions_file)
+    refuse_captions(
+        f"{row.where}: {row.wav}: {caption!r}"
+        for row in listing.rows
+        for caption in row.captions
+        if not has_word(caption)
+    )
+    first: dict[str, str] = {}
+    for row in listing.rows:
+        if row.wav in first:
+            raise UserError(
+                f"{row.where}: {row.wav} is already in {first[row.wav]}; "
+                "expected a file in one place and in one split. Remove one."
+            )
+        first[row.wav] = row.where
+    missing = [r for r in listing.rows if r.wav not in listing.audio]
+    if len(missing) == len(listing.rows):
+        raise UserError(
+            f"{data_folder}: found no audio of {len(missing)} captioned files, "
+            f"the first of them {missing[0].wav}; expected "
+            f"{LAYOUTS[layout].expected}."
+        )
+    rows = [
+        (row.wav, row.split, row.captions)
+        for row in listing.rows
+        if row.wav in listing.audio and row.split in wanted
+    ]
+    table = pd.DataFrame(rows, columns=["wav", "split", "captions"])
+    absent = [split for split in wanted if split not in set(table.split)]
+    if table.empty or (splits is not None and absent):
+        there = sorted({row.split for row in listing.rows})
+        raise UserError(
+            f"`splits`: {', '.join(absent)} was asked for, but there is no "
+            f"captioned audio of it; there are captions of {', '.join(there)}."
+        )
+    # Names of files may meet from folder to folder, paths do not.
+    stems = table.wav.map(lambda wav: Path(wav).stem)
+    shared = stems.duplicated(keep=False)
+    table.insert(0, "clip_id", stems.mask(shared, table.wav))
+    lines = [f"{row.wav}\t{row.where}" for row in missing]
+    return table, lines, sorted(listing.audio - set(first))
 
 
 def _read(data_folder, layout, captions_file):
     """Read the tables of the data set; the layout and a `Listing`."""
     if not data_folder.is_dir():
         raise UserError(
-            f"{data_folder}: expected the folder of a caption data set, but "
-            "there is no such folder. Check `data_folder`."
+            f"`data_folder`: there is no such folder {data_folder}."
         )
     if captions_file is not None and layout in ("auto", "csv"):
         return "csv", read_csv_captions(data_folder, captions_file)
-    if layout == "auto":
-        layout = detect_layout(data_folder)
-    if layout not in READERS or captions_file is not None:
+    there = [
+        name
+        for name, known in LAYOUTS.items()
+        if layout in (name, "auto")
+        and first_existing(data_folder, known.tables)
+    ]
+    if layout not in (*LAYOUTS, "auto") or captions_file is not None:
         raise UserError(
-            f"`layout`: expected one of auto, {', '.join(READERS)} (with a "
-            f"`captions_file`: csv), got {layout!r}."
+            f"`layout`: expected one of auto, {', '.join(LAYOUTS)} (with a "
+            f"`captions_file`: csv), found {layout!r}."
         )
-    if not first_existing(data_folder, TABLES[layout]):
+    if len(there) > 1:
         raise UserError(
-            f"{data_folder}: expected {EXPECTED[layout]}, but found none of "
-            f"{', '.join(TABLES[layout])}. Check `data_folder` and `layout`."
+            f"{data_folder}: has the tables of several layouts: "
+            f"{', '.join(there)}. Choose one with `layout`."
         )
-    return layout, READERS[layout](data_folder)
+    if not there:
+        expected = "\n".join(
+            f"  {name}: {known.expected}"
+            for name, known in LAYOUTS.items()
+            if layout in (name, "auto")
+        )
+        raise UserError(
+            f"{data_folder}: no captions found; expected one of\n{expected}"
+        )
+    return there[0], LAYOUTS[there[0]].read(data_folder)
 
 
-def _check_words(listing):
-    """Refuse captions such as "!!!", of which no text encoder reads a word."""
-    refuse_captions(
-        [
-            f"{row.where}: {row.wav}: {caption!r}"
-            for row in listing.rows
-            for caption in row.captions
-            if not has_word(caption)
-        ]
-    )
-
-
-def has_word(text):
+def has_word(text: str) -> bool:
     """Whether a text has a letter or digit, of any script, to be read.
 
-    Example
-    -------
     >>> has_word("rain"), has_word("!!!")
     (True, False)
     """
     return any(map(str.isalnum, text))
 
 
-def refuse_captions(listed):
-    """Refuse captions without a word, if there are any.
-
-    Arguments
-    ---------
-    listed : list of str
-        A line for each: where it stands, and the caption.
-
-    Raises
-    ------
-    UserError
-        If there is a line; the message shows the first of them.
-
-    Example
-    -------
-    >>> refuse_captions([])
-    """
-    if not listed:
-        return
-    shown = "".join(f"\n  {line}" for line in listed[:MAX_SHOWN])
-    more = "\n  ..." * (len(listed) > MAX_SHOWN)
-    raise UserError(
-        f"{len(listed)} captions have no word that a text encoder could read:"
-        f"{shown}{more}\nExpected a text with letters or digits; mend them, or "
-        "remove these rows."
-    )
-
-
-def _match(listing, data_folder, layout):
-    """Captioned files that do not exist, and audio without captions."""
-    first = {}
-    for row in listing.rows:
-        if row.wav in first:
-            raise UserError(
-                f"{row.where}: {row.wav} is already in {first[row.wav]}; "
-                "expected a file in one place and in one split. Remove one "
-                "of them."
-            )
-        first[row.wav] = row.where
-    missing = tuple(
-        f"{row.wav}\t{row.where}"
-        for row in listing.rows
-        if row.wav not in listing.audio
-    )
-    if len(missing) == len(listing.rows):
+def refuse_captions(lines: Iterable[str]) -> None:
+    """Refuse captions without a word; a line says where each stands."""
+    lines = list(lines)
+    if lines:
+        shown = "".join(f"\n  {line}" for line in lines[:MAX_SHOWN])
         raise UserError(
-            f"{data_folder}: found no audio of {len(missing)} captioned "
-            f"files, the first of them {missing[0].split(chr(9))[0]}. "
-            f"Expected {EXPECTED[layout]}."
+            f"{len(lines)} captions have no word that a text encoder could "
+            f"read:{shown}{'  ...' * (len(lines) > MAX_SHOWN)}\nMend them, or "
+            "remove these rows."
         )
-    return missing, tuple(sorted(listing.audio - set(first)))
-
-
-def _table(listing, wanted, asked):
-    """One row a clip that exists, of the wanted splits."""
-    rows = [
-        row
-        for row in listing.rows
-        if row.wav in listing.audio and row.split in wanted
-    ]
-    present = {row.split for row in rows}
-    absent = [split for split in wanted if split not in present]
-    if not rows or (asked and absent):
-        raise UserError(
-            f"`splits`: {', '.join(absent)} was asked for, but the data set "
-            f"has no captioned audio of it; it has "
-            f"{', '.join(sorted({row.split for row in listing.rows}))} among "
-            "the captions. Choose other splits or get the rest of the data."
-        )
-    stems = Counter(Path(row.wav).stem for row in rows)
-    return pd.DataFrame(
-        {
-            # Stems may repeat from folder to folder, paths do not.
-            "clip_id": [
-                Path(row.wav).stem
-                if stems[Path(row.wav).stem] == 1
-                else row.wav
-                for row in rows
-            ],
-            "wav": [row.wav for row in rows],
-            "captions": [row.captions for row in rows],
-            "split": [row.split for row in rows],
-        }
-    )

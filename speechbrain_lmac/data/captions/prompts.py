@@ -2,15 +2,20 @@
 
 Two things are kept apart so that a test can hold out either of them: the
 template around the words ("this is a sound of {}") and the wording of the
-class itself ("dog barking" or "the bark of a dog"; see
-`speechbrain_lmac.data.captions.wordings`). No held-out template is a training
-template, and no held-out wording of any class is a training wording of any
-other.
+class itself ("dog barking" or "the bark of a dog"; wordings.csv has those of
+ESC-50, UrbanSound8K and the built-in data set). No held-out template is a
+training template, and no held-out wording of any class is a training wording
+of any other.
 """
 
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
 from typing import NamedTuple
 
-from speechbrain_lmac.data.captions.wordings import WORDINGS
 from speechbrain_lmac.utils.checks import UserError
 
 TRAIN_TEMPLATES = (
@@ -32,31 +37,27 @@ HELD_OUT_TEMPLATES = (
 class Paraphrases(NamedTuple):
     """The wordings of a class."""
 
-    names: tuple  # str, for training; fit in a template; its own name first
-    sentences: tuple  # str, for training; stand alone
-    held_out: tuple  # str, for testing; fit in a template
+    names: tuple[str, ...]  # for training, in a template; its own name first
+    sentences: tuple[str, ...]  # for training; stand alone
+    held_out: tuple[str, ...]  # for testing; fit in a template
 
 
-def readable(class_name):
-    """Turn the name of a class into words.
+@cache
+def wordings() -> dict[str, Paraphrases]:
+    """Class -> wordings, without its own name, of the known data sets."""
+    file = resources.files(__package__) / "wordings.csv"
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    return {
+        row["class"]: Paraphrases(
+            *(tuple(row[field].split(", ")) for field in Paraphrases._fields)
+        )
+        for row in rows
+    }
 
-    Arguments
-    ---------
-    class_name : str
-        For example of ESC-50.
 
-    Returns
-    -------
-    str
-        Blanks in the place of underscores; the case is kept.
+def readable(class_name: str) -> str:
+    """The name of a class in words: blanks in the place of underscores.
 
-    Raises
-    ------
-    UserError
-        If nothing is left.
-
-    Example
-    -------
     >>> readable("door_wood_knock")
     'door wood knock'
     """
@@ -69,60 +70,21 @@ def readable(class_name):
     return words
 
 
-def paraphrases(class_name):
-    """Look up other wordings of a class.
+def paraphrases(class_name: str) -> Paraphrases:
+    """Wordings of a class; an unknown one has none but its own name.
 
-    Arguments
-    ---------
-    class_name : str
-        Of ESC-50, UrbanSound8K or the built-in data set, with blanks or
-        underscores, in any case. Any other name has no wording but itself.
-
-    Returns
-    -------
-    Paraphrases
-        For training and held out; these never overlap.
-
-    Example
-    -------
     >>> paraphrases("dog").names
     ('dog', 'dog barking', 'puppy barking')
-    >>> paraphrases("dog").held_out
-    ('a barking dog', 'the bark of a dog')
-    >>> paraphrases("ring_of_saturn")
-    Paraphrases(names=('ring of saturn',), sentences=(), held_out=())
     """
     name = readable(class_name)
-    wordings = WORDINGS.get(name.lower().replace(" ", "_"))
-    if wordings is None:
-        return Paraphrases((name,), (), ())
-    names, sentences, held_out = (
-        tuple(field.split(", ")) for field in wordings.split(" / ")
-    )
-    return Paraphrases((name, *names), sentences, held_out)
+    unknown = Paraphrases((), (), ())
+    known = wordings().get(name.lower().replace(" ", "_"), unknown)
+    return known._replace(names=(name, *known.names))
 
 
-def fill(template, words):
+def fill(template: str, words: str) -> str:
     """Put words in a template.
 
-    Arguments
-    ---------
-    template : str
-        Text with exactly one ``{}``.
-    words : str
-        What takes its place.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    UserError
-        If the template has no place, or several.
-
-    Example
-    -------
     >>> fill("this is a sound of {}", "dog")
     'this is a sound of dog'
     """
@@ -134,56 +96,9 @@ def fill(template, words):
     return template.replace("{}", words)
 
 
-def class_prompts(classes, template=HELD_OUT_TEMPLATES[0]):
-    """One prompt for each class, as zero-shot classifiers compare them.
-
-    Arguments
-    ---------
-    classes : sequence of str
-        The names of the classes.
-    template : str
-        Text with one ``{}``; the default is the prompt of LMAC-ZS (arXiv
-        2405.17615).
-
-    Returns
-    -------
-    list of str
-        In the order of the classes.
-
-    Raises
-    ------
-    UserError
-        If the template has not exactly one place, or two classes have one
-        prompt.
-
-    Example
-    -------
-    >>> class_prompts(["dog", "sea_waves"])
-    ['this is a sound of dog', 'this is a sound of sea waves']
-    """
-    _check_classes(classes)
-    return [fill(template, readable(name)) for name in classes]
-
-
-def _check_classes(classes):
-    """Two classes of one name could never be told apart by their prompts."""
-    if isinstance(classes, str):
-        raise ValueError(
-            f"Expected a sequence of class names but got {classes!r}."
-        )
-    owner = {}
-    for name in classes:
-        words = readable(name).lower()
-        if words in owner:
-            raise UserError(
-                f"`classes`: {owner[words]!r} and {name!r} have the same "
-                "prompt; expected classes that differ in words. Remove one "
-                "of them."
-            )
-        owner[words] = name
-
-
-def prompt_table(classes, which="train"):
+def prompt_table(
+    classes: Sequence[str], which: str = "train"
+) -> dict[str, list[str]]:
     """Prompts of each class, to train with or to test with.
 
     Arguments
@@ -205,7 +120,7 @@ def prompt_table(classes, which="train"):
     Raises
     ------
     ValueError
-        If `which` is none of these.
+        If ``which`` is none of these.
     UserError
         If two classes have the same name in words.
 
@@ -223,12 +138,20 @@ def prompt_table(classes, which="train"):
             "Expected `which` to be train, held_out or paraphrase but got "
             f"{which!r}."
         )
-    _check_classes(classes)
+    owner: dict[str, str] = {}
+    for name in classes:
+        words = readable(name).lower()
+        if words in owner:
+            raise UserError(
+                f"`classes`: {owner[words]!r} and {name!r} have the same "
+                "prompt; expected classes that differ in words."
+            )
+        owner[words] = name
     return {name: _prompts(paraphrases(name), which) for name in classes}
 
 
-def _prompts(wordings, which):
-    names, sentences, held_out = wordings
+def _prompts(known, which):
+    names, sentences, held_out = known
     if which == "paraphrase":
         return list(held_out or names[:1])
     if which == "held_out":

@@ -1,211 +1,81 @@
-"""The built-in data set: environmental sounds made by code, ESC-50 layout.
+"""The built-in data set: environmental sounds made by code.
 
 Ten classes that share their spectra in groups and differ in how the sound
 moves in time, so that a model must look at the spectrogram and not only at
 its mean: tones (siren, whistle, alarm_beeps, chirping_birds), impulses
 (clock_tick, door_knock, crackling_fire), noise (rain, sea_waves) and one
 low harmonic sound (engine). Each clip has a random pitch, level, onset and
-event length, over a random background. The layout and the columns are
-those of ESC-50 (K. J. Piczak, "ESC: Dataset for Environmental Sound
-Classification", ACM MM 2015).
+event length, over a random background. The layout is that of ESC-50, or that
+of UrbanSound8K with its variety of rates, channels, sample formats and lengths
+(J. Salamon, C. Jacoby and J. P. Bello, ACM MM 2014).
 
     python -m speechbrain_lmac.data.synthetic.sets FOLDER --seed 1234
-
-The same sounds in UrbanSound8K's layout are in files of many formats; see
-`speechbrain_lmac.data.synthetic.urban`.
+    python -m speechbrain_lmac.data.synthetic.sets FOLDER --layout urbansound8k
 """
+
+from __future__ import annotations
 
 import argparse
 import csv
 import json
-import os
 import shutil
 import sys
 import uuid
-import wave
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import soundfile as sf
 
 from speechbrain_lmac.data.synthetic.sounds import CATEGORIES, make_clip
-from speechbrain_lmac.data.synthetic.urban import (
-    URBAN_SETTINGS,
-    missing_urban,
-    write_urban,
-)
 from speechbrain_lmac.utils.checks import UserError
 
 # Changes whenever the sounds do: an older set is then not reused.
 FORMAT_VERSION = 1
-COLUMNS = (
-    "filename",
-    "fold",
-    "target",
-    "category",
-    "esc10",
-    "src_file",
-    "take",
+COLUMNS = tuple("filename fold target category esc10 src_file take".split())
+URBAN_COLUMNS = tuple(
+    "slice_file_name fsID start end salience fold classID class".split()
 )
-ESC50_SETTINGS = "meta/synthetic.json"
+#: The settings of a set, and its table, by layout.
+FILES = {
+    "esc50": ("meta/synthetic.json", "meta/esc50.csv"),
+    "urbansound8k": ("metadata/synthetic.json", "metadata/UrbanSound8K.csv"),
+}
 MAX_CLIPS = 1000  # per class and fold: src_file has three digits for them
-WAV_HEADER_BYTES = 44
+# Of UrbanSound8K: Hz, channels, and libsndfile's name of the sample format.
+FORMATS = (
+    *((44100, 2, "PCM_16"), (48000, 2, "PCM_24"), (96000, 1, "PCM_24")),
+    *((22050, 1, "PCM_U8"), (8000, 1, "PCM_16"), (11025, 1, "MS_ADPCM")),
+    *((192000, 2, "PCM_24"), (44100, 1, "FLOAT"), (11024, 1, "PCM_16")),
+    *((24000, 2, "IMA_ADPCM"), (32000, 1, "PCM_32"), (16000, 1, "ULAW")),
+    (48000, 2, "FLOAT"),
+)
+# Shares of the full length; the shortest clips of that set last 0.05 s.
+SHARES = (1.0, 1.0, 0.7, 1.0, 0.3, 0.1, 0.0)
+SHORTEST = 0.05  # s
+SYNTHESISED = 2.5  # s, at least: the sounds need it to show their motion
 
 
-def _rows(settings):
-    """List the rows of meta/esc50.csv, with ESC-50's columns and names."""
-    rows = []
-    for fold in range(1, settings["n_folds"] + 1):
-        for target, category in enumerate(CATEGORIES):
-            for index in range(settings["clips_per_class_and_fold"]):
-                source = 100_000 * fold + MAX_CLIPS * target + index
-                name = f"{fold}-{source}-A-{target}.wav"
-                rows.append((name, fold, target, category, True, source, "A"))
-    return rows
+def make_synthetic_dataset(
+    folder: str | Path,
+    seed: int = 1234,
+    clips_per_class_and_fold: int = 8,
+    n_folds: int = 5,
+    duration: float = 5.0,
+    sample_rate: int = 16000,
+    overwrite: bool = False,
+) -> Path:
+    """Make the built-in data set in the ESC-50 layout, or reuse it.
 
-
-def _write_clip(path, waveform, sample_rate):
-    """PCM_16 by the standard library: the same bytes on every machine."""
-    samples = np.round(waveform * 32767).astype("<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(samples.tobytes())
-
-
-def _write_dataset(folder, settings):
-    """Write all the files of the set into a new folder."""
-    if _is_urban(settings):
-        write_urban(folder, settings)
-    else:
-        _write_esc50(folder, settings)
-    text = json.dumps(settings, indent=2) + "\n"
-    name = URBAN_SETTINGS if _is_urban(settings) else ESC50_SETTINGS
-    (folder / name).write_text(text)
-
-
-def _is_urban(settings):
-    # The settings of the ESC-50 layout name none: older sets stay in use.
-    return settings.get("layout") == "urbansound8k"
-
-
-def _write_esc50(folder, settings):
-    (folder / "audio").mkdir(parents=True)
-    (folder / "meta").mkdir()
-    rows = _rows(settings)
-    for name, fold, _, category, _, source, _ in rows:
-        clip = make_clip(
-            category,
-            fold,
-            source % MAX_CLIPS,
-            settings["seed"],
-            settings["duration"],
-            settings["sample_rate"],
-        )
-        _write_clip(
-            folder / "audio" / name, clip.waveform, settings["sample_rate"]
-        )
-    with open(folder / "meta/esc50.csv", "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-
-
-def _read_settings(folder):
-    """Read the settings of an existing set; None if it is not ours."""
-    for name in (ESC50_SETTINGS, URBAN_SETTINGS):
-        try:
-            found = json.loads((folder / name).read_text())
-        except (OSError, ValueError):
-            continue
-        if isinstance(found, dict) and "clips_per_class_and_fold" in found:
-            return found
-    return None
-
-
-def is_synthetic(folder):
-    """Whether a folder holds a data set that was made here.
+    Writes ``audio/{fold}-{src}-{take}-{target}.wav`` (mono PCM_16),
+    ``meta/esc50.csv`` and ``meta/synthetic.json`` (the settings). A set with
+    the same settings is reused. The set is made in a temporary folder beside
+    ``folder`` and renamed when complete.
 
     Arguments
     ---------
     folder : str or pathlib.Path
-        In the layout of any data set.
-
-    Returns
-    -------
-    bool
-    """
-    return _read_settings(Path(folder)) is not None
-
-
-def _problem(folder, settings):
-    """Say why an existing folder cannot be used as it is; None if it can."""
-    found = _read_settings(folder)
-    if found is None:
-        return "it is not a synthetic data set"
-    if found != settings:
-        return (
-            f"it was made with other settings ({_differences(found, settings)})"
-        )
-    missing = missing_urban if _is_urban(settings) else _missing_esc50
-    bad = missing(folder, settings)
-    if bad:
-        return f"{len(bad)} of its files are missing or cut, e.g. {bad[0]}"
-    return None
-
-
-def _differences(found, settings):
-    """Settings of two sets, where they differ; one set is there already."""
-    keys = sorted(found.keys() | settings.keys())
-    return ", ".join(
-        f"`{key}` {found.get(key, 'unknown')} there, {settings.get(key)} asked"
-        for key in keys
-        if found.get(key) != settings.get(key)
-    )
-
-
-def _missing_esc50(folder, settings):
-    """The files of a set that are missing or cut."""
-    samples = int(round(settings["duration"] * settings["sample_rate"]))
-    size = WAV_HEADER_BYTES + 2 * samples
-    paths = [folder / "audio" / row[0] for row in _rows(settings)]
-    bad = [p for p in paths if not p.is_file() or p.stat().st_size != size]
-    return bad + [p for p in [folder / "meta/esc50.csv"] if not p.is_file()]
-
-
-def _check_settings(settings):
-    limits = {
-        "seed": (0, 2**63),
-        "clips_per_class_and_fold": (1, MAX_CLIPS),
-        "n_folds": (1, 99),
-        "duration": (0.1 if _is_urban(settings) else 2.5, 600),
-        "sample_rate": (8000, 192000),
-    }
-    for key, (low, high) in limits.items():
-        if key in settings and not low <= settings[key] <= high:
-            raise UserError(
-                f"Expected `{key}` in [{low}, {high}] for the synthetic "
-                f"data set but got {settings[key]}."
-            )
-
-
-def make_synthetic_dataset(
-    folder,
-    seed=1234,
-    clips_per_class_and_fold=8,
-    n_folds=5,
-    duration=5.0,
-    sample_rate=16000,
-    overwrite=False,
-):
-    """Make the built-in data set in the ESC-50 layout, or reuse it.
-
-    Writes ``audio/{fold}-{src}-{take}-{target}.wav`` (mono PCM_16),
-    ``meta/esc50.csv`` and ``meta/synthetic.json`` (the settings). A complete
-    set with the same settings is reused. The set is made in a temporary
-    folder beside `folder` and renamed when complete.
-
-    Arguments
-    ---------
-    folder : str or Path
         Where the data set goes: missing, empty, or such a set.
     seed : int
         The same seed gives the same bytes.
@@ -218,18 +88,18 @@ def make_synthetic_dataset(
     sample_rate : int
         Samples per second, in Hz, at least 8000.
     overwrite : bool
-        Whether to replace a synthetic data set that has other settings or
-        is damaged. Any other folder is never replaced.
+        Whether to replace a synthetic data set. Any other folder is never
+        replaced.
 
     Returns
     -------
-    Path
+    pathlib.Path
         The folder.
 
     Raises
     ------
     UserError
-        If a setting is out of range, or `folder` holds something else.
+        If a setting is out of range, or ``folder`` holds something else.
 
     Example
     -------
@@ -249,43 +119,21 @@ def make_synthetic_dataset(
         "duration": float(duration),
         "sample_rate": int(sample_rate),
     }
-    return _make(folder, settings, overwrite)
+    return _make(Path(folder).expanduser(), settings, overwrite)
 
 
 def make_synthetic_urbansound8k(
-    folder,
-    seed=1234,
-    clips_per_class_and_fold=8,
-    n_folds=10,
-    duration=4.0,
-    overwrite=False,
-):
+    folder: str | Path,
+    seed: int = 1234,
+    clips_per_class_and_fold: int = 8,
+    n_folds: int = 10,
+    duration: float = 4.0,
+    overwrite: bool = False,
+) -> Path:
     """Make the built-in sounds in the layout of UrbanSound8K, or reuse them.
 
-    Writes ``audio/fold<k>/<name>.wav`` (8 to 192 kHz, one and two channels,
-    8 to 32 bits, float, ADPCM), ``metadata/UrbanSound8K.csv`` with all its
-    columns and ``metadata/synthetic.json`` (the settings).
-
-    Arguments
-    ---------
-    folder : str or Path
-        Where the data set goes: missing, empty, or such a set.
-    seed, clips_per_class_and_fold, n_folds : int
-        As for :func:`make_synthetic_dataset`.
-    duration : float
-        Length of the longest clips in seconds; the shortest last 0.05 s.
-    overwrite : bool
-        As for :func:`make_synthetic_dataset`.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    UserError
-        If a setting is out of range, or `folder` holds something else.
+    As :func:`make_synthetic_dataset`; clips last 0.05 s to ``duration`` and
+    have many formats (8 to 192 kHz, one and two channels, 8 to 32 bits).
     """
     settings = {
         "format": FORMAT_VERSION,
@@ -295,45 +143,125 @@ def make_synthetic_urbansound8k(
         "n_folds": int(n_folds),
         "duration": float(duration),
     }
-    return _make(folder, settings, overwrite)
+    return _make(Path(folder).expanduser(), settings, overwrite)
+
+
+def is_synthetic(folder: str | Path) -> bool:
+    """Whether a folder holds a data set that was made here."""
+    return any(_read_settings(Path(folder), name) for name, _ in FILES.values())
 
 
 def _make(folder, settings, overwrite):
     """Make a set beside its place and rename it, or reuse it."""
-    _check_settings(settings)
-    folder = Path(folder).expanduser()
+    layout = settings.get("layout", "esc50")
+    limits = {
+        "seed": (0, 2**63),
+        "clips_per_class_and_fold": (1, MAX_CLIPS),
+        "n_folds": (1, 99),
+        "duration": (2.5 if layout == "esc50" else 0.1, 600),
+        "sample_rate": (8000, 192000),
+    }
+    for key, (low, high) in limits.items():
+        if key in settings and not low <= settings[key] <= high:
+            raise UserError(
+                f"`{key}`: expected {low} to {high}, found {settings[key]}."
+            )
     target = folder.resolve()  # a link to a folder stays a link
-    if _is_complete(target, settings, overwrite):
+    info, table = FILES[layout]
+    if _is_complete(target, info, settings, overwrite):
         return folder
     scratch = target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.tmp"
+    new = scratch / "new"
     try:
-        _write_dataset(scratch / "new", settings)
+        rows = (_esc50 if layout == "esc50" else _urbansound8k)(new, settings)
+        (new / table).parent.mkdir()
+        with open(new / table, "w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+        (new / info).write_text(json.dumps(settings, indent=2) + "\n")
         # Asked again: another process may have made the set meanwhile.
-        if not _is_complete(target, settings, overwrite):
+        if not _is_complete(target, info, settings, overwrite):
             if target.is_dir():
-                os.rename(target, scratch / "old")
-            os.rename(scratch / "new", target)
+                target.rename(scratch / "old")
+            new.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 
-def _is_complete(target, settings, overwrite):
+def _read_settings(folder, name):
+    """The settings of a set; empty if there is none."""
+    try:
+        found = json.loads((folder / name).read_text())
+        return found if "clips_per_class_and_fold" in found else {}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _is_complete(target, info, settings, overwrite):
     """Decide: reuse it (True), make it (False), or refuse (an error)."""
-    if target.is_dir() and not any(target.iterdir()):
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return False
-    if not target.exists():
-        return False
-    problem = _problem(target, settings)
-    if problem is None:
+    found = _read_settings(target, info)
+    if found == settings:
         return True
-    if overwrite and _read_settings(target) is not None:
+    if overwrite and is_synthetic(target):
         return False
+    other = {
+        key: found[key] for key in found if found[key] != settings.get(key)
+    }
     raise UserError(
-        f"Expected {target} to be missing, empty, or a complete synthetic "
-        f"data set of the same settings, but {problem}. Name another folder, "
-        "or pass `overwrite` (only a synthetic data set is overwritten)."
+        f"{target}: expected a folder that is missing, empty, or a synthetic "
+        "data set of the same settings, found "
+        f"{f'one of other settings, {other}' if found else 'something else'}. "
+        "Name another folder, or overwrite it (only a synthetic data set is)."
     )
+
+
+def _clips(settings):
+    """(fold, index of the class, class, number of the clip) of each."""
+    for fold in range(1, settings["n_folds"] + 1):
+        for target, category in enumerate(CATEGORIES):
+            for index in range(settings["clips_per_class_and_fold"]):
+                yield fold, target, category, index
+
+
+def _esc50(folder, settings):
+    """Write the clips; rows of the table, with ESC-50's columns and names."""
+    (folder / "audio").mkdir(parents=True)
+    rows, rate = [COLUMNS], settings["sample_rate"]
+    for fold, target, category, index in _clips(settings):
+        source = 100_000 * fold + MAX_CLIPS * target + index
+        name = f"{fold}-{source}-A-{target}.wav"
+        rows.append((name, fold, target, category, True, source, "A"))
+        clip = make_clip(
+            category, fold, index, settings["seed"], settings["duration"], rate
+        )
+        samples = np.round(clip.waveform * 32767).astype("<i2")
+        sf.write(folder / "audio" / name, samples, rate, "PCM_16")
+    return rows
+
+
+def _urbansound8k(folder, settings):
+    """The same of UrbanSound8K: the loudest part of each sound, in a format."""
+    rows = [URBAN_COLUMNS]
+    for k, (fold, target, category, index) in enumerate(_clips(settings)):
+        source = 100_000 * fold + MAX_CLIPS * target + index
+        name = f"{source}-{target}-0-0.wav"
+        share = SHARES[(k + fold) % len(SHARES)]
+        end = max(share * settings["duration"], SHORTEST)
+        rows.append((name, source, 0.0, end, 1, fold, target, category))
+        rate, channels, subtype = FORMATS[k % len(FORMATS)]
+        longest = max(end, SYNTHESISED)
+        clip = make_clip(category, fold, index, settings["seed"], longest, rate)
+        length = round(end * rate)
+        energy = np.cumsum(np.pad(clip.event**2, (1, 0)))
+        start = np.argmax(energy[length:] - energy[: len(energy) - length])
+        mono = clip.waveform[start : start + length]
+        # Nearer to one of two microphones.
+        waveform = np.stack([mono, 0.6 * mono][:channels], axis=1)
+        (folder / f"audio/fold{fold}").mkdir(parents=True, exist_ok=True)
+        sf.write(folder / f"audio/fold{fold}" / name, waveform, rate, subtype)
+    return rows
 
 
 MAKERS = {
@@ -342,22 +270,12 @@ MAKERS = {
 }
 
 
-def main(arguments=None):
-    """Command line: make the data set and print its folder.
-
-    Arguments
-    ---------
-    arguments : list of str, optional
-        The command line without the program's name; sys.argv by default.
-
-    Returns
-    -------
-    int
-        Exit status: 0, or 2 after a user's mistake.
-    """
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: make the data set and print its folder; exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m speechbrain_lmac.data.synthetic.sets",
         description="Make the built-in data set.",
+        argument_default=argparse.SUPPRESS,
     )
     parser.add_argument("folder", help="where the data set goes")
     parser.add_argument("--layout", choices=MAKERS, default="esc50")
@@ -367,17 +285,11 @@ def main(arguments=None):
     parser.add_argument("--duration", type=float, help="s")
     parser.add_argument("--sample_rate", type=int, help="Hz; esc50 alone")
     parser.add_argument("--overwrite", action="store_true")
-    options = vars(parser.parse_args(arguments))
+    options: dict[str, Any] = vars(parser.parse_args(arguments))
     make = MAKERS[options.pop("layout")]
-    given = {k: v for k, v in options.items() if v is not None}
     try:
-        if make is make_synthetic_urbansound8k and "sample_rate" in given:
-            raise UserError(
-                "--sample_rate: the files of layout urbansound8k have many "
-                "rates; leave the option out."
-            )
-        print(make(**given))
-    except UserError as error:
+        print(make(**options))
+    except (UserError, TypeError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     return 0
