@@ -128,7 +128,7 @@ def drop_stripes(
     max_time: float = 1 / 6,
     max_band: float = 1 / 8,
 ) -> Tensor:
-    """SpecAugment (Park et al. 2019): silence stripes of (batch, frames, bands).
+    """SpecAugment (Park et al. 2019): silent stripes of (batch, frames, bands).
 
     ``count`` stripes per axis, up to these shares of it wide.
     """

@@ -64,6 +64,7 @@ def read_table(
             f"{path}, data row {int(longer.argmax()) + 1}: has more fields "
             f"than the header; {ADVICE}"
         )
+    table = table.drop(columns=SPARE)
     table = table[(table != "").any(axis=1)].reset_index(drop=True)
     if table.empty:
         raise UserError(f"{path}: expected rows below the header, found none.")

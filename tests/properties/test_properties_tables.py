@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from speechbrain_lmac.data import prepare_esc50
 from speechbrain_lmac.data.audio import AudioCache, write_wav
+from speechbrain_lmac.data.captions.layouts import clean_caption
 from speechbrain_lmac.data.captions.prepare import prepare_captions
-from speechbrain_lmac.data.captions.tables import clean_caption, read_rows
 from speechbrain_lmac.data.folds import FOLD_KEYS, check_folds, parse_folds
 from speechbrain_lmac.data.pipelines import (
     SameLengthBatchSampler,
@@ -20,7 +20,7 @@ from speechbrain_lmac.data.pipelines import (
     make_dataset,
     make_label_encoder,
 )
-from speechbrain_lmac.data.tables import read_metadata
+from speechbrain_lmac.data.tables import read_table
 from speechbrain_lmac.utils.checks import UserError
 
 # Letters of many scripts, quotes, separators and braces; no control
@@ -57,7 +57,7 @@ def fresh(tmp_path):
 def test_metadata_round_trip(tmp_path, rows):
     path = tmp_path / "meta.csv"
     path.write_text(quoted([("a", "b", "c"), *rows]), encoding="utf-8")
-    table = read_metadata(path, ["a", "b", "c"])
+    table = read_table(path, ["a", "b", "c"])
     assert [tuple(row) for row in table.itertuples(index=False)] == rows
 
 
@@ -71,8 +71,8 @@ def test_caption_table_round_trip(tmp_path, rows, separator, mark, end):
     path = tmp_path / "captions.csv"
     text = mark + quoted([("File", "Caption"), *rows], separator)
     path.write_bytes(text.replace("\n", end).encode())
-    read = [row for _, row in read_rows(path, ("file", "caption"))]
-    assert [(row["file"], row["caption"]) for row in read] == rows
+    read = read_table(path, ("file", "caption"))
+    assert list(zip(read.file, read.caption, strict=True)) == rows
 
 
 @given(
@@ -88,10 +88,8 @@ def test_rows_of_another_shape_are_named(tmp_path, rows, change, place):
     ]
     path = tmp_path / "t.csv"
     path.write_text(quoted([("file", "caption"), *lines]), encoding="utf-8")
-    with pytest.raises(UserError, match=f"line {place + 2}"):
-        read_rows(path, ("file", "caption"))
-    with pytest.raises(UserError, match="t.csv"):
-        read_metadata(path, ["file", "caption"])
+    with pytest.raises(UserError, match=f"t.csv, data row {place + 1}:"):
+        read_table(path, ["file", "caption"])
 
 
 @given(st.text(max_size=60))

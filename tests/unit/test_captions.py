@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from speechbrain.dataio.dataloader import make_dataloader
 
 from speechbrain_lmac.data import loader_options
@@ -17,7 +15,6 @@ from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.captions.datasets import caption_dataio_prep
 from speechbrain_lmac.data.captions.layouts import hash_split
 from speechbrain_lmac.data.captions.prepare import prepare_captions
-from speechbrain_lmac.data.captions.tables import clean_caption, read_rows
 from speechbrain_lmac.utils.checks import UserError
 
 CLOTHO = ("file_name", *(f"caption_{i}" for i in range(1, 6)))
@@ -181,7 +178,7 @@ def test_audiocaps(root):
     assert wav == "{data_root}/wavs/val/Yccccccccccc.wav"
     assert manifests.test is None
     assert listed(root, "captions_without_audio") == [
-        f"ggone_5.wav\t{root / 'train.csv'}, line 4"
+        f"ggone_5.wav\t{root / 'train.csv'}, data row 3"
     ]
     assert listed(root, "audio_without_captions") == [
         "other.wav",
@@ -193,7 +190,7 @@ def test_audiocaps_refuses_a_file_for_two_clips(root):
     rows = [[1, "aaa", 0, "Rain"], [2, "aaa", 10, "Wind"]]
     write_table(root / "test.csv", AUDIOCAPS, *rows)
     write_audio(root, "aaa.wav")
-    with pytest.raises(UserError, match="test.csv, line 3: aaa.wav is already"):
+    with pytest.raises(UserError, match="test.csv.*row 2: aaa.wav is already"):
         prepare(root)
     write_audio(root, "aaa_10.wav", "aaa_0.wav")
     assert len(read(prepare(root).test)) == 2
@@ -257,17 +254,18 @@ def test_macs(root, folder):
 @pytest.mark.parametrize(
     "text, why",
     [
-        ("files: [", "cannot be parsed"),
-        ("a: 1", "below the key files"),
-        ("files: [{annotations: []}]", "file number 1: expected a filename"),
-        ("files: [{filename: a.wav}]", r"\(a.wav\), annotation 1: expected a"),
+        ("files: [", "cannot be read"),
+        ("a: 1", "cannot be read"),
+        ("files: []", "cannot be read"),
+        ("files: [{annotations: []}]", "cannot be read"),
+        ("files: [{filename: a.wav, annotations: []}]", "no annotation"),
         (
             "files: [{filename: a.wav, annotations: [{sentence: ' '}]}]",
-            "annotation 1: expected a sentence, found ' '",
+            "is no text",
         ),
         (
             "files: [{filename: ../a.wav, annotations: [{sentence: b}]}]",
-            r"file number 1 .*'\.\.' are refused",
+            r"file 1.*'\.\.' are refused",
         ),
     ],
 )
@@ -311,7 +309,7 @@ def test_fsd50k_without_labels(root):
     write_fsd50k(root)
     table = root / "FSD50K.ground_truth/eval.csv"
     table.write_text(table.read_text().replace("Rain", '", "'))
-    with pytest.raises(UserError, match="eval.csv, line 2: expected labels"):
+    with pytest.raises(UserError, match="eval.csv, data row 1:"):
         prepare(root)
 
 
@@ -319,7 +317,7 @@ def test_fsd50k_with_an_unknown_split(root):
     write_fsd50k(root)
     table = root / "FSD50K.ground_truth/dev.csv"
     table.write_text(table.read_text().replace(",val", ",later"))
-    with pytest.raises(UserError, match="dev.csv, line 3: .*found 'later'"):
+    with pytest.raises(UserError, match="dev.csv, data row 2: .*found 'later'"):
         prepare(root)
 
 
@@ -378,70 +376,26 @@ def test_hash_split():
     }
 
 
-FIELDS = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1
-).filter(lambda text: text.strip())
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    rows=st.lists(st.tuples(FIELDS, FIELDS), min_size=1, max_size=5),
-    delimiter=st.sampled_from(",;\t"),
-    bom=st.booleans(),
-    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
-)
-def test_round_trip_of_a_table(tmp_path_factory, rows, delimiter, bom, quoting):
-    path = tmp_path_factory.mktemp("csv") / "captions.csv"
-    write_table(
-        path,
-        ("file", "caption"),
-        *rows,
-        delimiter=delimiter,
-        quoting=quoting,
-        encoding="utf-8-sig" if bom else "utf-8",
-    )
-    back = read_rows(path, ("file", "caption"))
-    assert [row for _, row in back] == [
-        {"file": file.strip(), "caption": caption.strip()}
-        for file, caption in rows
-    ]
-    assert [int(where.split()[-1]) for where, _ in back] == list(
-        range(2, 2 + len(rows))
-    )
-    assert all(clean_caption(r["caption"]).split() for _, r in back)
-
-
 # -------------------------------------------------------------- mistakes
 
 
 @pytest.mark.parametrize(
     "text, why",
     [
-        (b"", "line 1: .*missing: file, caption; found: none"),
-        (b"file,caption\n", "expected rows below the header"),
-        (b"file,text\na.wav,b\n", "line 1: .*missing: caption; found: file, t"),
-        (b"file,caption\na.wav,rain\na.wav, \n", "line 3: the column caption"),
-        (b"file,caption\na.wav,rain\n,wind\n", "line 3: the column file is"),
-        (b"file,caption\na.wav,rain, wind\n", "line 2: expected 2 fields"),
-        (b"file;caption\na.wav;rain; wind\n", "line 2: .*holds ';' in double"),
-        (b"file,caption\na.wav\n", "line 2: expected 2 fields .*found 1"),
-        (b'file,caption\na.wav,"rain\nb.wav,wind\n', "line 2: .*parsed"),
-        (b'file,caption\na.wav,"a "b" c"\n', "line 2: .*double quotes"),
-        (b"file,caption\na.wav,r\nb.wav,Stra\xdfe\n", "line 3: .*UTF-8.*0xdf"),
-        ("file,caption\n".encode("utf-16"), "line 1: expected text in UTF-8"),
-        (b"file,caption\n/etc/a.wav,rain\n", "line 2: .*Absolute paths"),
-        (b"file,caption\nC:\\a.wav,rain\n", "line 2: .*Absolute paths"),
-        (b"file,caption\nb/../../a.wav,rain\n", "line 2: .*'..' are refused"),
-        (b"file,caption\n..\\a.wav,rain\n", "line 2: .*'..' are refused"),
+        (b"file,text\na.wav,b\n", "missing: caption"),
+        (b"file,caption\n/etc/a.wav,rain\n", "row 1: .*absolute paths"),
+        (b"file,caption\nC:\\a.wav,rain\n", "row 1: .*absolute paths"),
+        (b"file,caption\nb/../../a.wav,rain\n", "row 1: .*'..' are refused"),
+        (b"file,caption\n..\\a.wav,rain\n", "row 1: .*'..' are refused"),
         (
-            b"file,caption\na.wav,rain\nb.wav,x\na.wav, rain \n",
-            "line 4: the same file and caption as in .*captions.csv, line 2",
+            b"file,caption\na.wav,rain\nb.wav,x\n./a.wav, rain \n",
+            "row 3: the same file and caption as in .*captions.csv, data row 1",
         ),
         (
             b"file,caption,split\na.wav,rain,train\na.wav,wind,test\n",
-            "line 3: a.wav is already in .*captions.csv, line 2",
+            "row 2: a.wav is already in .*captions.csv, data row 1",
         ),
-        (b"file,caption,split\na.wav,rain,dev\n", "line 2: .*found 'dev'"),
+        (b"file,caption,split\na.wav,rain,dev\n", "row 1: .*found 'dev'"),
         (b"file,caption\nb.wav,rain\n", "no audio of 1 captioned .* b.wav"),
     ],
 )
@@ -458,13 +412,13 @@ def test_mistakes_in_clotho(root):
     table = root / "clotho_captions_validation.csv"
     rows = [["x.wav", *five("a")], ["y.wav", "a", "b", "", "d", "e"]]
     write_table(table, CLOTHO, *rows)
-    with pytest.raises(UserError, match="validation.csv, line 3: .*caption_3"):
+    with pytest.raises(UserError, match="validation.csv.*row 2: .*caption_3"):
         prepare(root)
     write_table(table, CLOTHO[:-1], ["x.wav", "a", "b", "c", "d"])
-    with pytest.raises(UserError, match="validation.csv, .*missing: caption_5"):
+    with pytest.raises(UserError, match="validation.csv.*missing: caption_5"):
         prepare(root)
     write_table(table, CLOTHO, ["same.wav", *five("a")], rows[0], rows[0])
-    with pytest.raises(UserError, match="line 4: validation/x.wav is already"):
+    with pytest.raises(UserError, match="row 3: validation/x.wav is already"):
         prepare(root)
     table.unlink()
     with pytest.raises(UserError, match="valid was asked for"):
@@ -489,13 +443,15 @@ def test_a_split_without_audio(root):
 def test_choice_of_the_layout(root):
     with pytest.raises(UserError, match="no captions found; .*\n.*clotho: "):
         prepare(root)
-    with pytest.raises(UserError, match="expected MACS.yaml with the audio"):
+    with pytest.raises(
+        UserError, match="(?s)no captions.*MACS.yaml with the audio"
+    ):
         prepare(root, layout="macs")
-    with pytest.raises(UserError, match="`layout`: .*got 'wavcaps'"):
+    with pytest.raises(UserError, match="`layout`: .*found 'wavcaps'"):
         prepare(root, layout="wavcaps")
     with pytest.raises(UserError, match="there is no such folder"):
         prepare(root / "absent")
-    with pytest.raises(UserError, match="unknown: dev"):
+    with pytest.raises(UserError, match="`splits`: .*dev"):
         prepare(root, splits="dev")
     with pytest.raises(UserError, match="absent.csv: .*cannot be read"):
         prepare(root, captions_file=root / "absent.csv")
@@ -517,7 +473,7 @@ def test_unmatched_are_listed_and_named(root, warned):
     prepare(root)
     missing = listed(root, "captions_without_audio")
     assert len(missing) == 13
-    assert missing[12] == f"12.wav\t{root / 'captions.csv'}, line 15"
+    assert missing[12] == f"12.wav\t{root / 'captions.csv'}, data row 14"
     assert listed(root, "audio_without_captions") == ["b.wav", "c/d.wav"]
     assert "13 captioned files do not exist" in warned.text
     assert "2 audio files have no caption" in warned.text
