@@ -20,6 +20,7 @@ from speechbrain_lmac.data import (
     caption_dataio_prep,
     check_captions,
     clip_classes,
+    follow_data,
 )
 from speechbrain_lmac.training import ClapBrain, TextGroups, held_out_prompts
 from speechbrain_lmac.utils import load_hparams, parse_arguments
@@ -27,6 +28,7 @@ from speechbrain_lmac.utils import load_hparams, parse_arguments
 if __name__ == "__main__":
     hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     sb.utils.distributed.ddp_init_group(run_opts)
+    overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     sb.create_experiment_directory(
         experiment_directory=hparams["output_folder"],

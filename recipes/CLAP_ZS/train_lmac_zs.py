@@ -18,7 +18,11 @@ import sys
 import speechbrain as sb
 from speechbrain.utils.distributed import run_on_main
 
-from speechbrain_lmac.data import caption_dataio_prep, check_captions
+from speechbrain_lmac.data import (
+    caption_dataio_prep,
+    check_captions,
+    follow_data,
+)
 from speechbrain_lmac.inference import write_package
 from speechbrain_lmac.interpreters import Interpreter, load_decoder, write_info
 from speechbrain_lmac.training import (
@@ -31,6 +35,7 @@ from speechbrain_lmac.utils import load_hparams, parse_arguments
 if __name__ == "__main__":
     hparams_file, run_opts, overrides = parse_arguments(sys.argv[1:])
     sb.utils.distributed.ddp_init_group(run_opts)
+    overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     sb.create_experiment_directory(
         experiment_directory=hparams["output_folder"],

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import wave
 
 import numpy as np
@@ -269,7 +270,7 @@ def test_a_complete_set_is_reused(small_set):
 def test_a_foreign_folder_is_refused_and_kept(tmp_path, overwrite):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta/esc50.csv").write_text("mine")
-    with pytest.raises(UserError, match="not a synthetic data set"):
+    with pytest.raises(UserError, match="found something else"):
         make_synthetic_dataset(tmp_path, overwrite=overwrite, **SMALL)
     assert contents(tmp_path) == {"meta/esc50.csv": b"mine"}
     assert not list(tmp_path.parent.glob("*.tmp"))
@@ -278,14 +279,14 @@ def test_a_foreign_folder_is_refused_and_kept(tmp_path, overwrite):
 def test_a_file_is_refused(tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(UserError, match="not a synthetic data set"):
+    with pytest.raises(UserError, match="found something else"):
         make_synthetic_dataset(path, overwrite=True, **SMALL)
     assert path.read_text() == "mine"
 
 
 def test_other_settings_are_refused_unless_overwritten(tmp_path):
     folder = make_synthetic_dataset(tmp_path / "set", **SMALL)
-    with pytest.raises(UserError, match="other settings.*`seed` 1234"):
+    with pytest.raises(UserError, match="other settings.*'seed': 1234"):
         make_synthetic_dataset(folder, seed=5, **SMALL)
     make_synthetic_dataset(folder, seed=5, overwrite=True, **SMALL)
     settings = json.loads((folder / "meta/synthetic.json").read_text())
@@ -293,13 +294,11 @@ def test_other_settings_are_refused_unless_overwritten(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
-def test_a_damaged_set_is_refused_unless_overwritten(tmp_path):
+def test_a_damaged_set_is_made_anew_by_overwriting(tmp_path):
     folder = make_synthetic_dataset(tmp_path / "set", **SMALL)
     whole = contents(folder)
     name = sorted(whole)[0]
     (folder / name).write_bytes(whole[name][:1000])
-    with pytest.raises(UserError, match="1 of its files are missing or cut"):
-        make_synthetic_dataset(folder, **SMALL)
     make_synthetic_dataset(folder, overwrite=True, **SMALL)
     assert contents(folder) == whole
 
@@ -315,12 +314,12 @@ def test_an_empty_folder_and_missing_parents_are_filled(tmp_path):
 def test_a_half_made_set_leaves_nothing(tmp_path, monkeypatch):
     written = []
 
-    def break_after_three(path, waveform, sample_rate):
+    def break_after_three(path, *args):
         written.append(path)
         if len(written) > 3:
             raise OSError("No space left on device")
 
-    monkeypatch.setattr(synthetic, "_write_clip", break_after_three)
+    monkeypatch.setattr(synthetic.sf, "write", break_after_three)
     with pytest.raises(OSError, match="No space"):
         make_synthetic_dataset(tmp_path / "set", **SMALL)
     assert list(tmp_path.iterdir()) == []
@@ -329,13 +328,14 @@ def test_a_half_made_set_leaves_nothing(tmp_path, monkeypatch):
 def test_another_process_that_was_faster_is_respected(
     small_set, tmp_path, monkeypatch
 ):
-    write = synthetic._write_dataset
+    write = synthetic._esc50
 
     def write_twice(folder, settings):
-        write(tmp_path / "set", settings)  # the other process
-        write(folder, settings)
+        if not (tmp_path / "set").exists():  # the other process
+            shutil.copytree(small_set, tmp_path / "set")
+        return write(folder, settings)
 
-    monkeypatch.setattr(synthetic, "_write_dataset", write_twice)
+    monkeypatch.setattr(synthetic, "_esc50", write_twice)
     made = make_synthetic_dataset(tmp_path / "set", **SMALL)
     assert contents(made) == contents(small_set)
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
@@ -353,7 +353,7 @@ def test_another_process_that_was_faster_is_respected(
     ],
 )
 def test_settings_out_of_range(tmp_path, key, value):
-    with pytest.raises(UserError, match=f"`{key}` in .* but got {value}"):
+    with pytest.raises(UserError, match=f"`{key}`: .*found {value}"):
         make_synthetic_dataset(tmp_path / "set", **{**SMALL, key: value})
     assert list(tmp_path.iterdir()) == []
 

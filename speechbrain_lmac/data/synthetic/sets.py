@@ -180,7 +180,7 @@ def _make(folder, settings, overwrite):
         (new / info).write_text(json.dumps(settings, indent=2) + "\n")
         # Asked again: another process may have made the set meanwhile.
         if not _is_complete(target, info, settings, overwrite):
-            if target.is_dir():
+            if target.exists():
                 target.rename(scratch / "old")
             new.rename(target)
     finally:
@@ -198,11 +198,11 @@ def _read_settings(folder, name):
 
 
 def _is_complete(target, info, settings, overwrite):
-    """Decide: reuse it (True), make it (False), or refuse (an error)."""
+    """Whether a set can be reused; False to make it, or an error."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return False
     found = _read_settings(target, info)
-    if found == settings:
+    if found == settings and not overwrite:
         return True
     if overwrite and is_synthetic(target):
         return False
