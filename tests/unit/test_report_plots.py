@@ -101,7 +101,13 @@ def test_bars_are_as_long_as_the_means():
 
 
 def test_bars_stand_beside_their_labels():
-    axes = build_bars_figure(many_rows(["random", "ig", "lmac"])).axes[0]
+    rows = [row | {"protocol": "equal_mean"} for row in many_rows(
+        ["random", "ig", "lmac"])]  # fmt: skip
+    figure = build_bars_figure(rows)
+    assert "mean of L-MAC's" in figure._suptitle.get_text()
+    assert figure.axes[1].get_title() == "AD ↓"
+    assert figure.axes[4].texts[-1].get_text() == "Clean\n8 clips"
+    axes = figure.axes[0]
     assert label_texts(axes) == ["L-MAC", "Integrated Gradients", "Random"]
     centers = [bar.get_y() + bar.get_height() / 2 for bar in axes.patches]
     assert centers == pytest.approx(list(axes.get_yticks()))
@@ -109,17 +115,6 @@ def test_bars_stand_beside_their_labels():
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
     bold = [text.get_fontweight() for text in axes.get_yticklabels()]
     assert bold == ["bold", "normal", "normal"]
-
-
-def test_panels_name_metrics_conditions_and_protocol():
-    rows = [row | {"protocol": "equal_mean"} for row in many_rows()]
-    figure = build_bars_figure(rows, ["AD", "FF"])
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["AD ↓", "FF ↑"]
-    notes = [axes.texts[-1].get_text() for axes in figure.axes[1::2]]
-    assert notes == [
-        *("Clean\n8 clips", "White noise\n8 clips", "Speech\n8 clips"),
-    ]
-    assert "mean of L-MAC's" in figure._suptitle.get_text()
 
 
 def test_undefined_and_absent_means_have_no_bar():
@@ -140,44 +135,25 @@ def test_nothing_overlaps_with_all_methods_and_conditions():
     assert figure.get_size_inches()[1] < 9.5  # a page
 
 
-@pytest.fixture
-def curves():
-    """Curves of 30 clips at 5 points; one clip of IG has none."""
-    rng = np.random.default_rng(0)
-    values = {
-        method: {way: rng.random((30, 5)) for way in ("insertion", "deletion")}
-        for method in ("ig", "lmac")
+def test_curves_are_the_means_with_their_intervals():
+    """And the legend gives the areas below them."""
+    ours = np.array([[0.0, 0.5, 1.0], [0.0, 0.7, 1.0], [NAN] * 3])
+    curves = {
+        "ig": {"insertion": np.random.default_rng(0).random((30, 3))},
+        "lmac": {"insertion": ours, "deletion": np.array([[1.0, 0.2, 0.0]])},
     }
-    values["ig"]["insertion"][3] = NAN
-    return values
-
-
-def test_curves_are_the_means_with_their_intervals(curves):
     figure = build_curves_figure(curves)
-    for axes, way in zip(figure.axes, ("insertion", "deletion"), strict=True):
-        lines = {line.get_label(): line for line in axes.lines}
-        for method, name in (("lmac", "L-MAC"), ("ig", "Integrated Gradients")):
-            line = lines[name]
-            means = np.nanmean(curves[method][way], 0)
-            np.testing.assert_allclose(line.get_ydata(), means, rtol=1e-12)
-            np.testing.assert_allclose(line.get_xdata(), [0, 25, 50, 75, 100])
-            assert line.get_color() == METHODS[method].color
-        # L-MAC is drawn last: its band, too.
-        outline = axes.collections[-1].get_paths()[0].vertices[:, 1]
-        points = [summarize(column) for column in curves["lmac"][way].T]
-        for point in points:
-            assert np.isclose(outline, point.low, rtol=1e-12).any()
-            assert np.isclose(outline, point.high, rtol=1e-12).any()
-        assert lines["L-MAC"].get_linewidth() > line.get_linewidth()
-
-
-def test_the_legend_gives_the_areas(curves):
-    curves["lmac"] = {
-        "insertion": np.array([[0.0, 0.5, 1.0], [0.0, 0.7, 1.0]]),
-        "deletion": np.array([[1.0, 0.2, 0.0]]),
-    }
-    del curves["ig"]["deletion"]
-    figure = build_curves_figure(curves)
+    axes = figure.axes[0]
+    lines = {line.get_label(): line for line in axes.lines}
+    np.testing.assert_allclose(lines["L-MAC"].get_ydata(), [0, 0.6, 1])
+    np.testing.assert_allclose(lines["L-MAC"].get_xdata(), [0, 50, 100])
+    other = lines["Integrated Gradients"]
+    assert other.get_color() == METHODS["ig"].color
+    assert lines["L-MAC"].get_linewidth() > other.get_linewidth()
+    # L-MAC is drawn last: its band, too.
+    outline = axes.collections[-1].get_paths()[0].vertices[:, 1]
+    middle = summarize(ours[:, 1])
+    assert {middle.low, middle.high} <= set(outline)
     first, second = [t.get_text() for t in figure.legends[0].get_texts()]
     # (0 + 0.6) / 4 + (0.6 + 1) / 4 = 0.55; (1 + 0.2 + 0.2 + 0) / 4 = 0.35
     assert first == "L-MAC  0.55 / 0.35"

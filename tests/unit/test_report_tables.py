@@ -9,9 +9,7 @@ from report_toys import NAN, golden_rows, make_row, make_test
 from speechbrain_lmac.metrics.stats import Summary
 from speechbrain_lmac.metrics.table import METRICS
 from speechbrain_lmac.report.columns import (
-    METHODS,
     cell,
-    method_label,
     result_tables,
 )
 from speechbrain_lmac.report.tables import (
@@ -182,13 +180,6 @@ def test_markdown_marks(tmp_path):
     write_markdown(rows, tmp_path / "t.md")
     text = (tmp_path / "t.md").read_text("utf-8")
     assert "\\*" not in text and "+" not in text
-
-
-def test_methods_have_labels_of_their_own():
-    labels = [method.label for method in METHODS.values()]
-    assert len(set(labels)) == len(labels)
-    assert method_label("lmac_ft") == "L-MAC fine-tuned"
-    assert method_label("my_method") == "my_method"
 
 
 def test_screen_golden():
