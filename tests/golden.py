@@ -92,6 +92,7 @@ def toy_values(parts):
     from speechbrain_lmac.data.mixtures import Mixture
     from speechbrain_lmac.evaluation.conditions import ConditionClip
     from speechbrain_lmac.evaluation.evaluator import Evaluator
+    from speechbrain_lmac.evaluation.settings import EvaluationSettings
 
     targets, interferers = toy_sounds()
     names = ("siren", "rain", "engine", "clock_tick")
@@ -104,12 +105,13 @@ def toy_values(parts):
         )
         for k, name in enumerate(names)
     ]
-    evaluator = Evaluator(
-        *parts,
-        methods=("lmac", "gradcam", "random", "ideal"),
+    settings = EvaluationSettings(
         protocols=("published", "equal_mean", "loudness"),
         curve_steps=4,
         batch_size=4,
+    )
+    evaluator = Evaluator(
+        *parts, ("lmac", "gradcam", "random", "ideal"), settings
     )
     stats = evaluator.evaluate(
         clips, {name: k for k, name in enumerate(names)}, True, None, False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import torch
+from torch import Tensor
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 from speechbrain_lmac.data.mixtures import Mixture
@@ -35,37 +35,41 @@ class ClipBatch(NamedTuple):
         Index of each clip's true class, shape (batch,).
     """
 
-    ids: list
+    ids: list[str]
     frontend: BaseFrontEnd
     classifier: AudioClassifier
     explanation: Explanation
     seed: int
-    sources: tuple[Spectrum, Spectrum] | None = None
+    sources: tuple[Spectrum, ...] | None = None
     mixture: Mixture | None = None
-    truth: torch.Tensor | None = None
+    truth: Tensor | None = None
 
     @property
-    def view(self) -> torch.Tensor:
+    def view(self) -> Tensor:
         """What masks multiply, (batch, frames, bins)."""
         return self.explanation.spectrum.view
 
     @property
-    def target(self) -> torch.Tensor:
+    def target(self) -> Tensor:
         """The explained classes, int64 (batch,)."""
         return self.explanation.target
 
     @property
-    def heard(self) -> torch.Tensor | None:
+    def heard(self) -> Tensor | None:
         """Bins of a mask that the classifier hears, bool; None for all."""
         return self.frontend.heard
 
-    def forward(self, view: torch.Tensor) -> ClassifierOutput:
+    def forward(self, view: Tensor) -> ClassifierOutput:
         """From (changed) views to the classifier, with gradients."""
         spectrum = self.explanation.spectrum
         return self.classifier(self.frontend.classifier_input(view, spectrum))
 
-    def probs(self) -> torch.Tensor:
-        """Class probabilities on the clips, shape (batch, classes)."""
+    def classify(self, inputs: Tensor) -> Tensor:
+        """Class probabilities of classifier inputs, (batch, classes)."""
+        return self.classifier.probabilities(self.classifier(inputs))
+
+    def probs(self) -> Tensor:
+        """Class probabilities on the clips, (batch, classes)."""
         return self.classifier.probabilities(self.explanation.output)
 
     def clip_seeds(self) -> list[int]:
@@ -74,32 +78,18 @@ class ClipBatch(NamedTuple):
 
 
 def make_batch(
-    wavs: torch.Tensor,
+    wavs: Tensor,
     ids: Sequence[str],
     frontend: BaseFrontEnd,
     classifier: AudioClassifier,
     decoder: Callable[..., Any],
     seed: int,
-    target: torch.Tensor | None = None,
+    target: Tensor | None = None,
 ) -> ClipBatch:
-    """A batch of clips of which no sources are known.
+    """Explained clips (batch, samples) of which no sources are known.
 
-    Arguments
-    ---------
-    wavs : torch.Tensor
-        Shape (batch, samples).
-    ids : sequence of str
-        The clips.
-    frontend, classifier, decoder : torch.nn.Module
-        The interpreter, or a randomised classifier under its decoder.
-    seed : int
-        For methods that draw.
-    target : torch.Tensor or None
-        What is explained, int64 (batch,), if not the classifier's decisions.
-
-    Returns
-    -------
-    ClipBatch
+    What is explained is the classifier's decision, or the classes ``target``
+    (batch,).
     """
     explanation = explain(wavs, frontend, classifier, decoder, target)
     return ClipBatch(list(ids), frontend, classifier, explanation, seed)

@@ -4,24 +4,27 @@ A condition's clips are made, transformed and classified once, whatever the
 number of methods; a method only turns them into masks, once for all protocols
 and metrics. Each mask is scored on the masked spectrogram, and on the sound
 that people hear: resynthesised and read back.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
 import torch
+from torch import nn
 from tqdm import tqdm
 
+from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.batches import make_batch
+from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.journal import gather_rows
-from speechbrain_lmac.evaluation.methods import (
-    NEED_SOURCES,
-    build_methods,
-    check_protocols,
-)
+from speechbrain_lmac.evaluation.methods import NEED_SOURCES, build_methods
 from speechbrain_lmac.evaluation.scoring import Scorer
+from speechbrain_lmac.evaluation.settings import EvaluationSettings
+from speechbrain_lmac.features import BaseFrontEnd
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.utils.distributed import shard
 
@@ -31,92 +34,54 @@ class Evaluator:
 
     Arguments
     ---------
-    frontend : FrontEnd
-        Waveform to the domains of mask and classifier.
-    classifier : AudioClassifier
-        Frozen.
-    decoder : torch.nn.Module
-        The trained decoder.
+    frontend, classifier, decoder : torch.nn.Module
+        The interpreter; the classifier is frozen.
     methods : sequence of str
-        Some of :data:`speechbrain_lmac.evaluation.methods.METHODS`.
-    protocols : sequence of str
-        Some of ``PROTOCOLS``; a method's mask is
-        computed once for all.
-    curve_steps : int
-        Steps of the insertion and deletion curves, whose points and areas are
-        then scored, too; 0 leaves them out.
-    batch_size : int
-        Clips of equal length are explained together; no score depends on it.
-    seed : int
-        For methods that draw.
+        Some of ``speechbrain_lmac.evaluation.methods.METHODS``.
+    settings : EvaluationSettings
+        How they are scored.
+    decoders : dict of str to torch.nn.Module or None
+        Further trained decoders by method (``TRAINED_METHODS``).
     device : str
         Where to compute.
-    ad_variant : str
-        ``speechbrain`` adds AD as that toolkit computes it.
-    decoders : dict of str to torch.nn.Module or None
-        Further trained decoders: :data:`speechbrain_lmac.evaluation.methods.
-        TRAINED_METHODS` by name.
-    attribution : dict of str to dict or None
-        Options of attribution methods by name.
-    heard : bool
-        Whether to score the resynthesised sounds, too.
     """
 
     def __init__(
         self,
-        frontend,
-        classifier,
-        decoder,
-        methods=("lmac", "all_ones", "random", "ideal"),
-        protocols=("published",),
-        curve_steps=0,
-        batch_size=16,
-        seed=1234,
-        device="cpu",
-        ad_variant="definition",
-        decoders=None,
-        attribution=None,
-        heard=True,
+        frontend: BaseFrontEnd,
+        classifier: AudioClassifier,
+        decoder: nn.Module,
+        methods: Sequence[str],
+        settings: EvaluationSettings | None = None,
+        decoders: Mapping[str, nn.Module] | None = None,
+        device: str = "cpu",
     ):
-        self.frontend = frontend.to(device)
-        self.classifier = classifier.to(device)
-        self.decoder = decoder.to(device).eval()
+        self.parts = [
+            part.to(device).eval() for part in (frontend, classifier, decoder)
+        ]
+        self.settings = settings or EvaluationSettings()
         decoders = {
             name: other.to(device).eval()
             for name, other in (decoders or {}).items()
         }
         self.methods = build_methods(
-            methods,
-            self.classifier,
-            self.frontend,
-            decoders,
-            attribution,
+            methods, classifier, frontend, decoders, self.settings.attribution
         )
-        check_protocols(protocols)
-        self.protocols = list(protocols)
-        self.scorer = Scorer(
-            self.frontend,
-            self.classifier,
-            curve_steps,
-            ad_variant,
-            heard,
-        )
-        self.batch_size = batch_size
-        self.seed = seed
+        self.scorer = Scorer(self.settings)
         self.device = device
 
     @torch.no_grad()
     def evaluate(
         self,
-        clips,
-        labels,
-        contaminated,
-        on_scored=None,
-        progressbar=True,
-        done=None,
-        on_batch=None,
-        revisit=(),
-    ):
+        clips: Sequence[ConditionClip],
+        labels: Mapping[str, int],
+        contaminated: bool,
+        on_scored: Callable[..., Any] | None = None,
+        progressbar: bool = True,
+        done: Mapping[str, ClipStats] | None = None,
+        on_batch: Callable[[dict[str, ClipStats]], Any] | None = None,
+        revisit: Collection[tuple[str, str]] = (),
+    ) -> dict[str, ClipStats]:
         """Score every method on every clip; processes share the batches.
 
         Arguments
@@ -155,10 +120,12 @@ class Evaluator:
             )
             for name in self.methods
             if contaminated or name not in NEED_SOURCES
-            for protocol in self.protocols
+            for protocol in self.settings.protocols
         }
         lengths = [clip.num_samples for clip in clips]
-        batches = list(SameLengthBatchSampler(lengths, self.batch_size))
+        batches = list(
+            SameLengthBatchSampler(lengths, self.settings.batch_size)
+        )
         rank, world = shard()
         own = batches[rank::world]
         for indices in tqdm(own, desc="explaining", disable=not progressbar):
@@ -171,12 +138,12 @@ class Evaluator:
             for name, protocols in missing.items():
                 mask = self.methods[name](batch)
                 scored = self.scorer(mask, batch, protocols)
-                for protocol, found in scored.items():
+                for protocol, result in scored.items():
                     key = row_key(name, protocol)
                     if batch.ids[0] not in stats[key]:
-                        stats[key].append(batch.ids, found.values, owners)
+                        stats[key].append(batch.ids, result.values, owners)
                     for k, clip in enumerate(chosen if on_scored else []):
-                        on_scored(key, clip, k, made[k], found)
+                        on_scored(key, clip, k, made[k], result)
             if on_batch is not None:
                 on_batch(stats)
         return gather_rows(stats, [clips[i].id for b in batches for i in b])
@@ -195,33 +162,24 @@ class Evaluator:
 
     def _make(self, chosen, labels, contaminated):
         """All that the methods share for a batch, computed once."""
-        made = [clip.make() for clip in chosen]
-        mixture = Mixture(
-            *(
-                torch.stack(part).to(self.device)
-                for part in zip(*made, strict=True)
-            )
-        )
+        made, frontend = [clip.make() for clip in chosen], self.parts[0]
+        stacked = (torch.stack(part) for part in zip(*made, strict=True))
+        mixture = Mixture(*(part.to(self.device) for part in stacked))
         batch = make_batch(
             mixture.mixture,
             [clip.id for clip in chosen],
-            self.frontend,
-            self.classifier,
-            self.decoder,
-            self.seed,
+            *self.parts,
+            self.settings.seed,
         )
-        sources = None
-        if contaminated:
-            sources = tuple(map(self.frontend, mixture[1:]))
-        truth = torch.tensor(
-            [labels[clip.class_string] for clip in chosen], device=self.device
-        )
+        truth = [labels[clip.class_string] for clip in chosen]
         return batch._replace(
-            sources=sources, mixture=mixture, truth=truth
+            sources=tuple(map(frontend, mixture[1:])) if contaminated else None,
+            mixture=mixture,
+            truth=torch.tensor(truth, device=self.device),
         ), made
 
 
-def row_key(method, protocol):
+def row_key(method: str, protocol: str) -> str:
     """Name of a method under a protocol: the method alone if published.
 
     Example
@@ -232,7 +190,7 @@ def row_key(method, protocol):
     return method if protocol == "published" else f"{method}@{protocol}"
 
 
-def split_key(key):
+def split_key(key: str) -> tuple[str, str]:
     """Method and protocol of a :func:`row_key`.
 
     Example

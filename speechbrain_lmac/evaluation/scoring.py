@@ -3,20 +3,22 @@
 Masked-in and masked-out parts are made and classified once for all protocols
 that share them; the metrics themselves are those of
 :mod:`speechbrain_lmac.metrics`.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from speechbrain_lmac.evaluation.batches import ClipBatch
 from speechbrain_lmac.evaluation.methods import under_protocol
+from speechbrain_lmac.evaluation.settings import EvaluationSettings
 from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.metrics.curves import area, insertion_deletion
 from speechbrain_lmac.metrics.explanation import (
-    check_ad_variant,
     faithfulness_metrics,
     mask_metrics,
 )
@@ -39,199 +41,121 @@ class Scored(NamedTuple):
     ----------
     values : dict
         Metric name to per-clip values.
-    mask : torch.Tensor
-        Shape (batch, frames, bins or bands).
+    mask, view : torch.Tensor
+        Shape (batch, frames, mask_bins); the view is what it multiplies.
     masked_in_wavs, masked_out_wavs : torch.Tensor
         Shape (batch, samples).
     probs, masked_in_probs, masked_out_probs : torch.Tensor
         Shape (batch, classes).
-    view : torch.Tensor
-        The clips in the mask's domain, same shape as ``mask``.
     """
 
-    values: dict
-    mask: torch.Tensor
-    masked_in_wavs: torch.Tensor
-    masked_out_wavs: torch.Tensor
-    probs: torch.Tensor
-    masked_in_probs: torch.Tensor
-    masked_out_probs: torch.Tensor
-    view: torch.Tensor
+    values: dict[str, Tensor]
+    mask: Tensor
+    masked_in_wavs: Tensor
+    masked_out_wavs: Tensor
+    probs: Tensor
+    masked_in_probs: Tensor
+    masked_out_probs: Tensor
+    view: Tensor
 
 
 class _Parts(NamedTuple):
     """What protocols with the same mask share."""
 
-    mask: torch.Tensor
-    masked_in: torch.Tensor  # features
-    masked_out_probs: torch.Tensor
-    masked_in_wavs: torch.Tensor
-    masked_out_wavs: torch.Tensor
-    heard_out_probs: torch.Tensor | None
+    mask: Tensor
+    masked_in: Tensor  # the classifier's input
+    masked_out_probs: Tensor
+    masked_in_wavs: Tensor
+    masked_out_wavs: Tensor
+    heard_out_probs: Tensor | None
     values: dict  # metrics of the mask alone
 
 
 class Scorer:
-    """Scores masks under protocols.
+    """Scores masks under protocols, as the settings of an evaluation say."""
 
-    Arguments
-    ---------
-    frontend : FrontEnd
-        Waveform to the domains of mask and classifier.
-    classifier : AudioClassifier
-        Frozen.
-    curve_steps : int
-        Steps of the insertion and deletion curves; 0 leaves them out.
-    ad_variant : str
-        ``definition``, or ``speechbrain`` for a further column
-        ``AD_speechbrain``: AD with that toolkit's second softmax.
-    heard : bool
-        Whether to score the resynthesised sounds, too: a second classifier
-        forward of explanation and rest.
-    """
+    def __init__(self, settings: EvaluationSettings):
+        self.settings = settings
 
-    def __init__(
-        self,
-        frontend,
-        classifier,
-        curve_steps=0,
-        ad_variant="definition",
-        heard=True,
-    ):
-        self.frontend = frontend
-        self.classifier = classifier
-        self.curve_steps = curve_steps
-        check_ad_variant(ad_variant)
-        self.ad_variant = ad_variant
-        self.heard = heard
-
-    def __call__(self, mask, batch, protocols):
-        """Score a method's masks.
-
-        Arguments
-        ---------
-        mask : torch.Tensor
-            Shape (batch, frames, bins or bands).
-        batch : ClipBatch
-            The clips.
-        protocols : sequence of str
-            Some of :data:`speechbrain_lmac.evaluation.methods.PROTOCOLS`.
-
-        Returns
-        -------
-        dict of str to Scored
-            By protocol.
-        """
+    def __call__(
+        self, mask: Tensor, batch: ClipBatch, protocols: Sequence[str]
+    ) -> dict[str, Scored]:
+        """Score a method's masks (batch, frames, mask_bins), by protocol."""
         shared = self._order_metrics(mask, batch)
         parts, scored = {}, {}
         for protocol in protocols:
-            view = "equal_mean" if protocol == "equal_mean" else "published"
-            if view not in parts:
-                parts[view] = self._parts(
-                    under_protocol(mask, protocol, batch), batch
-                )
-            scored[protocol] = self._score(parts[view], batch, protocol)
+            kind = "equal_mean" if protocol == "equal_mean" else "published"
+            if kind not in parts:
+                changed = under_protocol(mask, protocol, batch)
+                parts[kind] = self._parts(changed, batch)
+            scored[protocol] = self._score(parts[kind], batch, protocol)
             scored[protocol].values.update(shared)
         return scored
 
-    def features(self, wavs):
-        """The classifier's input for waveforms."""
-        return self.frontend.features(wavs)
-
-    def probs(self, features):
-        """Class probabilities for features."""
-        return self.classifier.probabilities(self.classifier(features))
-
     def _order_metrics(self, mask, batch):
         """Metrics that no protocol changes: they see the bins' order alone."""
-        values = {}
+        values, steps = {}, self.settings.curve_steps
         if batch.sources is not None:
-            target, interferer = map(self.frontend.mask_power, batch.sources)
-            values["mask_auc"] = mask_auc(mask, target > interferer)
-        if self.curve_steps:
-            values |= self._curves(mask, batch)
-        return values
-
-    def _curves(self, mask, batch):
-        """Insertion and deletion curves, point by point, and their areas."""
+            power, other = map(batch.frontend.mask_power, batch.sources)
+            values["mask_auc"] = mask_auc(mask, power > other, power + other)
+            values["mask_auc_bins"] = mask_auc(mask, power > other)
+        if not steps:
+            return values
         curves = insertion_deletion(
             mask,
             batch.view,
-            lambda x: self.classifier.probabilities(batch.forward(x)),
+            lambda x: batch.classifier.probabilities(batch.forward(x)),
             batch.target,
-            self.curve_steps,
+            steps,
             batch.clip_seeds(),
         )
-        values = {}
         for name, curve in curves._asdict().items():
             values[f"{name}_auc"] = area(curve)
             for step, column in enumerate(curve.unbind(1)):
-                values[curve_point(name, step, self.curve_steps)] = column
+                values[curve_point(name, step, steps)] = column
         return values
 
     def _parts(self, mask, batch):
         """Mask-in and mask-out, their sounds, and the mask's own metrics."""
-        spectrum = batch.explanation.spectrum
-        masked = self.frontend.masked(mask, spectrum)
-        gain, wavs_in, wavs_out = self.frontend.parts(
-            mask, spectrum, batch.mixture.mixture.shape[1]
-        )
-        return _Parts(
-            mask,
-            masked.masked_in,
-            self.probs(masked.masked_out),
-            wavs_in,
-            wavs_out,
-            self.probs(self.features(wavs_out)) if self.heard else None,
-            {
-                **self._mask_metrics(mask),
-                **self._separation(gain, wavs_in, batch),
-            },
-        )
-
-    def _mask_metrics(self, mask):
-        peak = mask.flatten(1).amax(1)
-        return {
-            **mask_metrics(heard_part(mask, self.frontend.heard)),
+        frontend, spectrum = batch.frontend, batch.explanation.spectrum
+        masked = frontend.masked(mask, spectrum)
+        mixture, reference, _ = batch.mixture
+        gain, kept, rest = frontend.parts(mask, spectrum, mixture.shape[1])
+        peak, as_heard = mask.flatten(1).amax(1), None
+        values = {
+            **mask_metrics(heard_part(mask, batch.heard)),
             "empty_mask": (peak == 0).float(),
             "nan_mask": peak.isnan().float(),
         }
-
-    def _separation(self, gain, wavs_in, batch):
-        """How well the explanation singles out the target, if it is known."""
-        if batch.sources is None:
-            return {}
-        target, interferer = map(self.frontend.power, batch.sources)
-        return {
-            "target_kept": energy_kept(gain, target),
-            "interferer_kept": energy_kept(gain, interferer),
-            "SI-SDR_gain": si_sdr_gain(
-                wavs_in, batch.mixture.mixture, batch.mixture.target
-            ),
-        }
+        if batch.sources is not None:
+            target, interferer = map(frontend.power, batch.sources)
+            values["target_kept"] = energy_kept(gain, target)
+            values["interferer_kept"] = energy_kept(gain, interferer)
+            values["SI-SDR_gain"] = si_sdr_gain(kept, mixture, reference)
+        if self.settings.heard:
+            as_heard = batch.classify(frontend.features(rest))
+        out = batch.classify(masked.masked_out)
+        return _Parts(mask, masked.masked_in, out, kept, rest, as_heard, values)
 
     def _score(self, parts, batch, protocol):
         """All metrics of masks under a protocol."""
-        probs = batch.probs()
-        target = batch.target
+        probs, target, frontend = batch.probs(), batch.target, batch.frontend
         kept, wavs_in = parts.masked_in, parts.masked_in_wavs
         if protocol == "loudness":
-            kept = self.frontend.restore_loudness(
-                kept, batch.explanation.features
-            )
+            kept = frontend.restore_loudness(kept, batch.explanation.features)
             wavs_in = restore_level(wavs_in, batch.mixture.mixture)
-        masked_in = self.probs(kept)
+        masked_in = batch.classify(kept)
         values = {"accuracy": (target == batch.truth).float()}
         values |= faithfulness_metrics(
             probs, masked_in, parts.masked_out_probs, target
         )
-        if self.ad_variant == "speechbrain":
+        if self.settings.ad_variant == "speechbrain":
             values["AD_speechbrain"] = average_drop_speechbrain(
                 probs, masked_in, target
             )
         values |= parts.values
-        if self.heard:
-            heard_in = self.probs(self.features(wavs_in))
+        if self.settings.heard:
+            heard_in = batch.classify(frontend.features(wavs_in))
             values |= heard_metrics(
                 probs, heard_in, parts.heard_out_probs, target
             )
@@ -249,7 +173,7 @@ class Scorer:
         )
 
 
-def curve_point(way, step, steps):
+def curve_point(way: str, step: int, steps: int) -> str:
     """Column of a point of a curve: the share of the bins that has moved.
 
     Example
@@ -260,7 +184,7 @@ def curve_point(way, step, steps):
     return f"{way}_{step / steps:g}"
 
 
-def restore_level(wavs, reference):
+def restore_level(wavs: Tensor, reference: Tensor) -> Tensor:
     """Amplify waveforms to the energy of others; silence stays silent.
 
     Example
@@ -273,7 +197,9 @@ def restore_level(wavs, reference):
     return torch.where(norm > 1e-6, wavs * gain, wavs)
 
 
-def heard_metrics(probs, masked_in_probs, masked_out_probs, target):
+def heard_metrics(
+    probs: Tensor, masked_in: Tensor, masked_out: Tensor, target: Tensor
+) -> dict[str, Tensor]:
     """:func:`faithfulness_metrics` of what is heard, with the suffix ``_wav``.
 
     A change of less than ``ROUND_TRIP`` is none: else half of the clips would
@@ -286,9 +212,7 @@ def heard_metrics(probs, masked_in_probs, masked_out_probs, target):
     >>> round(values["FF_wav"].item(), 2), values["Fid-In_wav"].item()
     (0.6, 1.0)
     """
-    same = (masked_in_probs - probs).abs() < ROUND_TRIP
-    masked_in_probs = torch.where(same, probs, masked_in_probs)
-    values = faithfulness_metrics(
-        probs, masked_in_probs, masked_out_probs, target
-    )
+    same = (masked_in - probs).abs() < ROUND_TRIP
+    masked_in = torch.where(same, probs, masked_in)
+    values = faithfulness_metrics(probs, masked_in, masked_out, target)
     return {f"{name}_wav": value for name, value in values.items()}

@@ -64,12 +64,14 @@ def energy_kept(gain, power):
     return (kept / weights.sum(dim=1)).to(_result_dtype(gain))
 
 
-def mask_auc(mask, target_dominates):
+def mask_auc(mask, target_dominates, weight=None):
     """Area under the ROC of a mask against the ideal binary mask; in [0, 1].
 
     The probability that a bin which the target dominates has a larger mask
     value than one which it does not, ties counting half (the Mann-Whitney
     statistic). 0.5 is chance; no monotone transform of the mask changes it.
+    With a weight bins are drawn in proportion to it: to their energy, or the
+    faint bins of a noise floor would count as much as what is heard.
 
     Arguments
     ---------
@@ -78,12 +80,14 @@ def mask_auc(mask, target_dominates):
     target_dominates : torch.Tensor
         The ideal binary mask: bool, same shape; True where the target has
         more power than the interferer.
+    weight : torch.Tensor or None
+        Weight of each bin, >= 0, same shape; None counts all alike.
 
     Returns
     -------
     torch.Tensor
         (batch,), higher is better; NaN where one source dominates everywhere
-        or the mask has a NaN.
+        (or has all the weight), or the mask has a NaN.
 
     Raises
     ------
@@ -93,29 +97,34 @@ def mask_auc(mask, target_dominates):
     Example
     -------
     >>> mask = torch.tensor([[[0.9, 0.2, 0.2]]])
-    >>> mask_auc(mask, torch.tensor([[[True, True, False]]]))
+    >>> truth = torch.tensor([[[True, True, False]]])
+    >>> mask_auc(mask, truth)
     tensor([0.7500])
+    >>> mask_auc(mask, truth, torch.tensor([[[3.0, 1.0, 1.0]]]))
+    tensor([0.8750])
     """
+    weight = torch.ones_like(mask) if weight is None else weight
     check_same_shape(mask, target_dominates, ("mask", "target_dominates"))
-    values = [
-        _auc(scores.cpu().numpy(), positive.cpu().numpy())
-        for scores, positive in zip(
-            mask.detach().float().flatten(1),
-            target_dominates.flatten(1),
-            strict=True,
-        )
-    ]
+    check_same_shape(mask, weight, ("mask", "weight"))
+    clips = (x.flatten(1).cpu().numpy() for x in (
+        mask.detach().float(), target_dominates, weight.detach().double()
+    ))  # fmt: skip
+    values = [_auc(*clip) for clip in zip(*clips, strict=True)]
     return torch.tensor(values, dtype=_result_dtype(mask), device=mask.device)
 
 
-def _auc(scores, positive):
-    """Mann-Whitney statistic of one clip, from two sorted halves."""
-    if np.isnan(scores).any() or positive.all() or not positive.any():
+def _auc(scores, positive, weight):
+    """Mann-Whitney statistic of one clip, from its negatives in order."""
+    if np.isnan(scores).any():
         return float("nan")
-    high, low = np.sort(scores[positive]), np.sort(scores[~positive])
-    below = np.searchsorted(low, high, "left").sum(dtype=np.float64)
-    at_most = np.searchsorted(low, high, "right").sum(dtype=np.float64)
-    return (below + at_most) / (2 * len(high) * len(low))
+    low, order = scores[~positive], np.argsort(scores[~positive])
+    below = np.concatenate([[0.0], np.cumsum(weight[~positive][order])])
+    passed = sum(
+        below[np.searchsorted(low[order], scores[positive], side)]
+        for side in ("left", "right")
+    )
+    total = 2 * weight[positive].sum() * below[-1]
+    return float(weight[positive] @ passed / total) if total else float("nan")
 
 
 def si_sdr(estimate, reference, zero_mean=False):

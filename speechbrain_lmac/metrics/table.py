@@ -81,7 +81,9 @@ SOURCES = (
            "of the input, in dB"),
     Metric("mask_auc", "mask AUC", 1, 2, "area under the ROC of the mask "
            "against the ideal binary mask (bins where the target is the "
-           "louder source), 0 to 1; 0.5 is chance"),
+           "louder source), bins by their energy, 0 to 1; 0.5 is chance"),
+    Metric("mask_auc_bins", "AUC of bins", 1, 2, "mask AUC with all bins "
+           "alike, the faint ones of a noise floor as the loud ones"),
 )  # fmt: skip
 
 CURVES = (

@@ -9,10 +9,8 @@ from test_lmac_zs_brain import ToyEncoder, batch_of, brain_of, train_loss
 from torch.testing import assert_close
 
 from speechbrain_lmac.evaluation.methods import random_mask, under_protocol
-from speechbrain_lmac.evaluation.scoring import Scorer
 from speechbrain_lmac.features import ClapFrontEnd, FrontEnd, heard_part
 from speechbrain_lmac.interpreters.text_decoder import build_text_decoder
-from speechbrain_lmac.metrics.explanation import mask_metrics
 
 RATE = 48000
 
@@ -125,8 +123,3 @@ def test_baselines_and_scores_count_what_is_heard(frontend):
     other = under_protocol(torch.rand(1, 101, 513), "equal_mean", clips)
     found = float(other[..., frontend.heard].mean())
     assert found == pytest.approx(wanted, abs=1e-3)
-    scorer = Scorer(frontend, None)
-    values = scorer._mask_metrics(mask)
-    assert float(values["MM"]) == pytest.approx(wanted)
-    part = mask_metrics(mask[..., frontend.heard])
-    assert_close(values["SPS"], part["SPS"])

@@ -208,10 +208,16 @@ def test_auc_agrees_with_scikit_learn():
     mask = torch.rand(4, 20, 30, generator=generator)
     mask[1] = mask[1].round(decimals=1)  # ties
     truth = torch.rand(4, 20, 30, generator=generator) < 0.3
-    found = mask_auc(mask, truth)
-    for k in range(4):
-        expected = roc_auc_score(truth[k].flatten(), mask[k].flatten())
-        assert found[k].item() == pytest.approx(expected, abs=1e-6)
+    energy = torch.rand(4, 20, 30, generator=generator) ** 4
+    for weight in (None, energy):
+        found = mask_auc(mask, truth, weight)
+        for k in range(4):
+            expected = roc_auc_score(
+                truth[k].flatten(),
+                mask[k].flatten(),
+                sample_weight=None if weight is None else energy[k].flatten(),
+            )
+            assert found[k].item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_auc_by_hand():
@@ -238,3 +244,5 @@ def test_auc_is_undefined_without_both_sources_or_with_nan():
     truth[1] = False
     truth[2, 0] = False
     assert mask_auc(mask, truth).isnan().all()
+    some, both = torch.rand(1, 1, 2), torch.tensor([[[True, False]]])
+    assert mask_auc(some, both, torch.tensor([[[1.0, 0.0]]])).isnan()
