@@ -3,7 +3,7 @@
 from importlib import import_module
 
 _NAMES = {
-    "base": ("BaseFrontEnd", "MaskedInputs", "OnMelBands", "Parts", "Spectrum"),
+    "base": ("BaseFrontEnd", "MaskedInputs", "Parts", "Spectrum"),
     "bins": ("fit_frames", "heard_part", "mel_to_linear"),
     "clap": ("ClapFrontEnd", "MelClapFrontEnd", "build_clap_frontend"),
     "stft": ("FrontEnd", "MelFrontEnd", "build_frontend"),

@@ -66,37 +66,33 @@ class Parts(NamedTuple):
 
 
 class BaseFrontEnd(torch.nn.Module):
-    """STFT, masks on a scale of its magnitudes, and the way back to sound.
+    """What every front end offers, on a view of linear amplitudes.
 
-    Here masks are gains of linear magnitudes. A subclass says what the
-    classifier takes: :meth:`mel`, or a ``classifier_input`` of its own.
+    A subclass says how waveforms become a view (:meth:`analyse`), a view the
+    classifier's input (:meth:`classifier_input`) and a mask a sound
+    (:meth:`listen`); and, if a view holds no linear amplitudes, what its
+    values mean (:meth:`linear`, :meth:`compress`, :meth:`gains`).
 
     Arguments
     ---------
-    mel_matrix : torch.Tensor
-        Mel filterbank, shape (n_fft // 2 + 1, bands), >= 0.
-    window : torch.Tensor
-        Window of the STFT, shape (samples,).
-    n_fft : int
-        Points of the Fourier transform.
     sample_rate : int
         Sample rate of the waveforms, in Hz.
     hop_samples : int
-        Hop between two frames, in samples.
+        Hop between two frames of a view, in samples.
+    n_mels : int
+        Bands of the maps that a decoder makes masks from.
+    mask_bins : int
+        Bins of a mask.
+    spread : torch.Tensor or None
+        Matrix from these bands to the bins, (n_mels, mask_bins); None if
+        masks lie on the bands.
     heard : torch.Tensor or None
-        STFT bins that the classifier hears, bool (bins,); None for all.
+        Bins that the classifier hears, bool (mask_bins,); None for all.
 
     Attributes
     ----------
     mask_domain : str
         Name of the view, for tables.
-    mask_bins : int
-        Bins of a mask.
-    heard : torch.Tensor or None
-        Bins of a mask that the classifier hears, bool; None for all.
-    spread : torch.Tensor or None
-        Matrix from the classifier's bands to the bins of a mask, (n_mels,
-        mask_bins); None if masks lie on the bands.
     listenable : bool
         Whether training may lead explanations through the waveform.
     n_samples : int or None
@@ -105,35 +101,26 @@ class BaseFrontEnd(torch.nn.Module):
 
     mask_domain = "stft"
     listenable = True
-    pad_mode = "constant"
     n_samples: int | None = None
+    spread: Tensor | None
+    heard: Tensor | None
 
     def __init__(
         self,
-        mel_matrix: Tensor,
-        window: Tensor,
-        n_fft: int,
         sample_rate: int,
         hop_samples: int,
+        n_mels: int,
+        mask_bins: int,
+        spread: Tensor | None = None,
         heard: Tensor | None = None,
     ):
         super().__init__()
-        if not 1 <= hop_samples <= len(window) <= n_fft:
-            raise ValueError(
-                f"`n_fft` {n_fft}: expected at least the window's "
-                f"{len(window)} samples, and these at least the hop's "
-                f"{hop_samples}, which are 1 or more."
-            )
-        self.n_fft = n_fft
         self.sample_rate = sample_rate
         self.hop_samples = hop_samples
-        self.n_bins, self.n_mels = mel_matrix.shape
-        self.mask_bins = self.n_bins
-        self.register_buffer("mel_matrix", mel_matrix.float(), False)
-        self.register_buffer("window", window.float(), False)
-        self.register_buffer("heard", heard, False)
-        spread = mel_to_linear(self.mel_matrix, heard)
+        self.n_mels = n_mels
+        self.mask_bins = mask_bins
         self.register_buffer("spread", spread, False)
+        self.register_buffer("heard", heard, False)
 
     def num_frames(self, num_samples: int) -> int:
         """Number of frames of a clip of ``num_samples`` samples."""
@@ -141,32 +128,21 @@ class BaseFrontEnd(torch.nn.Module):
 
     # ------------------------------------------------ waveform to classifier
 
-    def forward(self, wavs: Tensor) -> Spectrum:
-        """As :meth:`analyse`."""
-        return self.analyse(wavs)
-
     def analyse(self, wavs: Tensor) -> Spectrum:
         """Spectrum of mono waveforms (batch, samples)."""
-        with torch.autocast(wavs.device.type, enabled=False):
-            stft = torch.stft(
-                self.fit_length(wavs.float()),
-                self.n_fft,
-                self.hop_samples,
-                len(self.window),
-                self.window,
-                pad_mode=self.pad_mode,
-                return_complex=True,
-            ).transpose(1, 2)
-            return Spectrum(stft, self._view(stft))
+        raise NotImplementedError
 
     def classifier_input(self, view: Tensor, spectrum: Spectrum) -> Tensor:
         """The classifier's input from a (masked) view of clips.
 
         The spectrum is there for front ends that need the phase; of n times as
-        many views the first ones are of its clips, and so on. Here the input
-        is mel features, (batch, frames, n_mels).
+        many views the first ones are of its clips, and so on.
         """
-        return self.mel(view)
+        raise NotImplementedError
+
+    def forward(self, wavs: Tensor) -> Spectrum:
+        """As :meth:`analyse`."""
+        return self.analyse(wavs)
 
     def features(self, wavs: Tensor) -> Tensor:
         """The classifier's input for waveforms (batch, samples)."""
@@ -190,10 +166,6 @@ class BaseFrontEnd(torch.nn.Module):
         return x
 
     # ---------------------------------------------------- the scale of masks
-
-    def mel(self, bins: Tensor) -> Tensor:
-        """Mel features (..., n_mels) of STFT bins on the masks' scale."""
-        raise NotImplementedError
 
     def linear(self, view: Tensor) -> Tensor:
         """Amplitudes, >= 0, of values on the masks' scale; any shape."""
@@ -226,7 +198,105 @@ class BaseFrontEnd(torch.nn.Module):
             left > 1e-12, self.compress(amplitude * gain), masked
         )
 
+    def on_bands(self, mask: Tensor) -> Tensor:
+        """A mask on the classifier's bands; here as it is."""
+        return mask
+
     # --------------------------------------------------------- mask to sound
+
+    def listen(self, mask: Tensor, spectrum: Spectrum, n: int) -> Tensor:
+        """Sound (batch, n samples) under a mask."""
+        raise NotImplementedError
+
+    def parts(self, mask: Tensor, spectrum: Spectrum, n: int) -> Parts:
+        """As :meth:`listen`, for a mask and its complement together."""
+        gain, _ = self.gains(mask, spectrum.view)
+        kept = self.listen(mask, spectrum, n)
+        return Parts(gain, kept, self.listen(1 - mask, spectrum, n))
+
+    def power(self, spectrum: Spectrum) -> Tensor:
+        """Energy of each bin that ``Parts.gain`` is a gain of."""
+        return self.linear(spectrum.view).square()
+
+    def mask_power(self, spectrum: Spectrum) -> Tensor:
+        """Energy of each bin of a mask, (batch, frames, mask_bins)."""
+        return self.power(spectrum)
+
+
+class StftFrontEnd(BaseFrontEnd):
+    """Masks on magnitudes of the STFT, a classifier of mel features.
+
+    Sounds keep the input's phase. A subclass implements :meth:`mel`.
+
+    Arguments
+    ---------
+    mel_matrix : torch.Tensor
+        Mel filterbank, shape (n_fft // 2 + 1, bands), >= 0.
+    window : torch.Tensor
+        Window of the STFT, shape (samples,).
+    n_fft : int
+        Points of the Fourier transform.
+    sample_rate : int
+        Sample rate of the waveforms, in Hz.
+    hop_samples : int
+        Hop between two frames, in samples.
+    heard : torch.Tensor or None
+        Bins that the classifier hears, bool (n_fft // 2 + 1,); None for all.
+    """
+
+    pad_mode = "constant"
+    mel_matrix: Tensor
+    window: Tensor
+
+    def __init__(
+        self,
+        mel_matrix: Tensor,
+        window: Tensor,
+        n_fft: int,
+        sample_rate: int,
+        hop_samples: int,
+        heard: Tensor | None = None,
+    ):
+        if not 1 <= hop_samples <= len(window) <= n_fft:
+            raise ValueError(
+                f"`n_fft` {n_fft}: expected at least the window's "
+                f"{len(window)} samples, and these at least the hop's "
+                f"{hop_samples}, which are 1 or more."
+            )
+        mel_matrix = mel_matrix.float()
+        bins, bands = mel_matrix.shape
+        spread = mel_to_linear(mel_matrix, heard)
+        super().__init__(sample_rate, hop_samples, bands, bins, spread, heard)
+        self.n_fft, self.n_bins = n_fft, bins
+        self.register_buffer("mel_matrix", mel_matrix, False)
+        self.register_buffer("window", window.float(), False)
+
+    def mel(self, bins: Tensor) -> Tensor:
+        """Mel features (..., n_mels) of STFT bins on the masks' scale."""
+        raise NotImplementedError
+
+    def analyse(self, wavs: Tensor) -> Spectrum:
+        """Spectrum of mono waveforms (batch, samples)."""
+        with torch.autocast(wavs.device.type, enabled=False):
+            stft = torch.stft(
+                self.fit_length(wavs.float()),
+                self.n_fft,
+                self.hop_samples,
+                len(self.window),
+                self.window,
+                pad_mode=self.pad_mode,
+                return_complex=True,
+            ).transpose(1, 2)
+            return Spectrum(stft, self._view(stft))
+
+    def classifier_input(self, view: Tensor, spectrum: Spectrum) -> Tensor:
+        """Mel features, (batch, frames, n_mels)."""
+        return self.mel(view)
+
+    def on_bands(self, mask: Tensor) -> Tensor:
+        """A mask on the classifier's bands: weighted means over their bins."""
+        weights = self.mel_matrix / self.mel_matrix.sum(0).clamp_min(1e-12)
+        return mask @ weights
 
     def listen(self, mask: Tensor, spectrum: Spectrum, n: int) -> Tensor:
         """Sound (batch, n samples) under a mask, with the input's phase."""
@@ -240,17 +310,8 @@ class BaseFrontEnd(torch.nn.Module):
         return Parts(gain, kept, self._resynthesise(spectrum.stft, rest, n))
 
     def power(self, spectrum: Spectrum) -> Tensor:
-        """Energy of each bin that ``Parts.gain`` is a gain of."""
+        """``|STFT|^2``."""
         return spectrum.stft.abs().square()
-
-    def mask_power(self, spectrum: Spectrum) -> Tensor:
-        """Energy of each bin of a mask, (batch, frames, mask_bins)."""
-        return self.power(spectrum)
-
-    def on_bands(self, mask: Tensor) -> Tensor:
-        """A mask on the classifier's bands: weighted means over their bins."""
-        weights = self.mel_matrix / self.mel_matrix.sum(0).clamp_min(1e-12)
-        return mask @ weights
 
     def _bins(self, stft):
         """Magnitudes of the STFT on the masks' scale."""
@@ -277,11 +338,12 @@ class BaseFrontEnd(torch.nn.Module):
             )
 
 
-class OnMelBands:
+class OnMelBands(StftFrontEnd):
     """Mixed into a front end: masks act on the classifier's mel input."""
 
     mask_domain = "mel"
     listenable = False
+    to_bins: Tensor
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechbrain_lmac.features.base import BaseFrontEnd, OnMelBands, of_domain
+from speechbrain_lmac.features.base import OnMelBands, StftFrontEnd, of_domain
 
 #: How clips shorter than the model's input are filled up: repeated as often
 #: as they fit and then padded with silence, repeated and cut, or padded.
@@ -27,7 +27,7 @@ PADDINGS = ("repeatpad", "repeat", "pad")
 _SILENT_POWER = 1e-20
 
 
-class ClapFrontEnd(BaseFrontEnd):
+class ClapFrontEnd(StftFrontEnd):
     """Masks on ``|STFT|``, a CLAP model of mel amplitudes; any clip length.
 
     The numbers come from a loaded model (``ClapEncoder.build_frontend``), not
@@ -69,6 +69,7 @@ class ClapFrontEnd(BaseFrontEnd):
     """
 
     pad_mode = "reflect"
+    n_samples: int
 
     def __init__(
         self,

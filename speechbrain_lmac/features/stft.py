@@ -14,10 +14,10 @@ import torch
 from speechbrain.processing.features import Filterbank
 from torch import Tensor
 
-from speechbrain_lmac.features.base import BaseFrontEnd, OnMelBands, of_domain
+from speechbrain_lmac.features.base import OnMelBands, StftFrontEnd, of_domain
 
 
-class FrontEnd(BaseFrontEnd):
+class FrontEnd(StftFrontEnd):
     """Masks on ``log1p|STFT|``, a classifier of log1p mel features.
 
     The defaults are those of the published L-MAC set-up.

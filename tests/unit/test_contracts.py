@@ -1,0 +1,195 @@
+"""New kinds of models need one class: a waveform, a basis, a sigmoid.
+
+Each toy below is what its file would hold; training, evaluation, attribution
+and explanation take it as it is.
+"""
+
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from speechbrain import Stage
+from speechbrain.utils.epoch_loop import EpochCounter
+from torch import nn
+
+from speechbrain_lmac.classifiers import SlimCnn
+from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
+from speechbrain_lmac.data.mixtures import mix_at_snr
+from speechbrain_lmac.evaluation.conditions import ConditionClip
+from speechbrain_lmac.evaluation.evaluator import Evaluator
+from speechbrain_lmac.evaluation.settings import EvaluationSettings
+from speechbrain_lmac.features import BaseFrontEnd, FrontEnd, Spectrum
+from speechbrain_lmac.interpreters import build_decoder
+from speechbrain_lmac.training import LMACBrain, SparsityWeight
+
+N = 8000  # samples
+LABELS = {"low": 0, "high": 1, "noise": 2}
+
+
+class WaveFrontEnd(FrontEnd):
+    """STFT -> mask -> ISTFT -> waveform, into a classifier of waveforms."""
+
+    def classifier_input(self, view, spectrum):
+        stft = spectrum.stft.repeat(len(view) // len(spectrum.stft), 1, 1)
+        phase = torch.polar(torch.ones_like(stft.real), stft.angle())
+        length = (view.shape[1] - 1) * self.hop_samples
+        return self._resynthesise(phase, self.linear(view), length)
+
+    def restore_loudness(self, masked, inputs):
+        norm = masked.norm(dim=1, keepdim=True).clamp_min(1e-6)
+        return masked * inputs.norm(dim=1, keepdim=True) / norm
+
+
+class WaveClassifier(AudioClassifier):
+    """Energies of a learned filterbank; its map is that of the filters."""
+
+    hidden_channels, hidden_strides, n_classes = (8,), (2,), 3
+
+    def __init__(self):
+        super().__init__()
+        self.filters = nn.Conv1d(1, 80, 372, 186, 186)
+        self.maps = nn.Conv2d(1, 8, 2, 2)
+        self.linear = nn.Linear(8, 3)
+
+    def compute(self, features):
+        energy = self.filters(features[:, None]).square().transpose(1, 2)
+        maps = self.maps(energy.log1p()[:, None])
+        embedding = maps.mean((2, 3))
+        return ClassifierOutput(self.linear(embedding), embedding, (maps,))
+
+
+class BasisFrontEnd(BaseFrontEnd):
+    """Masks on the output of an encoder of waveforms; its transpose decodes."""
+
+    mask_domain = "basis"
+
+    def __init__(self):
+        super().__init__(16000, 64, 80, 128, torch.rand(80, 128) / 80)
+        self.register_buffer("basis", torch.linalg.qr(torch.randn(64, 64))[0])
+
+    def analyse(self, wavs):
+        coefficients = wavs.unfold(1, 64, 64) @ self.basis
+        # Both signs, so that a view is not negative.
+        view = torch.cat([coefficients.relu(), (-coefficients).relu()], -1)
+        return Spectrum(coefficients, view)
+
+    def classifier_input(self, view, spectrum):
+        return view[..., :80]
+
+    def listen(self, mask, spectrum, n):
+        positive, negative = (mask * spectrum.view).chunk(2, -1)
+        return ((positive - negative) @ self.basis.T).flatten(1)
+
+
+class SigmoidCnn(SlimCnn):
+    """Several classes at a time."""
+
+    def probabilities(self, output):
+        return output.logits.float().sigmoid()
+
+    def evidence_loss(self, logits, target):
+        if target.dim() == 1:
+            logits = logits.gather(1, target[:, None])
+            target = torch.ones_like(logits)
+        return F.binary_cross_entropy_with_logits(logits, target)
+
+    def rest_loss(self, logits, target, kind="published"):
+        logits = logits.gather(1, target[:, None])
+        return F.softplus(logits).mean()
+
+
+def slim(kind=SlimCnn):
+    return kind(n_classes=3, channels=(4, 4, 8, 8, 8))
+
+
+KINDS = {
+    "waveform": (WaveFrontEnd, WaveClassifier),
+    "basis": (BasisFrontEnd, slim),
+    "sigmoid": (FrontEnd, partial(slim, SigmoidCnn)),
+}
+
+
+@pytest.fixture(params=KINDS)
+def parts(request):
+    torch.manual_seed(0)
+    frontend, classifier = (make() for make in KINDS[request.param])
+    classifier.eval()
+    with torch.no_grad():
+        classifier.linear.weight.mul_(20)  # decisions differ
+    decoder = build_decoder(classifier.freeze(), frontend, channels=(8, 4))
+    return frontend, classifier, decoder
+
+
+def sounds():
+    time = torch.arange(N) / 16000
+    low, high = (torch.sin(6.2832 * f * time) for f in (300, 3000))
+    return torch.stack([low, high, torch.randn(N)])
+
+
+def test_training_lowers_the_objective(parts):
+    frontend, classifier, decoder = parts
+    hparams = {
+        **{"lr": 0.01, "number_of_epochs": 1, "seed": 1, "ckpt_mode": "max"},
+        **{"ckpt_metric": "quality", "epoch_counter": EpochCounter(1)},
+        **{"l_in_w": 4, "l_out_w": 1, "mask_out_loss": "saturating"},
+        **{"sparsity": SparsityWeight(2), "reg_w_tv": 0.1, "g_w": 1},
+        **{"finetuning": False, "contamination": None, "wave_prob": 0.5},
+    }
+    modules = {
+        "frontend": frontend,
+        "classifier": classifier,
+        "decoder": decoder,
+    }
+    brain = LMACBrain(
+        modules,
+        partial(torch.optim.Adam, lr=0.01),
+        hparams,
+        {"device": "cpu", "noprogressbar": True},
+    )
+    batch = SimpleNamespace(
+        id=list("abc"),
+        sig=SimpleNamespace(data=sounds()),
+        label=SimpleNamespace(data=torch.arange(3)[:, None]),
+    )
+    batch.to = lambda device: batch
+    brain.init_optimizers()
+    brain.step, brain.optimizer_step, losses = 1, 0, []
+    for brain.optimizer_step in range(30):
+        brain.on_stage_start(Stage.TRAIN, 1)
+        losses.append(float(brain.fit_batch(batch)))
+    assert losses[-1] < 0.9 * losses[0]
+    brain.on_stage_start(Stage.VALID, 1)
+    with torch.no_grad():
+        brain.evaluate_batch(batch, Stage.VALID)
+    summary = brain.stage_summary(0.0)
+    assert summary["quality"] <= 1 and 0 < summary["MM"] < 1
+
+
+def test_every_method_is_scored_in_every_way(parts):
+    targets, others = sounds(), sounds().roll(1, 0)
+    clips = [
+        ConditionClip(name, name, name, "other", N,
+                      partial(mix_at_snr, targets[k], others[k], 3.0))
+        for k, name in enumerate(LABELS)
+    ]  # fmt: skip
+    settings = EvaluationSettings(
+        protocols=("published", "equal_mean", "loudness"),
+        curve_steps=2,
+        attribution={"smoothgrad": {"n_samples": 2}, "ig": {"n_steps": 3}},
+    )
+    methods = ("lmac", "all_ones", "random", "ideal")
+    gradients = ("saliency", "smoothgrad", "ig", "gradcam")
+    evaluator = Evaluator(*parts, (*methods, *gradients), settings)
+    rows = evaluator.evaluate(clips, LABELS, True, progressbar=False)
+    assert len(rows) == 24
+    ones = rows["all_ones"].means()
+    assert ones["Fid-In"] == ones["agreement_wav"] == 1
+    assert ones["target_kept"] == pytest.approx(1, abs=1e-4)
+    assert ones["SI-SDR_gain"] == pytest.approx(0, abs=0.5)
+    ideal = rows["ideal"].means()
+    assert ideal["mask_auc"] > 0.9 and ideal["SI-SDR_gain"] > 3
+    for row in rows.values():
+        for name in ("AI", "FF", "Fid-In", "MM", "FF_wav", "mask_auc"):
+            assert torch.tensor(row.values(name)).isfinite().all(), name
