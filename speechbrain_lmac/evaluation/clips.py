@@ -7,7 +7,6 @@ trained on are told from others by the manifests in its ``save`` folder.
 from __future__ import annotations
 
 import filecmp
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,11 +32,6 @@ logger = get_logger(__name__)
 
 #: Names in tables of the published data sets.
 DATASETS = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K"}
-#: Arguments of :func:`test_clips` that recipes have as hyperparameters.
-_OPTIONS = (
-    *("data_folder", "layout", "labels_file", "test_fold_nums", "classes"),
-    *("dataset", "prompts", "templates", "cache_folder", "skip_broken_audio"),
-)
 
 
 class LabelledClips(NamedTuple):
@@ -66,11 +60,6 @@ class LabelledClips(NamedTuple):
     n_trained: int | None = None
     train: list[dict] = []  # noqa: RUF012  # never changed
     dataset: str = "test clips"
-
-
-def options_of(hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of :func:`test_clips` from a recipe's hyperparameters."""
-    return {name: hparams[name] for name in _OPTIONS if name in hparams}
 
 
 def test_clips(
@@ -209,25 +198,22 @@ def check_classes(names: Sequence[str], clips: Sequence[dict]) -> None:
 
 def _same_data(interpreter, layout, given):
     """Whether data are those of the training, in its layout."""
-    if layout != interpreter.hparams.get("layout"):
+    trained = interpreter.hparams
+    if layout != trained.get("layout"):
         return False
     if layout in DATASETS:
         return True
     if interpreter.zero_shot and layout == "csv":  # there of captions
         return False
-    trained = interpreter.hparams
     if given["labels_file"] is not None:
         return _table(trained) == _table(given)
-    return _resolved(trained, "data_folder") == _resolved(given, "data_folder")
-
-
-def _resolved(facts, key):
-    return facts.get(key) and Path(facts[key]).expanduser().resolve()
+    known = Path(trained.get("data_folder") or "?").resolve()
+    return known == Path(given["data_folder"]).resolve()
 
 
 def _table(facts):
-    folder = _resolved(facts, "data_folder")
-    return _resolved(facts, "labels_file") or (folder and folder / "labels.csv")
+    default = Path(facts.get("data_folder") or "?", "labels.csv")
+    return Path(facts.get("labels_file") or default).resolve()
 
 
 def _folds(interpreter, layout, same):
@@ -263,37 +249,28 @@ def _seen(interpreter, clips, data_folder):
     None if the interpreter has no manifests: a package does not.
     """
     trained = interpreter.hparams
-    if not trained.get("output_folder") or not trained.get("data_folder"):
+    root, output = trained.get("data_folder"), trained.get("output_folder")
+    if not root or not output:
         return None
-    root = Path(trained["data_folder"])
-    paths = {}
-    for split in ("train", "valid"):
-        manifest = Path(trained["output_folder"], "save", f"{split}.json")
-        try:
-            entries = json.loads(manifest.read_text(encoding="utf-8"))
-        except OSError:
-            continue
-        for entry in entries.values():
-            wav = entry["wav"].removeprefix("{data_root}/").format()
-            paths[wav] = entry.get("num_samples")
-    if not paths:
-        return None
-    files = {(root / wav).resolve() for wav in paths}
-    seen = []
-    for clip in clips:
+    manifests = [Path(output, "save", f"{s}.json") for s in ("train", "valid")]
+    known = {
+        Path(clip["wav"]): clip["num_samples"]
+        for manifest in manifests
+        if manifest.is_file()
+        for clip in manifest_clips(manifest, root)
+    }
+    files = {path.resolve() for path in known}
+
+    def was_seen(clip):
         path = Path(clip["wav"])
-        wav = path.relative_to(data_folder).as_posix()
-        if path.resolve() in files or (
-            paths.get(wav) == clip["num_samples"]
-            and _same_file(path, root / wav)
-        ):
-            seen.append(clip["id"])
-    return seen
+        # Of the same name in the training's folder, which may be gone.
+        twin = Path(root, path.relative_to(data_folder))
+        return path.resolve() in files or (
+            known.get(twin) == clip["num_samples"]
+            and (not twin.is_file() or filecmp.cmp(path, twin, shallow=False))
+        )
 
-
-def _same_file(path, other):
-    """Whether two files agree; one that is gone is taken to."""
-    return not other.is_file() or filecmp.cmp(path, other, shallow=False)
+    return [c["id"] for c in clips if was_seen(c)] if known else None
 
 
 def _held_out(clips, seen):
@@ -304,9 +281,6 @@ def _held_out(clips, seen):
             f"All {len(clips)} clips were trained or validated on. Give "
             "others, or say which folds to test on all the same."
         )
-    logger.info(
-        "%d of %d clips were trained or validated on: left out",
-        len(seen),
-        len(clips),
-    )
+    text = "%d of %d clips were trained or validated on: left out"
+    logger.info(text, len(seen), len(clips))
     return left

@@ -124,42 +124,31 @@ def build_condition(
     >>> clip.id, clip.make().mixture
     ('a', tensor([1., 1., 1., 1.]))
     """
-    if name == "mixtures":
-        return [
-            _condition_clip(
-                clip,
-                f"+{other['id']}",
-                f"{other['class_string']} ({other['id']})",
-                partial(_make_pair, load, clip, other),
-            )
-            for clip, other in _partners(clips, seed, n_mixtures)
-        ]
-    if name == "clean":
-        return [
-            _condition_clip(clip, "", "none", partial(_make_clean, load, clip))
-            for clip in clips
-        ]
-    if name == "white_noise":
-        return [
-            _condition_clip(
-                clip,
-                "+white_noise",
-                "white noise",
-                partial(_make_white_noise, load, clip, _draw(seed, name, clip)),
-            )
-            for clip in clips
-        ]
-    make: Callable[..., Mixture]
-    if name == "speech":
-        files, make = list_speech_files(speech_folder), _make_speech
-    else:
-        files, make = list_noise_files(wham_folder, "test"), _make_wham
     built = []
+    if name == "mixtures":
+        for clip, other in _partners(clips, seed, n_mixtures):
+            added = f"{other['class_string']} ({other['id']})"
+            make = partial(_make_pair, load, clip, other)
+            built.append(_condition_clip(clip, f"+{other['id']}", added, make))
+        return built
+    files = []
+    if name == "speech":
+        files, maker = list_speech_files(speech_folder), _make_speech
+    elif name == "wham":
+        files, maker = list_noise_files(wham_folder, "test"), _make_wham
     for clip in clips:
-        path = files[_draw(seed, name, clip, "file") % len(files)]
-        offset = _draw(seed, name, clip, "offset")
-        maker = partial(make, load, clip, path, offset)
-        built.append(_condition_clip(clip, f"+{path.stem}", path.name, maker))
+        suffix, added = "", "none"
+        make = partial(_make_clean, load, clip)
+        if name == "white_noise":
+            suffix, added = "+white_noise", "white noise"
+            draw = _draw(seed, name, clip)
+            make = partial(_make_white_noise, load, clip, draw)
+        elif files:
+            path = files[_draw(seed, name, clip, "file") % len(files)]
+            suffix, added = f"+{path.stem}", path.name
+            draw = _draw(seed, name, clip, "offset")
+            make = partial(maker, load, clip, path, draw)
+        built.append(_condition_clip(clip, suffix, added, make))
     return built
 
 
@@ -177,15 +166,12 @@ def build_pairs(
     >>> pair.class_string, pair.interferer, pair.make().target
     ('dog', 'rain', tensor([0.5000, 0.5000, 0.5000, 0.5000]))
     """
-    return [
-        _condition_clip(
-            clip,
-            f"+{other['id']}",
-            other["class_string"],
-            partial(_make_equal_pair, load, clip, other),
-        )
-        for clip, other in _partners(clips, seed, n_mixtures)
-    ]
+    built = []
+    for clip, other in _partners(clips, seed, n_mixtures):
+        make = partial(_make_pair, load, clip, other, snr_db=0.0)
+        named = other["class_string"]
+        built.append(_condition_clip(clip, f"+{other['id']}", named, make))
+    return built
 
 
 def _draw(seed, name, clip, *more):
@@ -249,14 +235,10 @@ def _make_white_noise(load, clip, seed):
     return add_white_noise(_load_clip(load, clip), generator)
 
 
-def _make_pair(load, clip, other):
+def _make_pair(load, clip, other, snr_db=None):
     target, interferer = _load_clip(load, clip), _load_clip(load, other)
-    return mix_clips(target, fit_length(interferer, len(target)))
-
-
-def _make_equal_pair(load, clip, other):
-    target, interferer = _load_clip(load, clip), _load_clip(load, other)
-    return mix_at_snr(target, fit_length(interferer, len(target)), 0.0)
+    parts = target, fit_length(interferer, len(target))
+    return mix_clips(*parts) if snr_db is None else mix_at_snr(*parts, snr_db)
 
 
 def _make_speech(load, clip, path, _offset):

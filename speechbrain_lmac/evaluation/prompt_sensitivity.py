@@ -8,7 +8,7 @@ source of a 0 dB mixture when its class is named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.batches import ClipBatch, make_batch
 from speechbrain_lmac.evaluation.clips import LabelledClips, spread
 from speechbrain_lmac.evaluation.conditions import (
-    ConditionClip,
     build_condition,
     build_pairs,
 )
@@ -36,7 +35,6 @@ from speechbrain_lmac.metrics.prompts import (
     source_statistics,
 )
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
-from speechbrain_lmac.metrics.stats import Summary
 from speechbrain_lmac.report import build_scatter_figure, save_figure
 from speechbrain_lmac.utils.checks import UserError
 
@@ -83,30 +81,21 @@ class PromptMasker:
         self.device = device
         self.seed = seed
 
-    def batches(
-        self,
-        items: Sequence[ConditionClip],
-        text: str,
-        progressbar: bool,
-        batch_size: int,
-    ) -> Iterator[tuple[list[int], list[Tensor], ClipBatch]]:
+    def batches(self, items, text, progressbar, batch_size):
         """Clips of equal length: their places, mixtures and batch."""
         lengths = [item.num_samples for item in items]
         sampler = list(SameLengthBatchSampler(lengths, batch_size))
         for indices in tqdm(sampler, desc=text, disable=not progressbar):
             made = [items[i].make() for i in indices]
-            parts = [
-                torch.stack(part).to(self.device)
-                for part in zip(*made, strict=True)
-            ]
+            parts = [torch.stack(p) for p in zip(*made, strict=True)]
+            parts = [part.to(self.device) for part in parts]
             ids = [items[i].id for i in indices]
             yield indices, parts, self.batch(parts[0], ids)
 
-    def batch(self, wavs: Tensor, ids: Sequence[str]) -> ClipBatch:
+    def batch(self, wavs, ids):
         """All that the methods share for clips (batch, samples)."""
-        return make_batch(
-            wavs, ids, self.frontend, self.classifier, self.decoder, self.seed
-        )
+        parts = (self.frontend, self.classifier, self.decoder)
+        return make_batch(wavs, ids, *parts, self.seed)
 
     def masks(self, method: str, batch: ClipBatch, targets: Tensor) -> Tensor:
         """Masks (batch, prompts, frames, bins) for chosen prompts of clips.
@@ -149,12 +138,8 @@ def _named(batch: ClipBatch, targets: Tensor) -> ClipBatch:
 
 @torch.no_grad()
 def measure_prompts(
-    masker: PromptMasker,
-    items: Sequence[ConditionClip],
-    methods: Sequence[str] = PROMPT_METHODS,
-    progressbar: bool = True,
-    batch_size: int = 8,
-) -> dict[str, np.ndarray]:
+    masker, items, methods=PROMPT_METHODS, progressbar=True, batch_size=8
+):
     """Similarity and mask mean of every prompt on every clip.
 
     ``similarity`` and ``probability``, and the mask means by method, each
@@ -180,13 +165,8 @@ def measure_prompts(
 
 @torch.no_grad()
 def measure_sources(
-    masker: PromptMasker,
-    pairs: Sequence[ConditionClip],
-    names: Sequence[str],
-    methods: Sequence[str] = SOURCE_METHODS,
-    progressbar: bool = True,
-    batch_size: int = 8,
-) -> dict[str, pandas.DataFrame]:
+    masker, pairs, names, methods=SOURCE_METHODS, progressbar=True, batch_size=8
+):
     """What is left of each source of a mixture when either is named.
 
     By method, two rows a mixture: mixture, clip, named, other (classes),
@@ -195,7 +175,7 @@ def measure_sources(
     over the mixture, against the named source).
     """
     index = {name: k for k, name in enumerate(names)}
-    found: dict[str, list[pandas.DataFrame]] = {m: [] for m in methods}
+    found = {method: [] for method in methods}
     for indices, parts, batch in masker.batches(
         pairs, "mixtures", progressbar, batch_size
     ):
@@ -310,22 +290,15 @@ def run_prompt_sensitivity(
     clips = spread(data.clips, max_clips, "sensitivity_clips")
     methods = list(dict.fromkeys((*PROMPT_METHODS, *SOURCE_METHODS)))
     seed, n_mixtures = settings.seed, settings.n_mixtures
+    options = {"progressbar": progressbar, "batch_size": batch_size}
     masker = PromptMasker(
         interpreter, methods, device, seed, settings.attribution
     )
     items = build_condition("clean", clips, data.audio, seed)
-    prompts = measure_prompts(
-        masker, items, progressbar=progressbar, batch_size=batch_size
-    )
+    prompts = measure_prompts(masker, items, **options)
     rows = _save_prompts(folder, items, data.names, prompts)
     pairs = build_pairs(clips, data.audio, seed, n_mixtures)
-    sources = measure_sources(
-        masker,
-        pairs,
-        data.names,
-        progressbar=progressbar,
-        batch_size=batch_size,
-    )
+    sources = measure_sources(masker, pairs, data.names, **options)
     for method, frame in sources.items():
         frame.to_csv(folder / f"sources_{method}.csv", index=False)
         found = source_statistics(frame["clip"], frame)
@@ -362,9 +335,7 @@ def _save_prompts(folder, items, names, values):
     return rows
 
 
-def _summary_rows(
-    part: str, method: str, found: Mapping[str, Summary]
-) -> list[dict[str, Any]]:
+def _summary_rows(part, method, found):
     rows = []
     for measure, summary in found.items():
         facts = summary._asdict()
@@ -373,7 +344,7 @@ def _summary_rows(
     return rows
 
 
-def format_summary(rows: Sequence[Mapping[str, Any]]) -> str:
+def format_summary(rows):
     """The summary as text for a terminal.
 
     >>> row = {"part": "prompts", "method": "lmac_zs", "measure": "dead",

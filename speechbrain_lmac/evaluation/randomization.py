@@ -272,11 +272,7 @@ def run_randomization(
     return frame
 
 
-def save_randomization(
-    folder: Path,
-    ids: Sequence[str],
-    results: Mapping[str, Sequence[BlockSimilarity]],
-) -> pandas.DataFrame:
+def save_randomization(folder, ids, results):
     """Write the values of each clip, and the table of means."""
     rows = []
     for method, found in results.items():
@@ -288,20 +284,16 @@ def save_randomization(
         for block in (b.block for b in found):
             row = {"method": method, "block": block, "n_clips": len(ids)}
             for measure in MEASURES:
-                summary = stats.summary(f"{measure}_{block}")
-                row[measure] = summary.mean
-                row[f"{measure}_low"] = summary.low
-                row[f"{measure}_high"] = summary.high
-                row[f"{measure}_undefined"] = summary.n_undefined
+                mean, low, high, _, lost = stats.summary(f"{measure}_{block}")
+                row |= {measure: mean, f"{measure}_low": low}
+                row |= {f"{measure}_high": high, f"{measure}_undefined": lost}
             rows.append(row)
     frame = pandas.DataFrame(rows)
     frame.to_csv(folder / "randomization.csv", index=False)
     return frame
 
 
-def print_table(
-    frame: pandas.DataFrame, rows: str, values: str, methods: Sequence[str]
-) -> None:
+def print_table(frame, rows, values, methods):
     """Print values by row, one column per method, in the order of the run.
 
     >>> frame = pandas.DataFrame(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,10 +27,9 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
-from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.data.mixtures import fit_length
-from speechbrain_lmac.evaluation.batches import ClipBatch, make_batch
+from speechbrain_lmac.evaluation.batches import make_batch
 from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.methods import build_methods
 from speechbrain_lmac.evaluation.randomization import (
@@ -93,9 +92,7 @@ def check_roar(shares: Sequence[float], epochs: int) -> list[float]:
     return sorted({0.0, *map(float, shares)})
 
 
-def remove_top(
-    features: Tensor, ranks: Tensor, share: float, fill: Tensor
-) -> Tensor:
+def remove_top(features, ranks, share, fill):
     """Replace the highest ranked share of each clip's bins.
 
     Features and ranks (clips, frames, bands), 0 the first to go; what takes
@@ -109,14 +106,7 @@ def remove_top(
     return torch.where(ranks < count, fill, features)
 
 
-def retrain(
-    classifier: AudioClassifier,
-    train: LabelledFeatures,
-    epochs: int = 25,
-    seed: int = 1234,
-    batch_size: int = 24,
-    lr: float = 3e-3,
-) -> AudioClassifier:
+def retrain(classifier, train, epochs=25, seed=1234, lr=3e-3, batch_size=24):
     """Train a classifier of the same architecture from scratch; frozen.
 
     AdamW with a cosine schedule after a short warm-up, label smoothing 0.05,
@@ -148,9 +138,8 @@ def retrain(
         for _ in range(epochs):
             order = torch.randperm(len(train.labels), generator=generator)
             for chosen in order.to(device).split(batch_size):
-                start = torch.randint(
-                    frames - excerpt + 1, (), generator=generator
-                )
+                room = frames - excerpt + 1
+                start = torch.randint(room, (), generator=generator)
                 x = train.features[chosen, start : start + excerpt]
                 loss = F.cross_entropy(
                     model(x).logits, train.labels[chosen], label_smoothing=0.05
@@ -162,15 +151,7 @@ def retrain(
     return model.freeze()
 
 
-def remove_and_retrain(
-    classifier: AudioClassifier,
-    parts: Sequence[LabelledFeatures],
-    ranks: Sequence[Tensor],
-    share: float,
-    epochs: int = 25,
-    seed: int = 1234,
-    lr: float = 3e-3,
-) -> RoarPoint:
+def remove_and_retrain(classifier, parts, ranks, share, *training, **options):
     """Test accuracy after the same share went from training and test clips.
 
     ``parts`` and ``ranks`` are of the training and of the test clips. A
@@ -183,12 +164,11 @@ def remove_and_retrain(
         LabelledFeatures(remove_top(part.features, r, share, fill), part.labels)
         for part, r in zip(parts, ranks, strict=True)
     )
-    model = retrain(classifier, train, epochs, seed, lr=lr)
+    model = retrain(classifier, train, *training, **options)
     with torch.no_grad():
-        decided = torch.cat(
-            [model.decide(model(x)) for x in test.features.split(24)]
-        )
-    correct, n = int((decided == test.labels).sum()), len(test.labels)
+        decided = [model.decide(model(x)) for x in test.features.split(24)]
+    correct = int((torch.cat(decided) == test.labels).sum())
+    n = len(test.labels)
     interval = binomtest(correct, n).proportion_ci(method="wilson")
     return RoarPoint(share, correct / n, interval.low, interval.high)
 
@@ -270,16 +250,11 @@ class Roar:
         ) as bar:
 
             def point(ranks, share):
-                found = remove_and_retrain(
-                    self.classifier,
-                    self.parts,
-                    ranks,
-                    share,
-                    epochs=self.epochs,
-                    seed=self.seed,
-                )
                 bar.update()
-                return found
+                return remove_and_retrain(
+                    *(self.classifier, self.parts, ranks, share),
+                    *(self.epochs, self.seed),
+                )
 
             whole = None
             for name in names:
@@ -288,22 +263,17 @@ class Roar:
                 curves[name] = [whole, *(point(ranks, s) for s in shares)]
         return curves
 
-    def _batches(self, clips: Sequence[ConditionClip]) -> Iterator[ClipBatch]:
+    def _batches(self, clips):
         """The clips in batches, explained."""
         for start in range(0, len(clips), self.batch_size):
             chosen = clips[start : start + self.batch_size]
             wavs = [fit_length(c.make().mixture, self.length) for c in chosen]
-            yield make_batch(
-                torch.stack(wavs).to(self.device),
-                [clip.id for clip in chosen],
-                self.frontend,
-                self.classifier,
-                self.decoder,
-                self.seed,
-            )
+            wavs = torch.stack(wavs).to(self.device)
+            parts = (self.frontend, self.classifier, self.decoder)
+            yield make_batch(wavs, [c.id for c in chosen], *parts, self.seed)
 
     @torch.no_grad()
-    def _ranks(self, name: str, clips: Sequence[ConditionClip]) -> Tensor:
+    def _ranks(self, name, clips):
         """Order of removal by a method's masks, int32 on the device."""
         method = None
         if name != "random":
@@ -365,9 +335,7 @@ def run_roar(
     return frame
 
 
-def save_roar(
-    folder: Path, curves: Mapping[str, Sequence[RoarPoint]], n_clips: int
-) -> pandas.DataFrame:
+def save_roar(folder, curves, n_clips):
     """Write ``roar.csv``: accuracy by method and share, and the area.
 
     The area under a method's curve is divided by the range of the shares: a

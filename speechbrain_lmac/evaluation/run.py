@@ -19,7 +19,6 @@ from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.evaluation.clips import LabelledClips, check_classes
 from speechbrain_lmac.evaluation.conditions import (
-    ConditionClip,
     build_condition,
 )
 from speechbrain_lmac.evaluation.evaluator import Evaluator, split_key
@@ -28,7 +27,6 @@ from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.comparison import compare_with_lmac
-from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.report.results import row_of, write_results
 from speechbrain_lmac.utils.distributed import on_every_rank
 
@@ -166,23 +164,14 @@ def _labelled(interpreter, clips):
 
 
 def _evaluate_condition(
-    evaluator: Evaluator,
-    condition: str,
-    items: list[ConditionClip],
-    data: LabelledClips,
-    journal: Journal,
-    writer: ExampleWriter,
-    progressbar: bool,
-) -> dict[str, ClipStats]:
+    evaluator, condition, items, data, journal, writer, progressbar
+):
     """Score a condition's clips by row, but what the journal has."""
     done = journal.load(condition)
     if done:
         known = sum(len(stats) == len(items) for stats in done.values())
-        logger.info(
-            "%d finished rows of an earlier run are kept; %d go on",
-            known,
-            len(done) - known,
-        )
+        text = "%d finished rows of an earlier run are kept; %d go on"
+        logger.info(text, known, len(done) - known)
     stats = evaluator.evaluate(
         items,
         {name: index for index, name in enumerate(data.names)},
@@ -197,14 +186,9 @@ def _evaluate_condition(
     return stats
 
 
-def _write(
-    evaluated: Mapping[str, Mapping[str, ClipStats]],
-    facts: Mapping[str, Any],
-    output_folder: str | Path,
-) -> list[dict[str, Any]]:
+def _write(evaluated, facts, output_folder):
     """Tables, tests and figures from per-clip values by condition and row."""
-    rows: list[dict[str, Any]] = []
-    compared: list[dict[str, Any]] = []
+    rows, compared = [], []
     for condition, stats in evaluated.items():
         for key, scores in stats.items():
             method, protocol = split_key(key)
@@ -223,27 +207,3 @@ def _write(
         write_results(rows, compared, evaluated, output_folder, title)
     ddp_barrier()
     return rows
-
-
-def save_examples(hparams, manifests, n_examples, device=None):
-    """Sounds and figures of a few clean test clips, after training."""
-    from speechbrain_lmac.evaluation.clips import manifest_clips
-
-    if not n_examples:
-        return
-    interpreter = Interpreter.load(hparams["output_folder"])
-    clips = manifest_clips(manifests.test, hparams["data_folder"])
-    evaluate(
-        interpreter,
-        LabelledClips(clips, interpreter.names, hparams["audio"], n_trained=0),
-        EvaluationSettings(
-            methods=["lmac"],
-            conditions=["clean"],
-            dataset=hparams["dataset"],
-            n_examples=n_examples,
-            batch_size=hparams["batch_size"],
-            seed=hparams["seed"],
-        ),
-        Path(hparams["output_folder"]) / "interpretations",
-        device=device,
-    )

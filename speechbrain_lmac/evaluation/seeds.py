@@ -10,7 +10,7 @@ from typing import Any
 import pandas
 
 from speechbrain_lmac.interpreters.loading import INFO_FILE, read_info
-from speechbrain_lmac.metrics.table import METRICS, Metric
+from speechbrain_lmac.metrics.table import METRICS
 from speechbrain_lmac.utils.files import write_atomically
 
 Row = dict[str, Any]
@@ -150,13 +150,10 @@ def seed_rows(
     return summed
 
 
-def _table(group: list[Row]) -> list[str]:
+def _table(group):
     """Markdown lines of the rows of one condition and protocol."""
-    metrics: list[Metric] = [
-        metric
-        for name, metric in METRICS.items()
-        if any(name in row for row in group)
-    ]
+    present = {name for row in group for name in row}
+    metrics = [m for m in METRICS.values() if m.name in present]
     lines = [
         "| method | " + " | ".join(m.title for m in metrics) + " |",
         "|---" * (len(metrics) + 1) + "|",
@@ -167,7 +164,7 @@ def _table(group: list[Row]) -> list[str]:
     return lines
 
 
-def _cell(row: Row, name: str, digits: int) -> str:
+def _cell(row, name, digits):
     """``82.5 ± 1.2``; one seed has no spread, no value no cell."""
     if name not in row:
         return ""
