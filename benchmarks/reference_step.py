@@ -33,7 +33,7 @@ from speechbrain_lmac.training.lmac import LMACBrain
 from speechbrain_lmac.utils.hparams import load_hparams
 
 HPARAMS = Path(__file__).resolve().parents[1] / "recipes/ESC50/hparams"
-LIGHT, REFERENCE = "lmac_cnn14.yaml", "lmac_cnn14_reference.yaml"
+LIGHT = "lmac_cnn14.yaml"
 SAMPLE_RATE = 16000  # Hz
 N_CLASSES = 50
 #: What the published recipe sums over the batch, and this package does not.
@@ -166,6 +166,7 @@ def package_brain(recipe, classifier, batch_size, device="cpu", decoder=None):
     unused = ["cache_folder", "checkpointer", "train_logger"]
     if decoder is not None:
         unused += ["embedding_model", "head", "classifier", "decoder"]
+        unused += ["pretrained_classifier"]
     with tempfile.TemporaryDirectory() as folder:
         hparams = load_hparams(
             HPARAMS / recipe,
@@ -278,7 +279,7 @@ def compare_objectives(
         with torch.device("meta"):
             decoder = ReferenceDecoder(dim=2048 // shrink)
         decoder.psi = reference.modules.psi  # the same weights
-        ours = package_brain(REFERENCE, classifier, batch_size, decoder=decoder)
+        ours = package_brain(LIGHT, classifier, batch_size, decoder=decoder)
         (theirs, their_grads, their_mask), (loss, grads, mask) = (
             _loss_and_grads(brain, batch, decoder.psi)
             for brain in (reference, ours)

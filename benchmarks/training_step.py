@@ -57,7 +57,7 @@ def build(name, classifier, batch_size, device):
     if name == HEAVY:
         decoder = steps.ReferenceDecoder(classifier.hidden_channels[0])
         return steps.package_brain(
-            steps.REFERENCE, classifier, batch_size, device, decoder
+            steps.LIGHT, classifier, batch_size, device, decoder
         )
     return steps.package_brain(steps.LIGHT, classifier, batch_size, device)
 

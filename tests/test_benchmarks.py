@@ -155,7 +155,7 @@ def test_recipe_s_test_step_has_our_metrics(steps):
     theirs = reference.recipe_evaluation(classifier)
     decoder = steps.ReferenceDecoder(classifier.hidden_channels[0])
     decoder.psi = theirs.modules.psi
-    ours = steps.package_brain(steps.REFERENCE, classifier, 3, decoder=decoder)
+    ours = steps.package_brain(steps.LIGHT, classifier, 3, decoder=decoder)
     ours.modules.eval()
     for brain in (theirs, ours):
         reference.test_job(brain, batch)()

@@ -31,7 +31,6 @@ from pathlib import Path
 from recipe_setup import places_of, setup_script
 
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.hparams import read_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = Path("interpret") / "LMAC"
@@ -88,7 +87,6 @@ def export_recipe(
     place = Path("recipes") / recipe.name / PLACE
     files = {
         **recipe_files(recipe, place, package),
-        **named_scripts(recipe, place, rows),
         **table_files(recipe.name, rows, place, checkout),
     }
     shared = Path("tests") / "recipes" / table.name
@@ -124,6 +122,10 @@ def recipe_files(recipe: Path, place: Path, package: str) -> dict[Path, str]:
         place / path.relative_to(recipe): path.read_text(encoding="utf-8")
         for path in sorted(sources)
     }
+    for path, text in files.items():
+        # Another recipe's scripts lie two folders deeper there.
+        other = r'parents[3] / "\1" / "interpret" / "LMAC"'
+        files[path] = re.sub(r'parents\[1\] / "(\w+)"', other, text)
     readme = (recipe / "README.md").read_text(encoding="utf-8")
     files[place / "README.md"] = adapt_readme(readme)
     extra = recipe / "extra_requirements.txt"
@@ -131,38 +133,6 @@ def recipe_files(recipe: Path, place: Path, package: str) -> dict[Path, str]:
     needed = {package, *(line for line in lines if line[:1] not in ("", "#"))}
     text = "\n".join(sorted(needed, key=str.lower)) + "\n"
     return {**files, place / extra.name: text}
-
-
-def named_scripts(
-    recipe: Path, place: Path, rows: list[Row]
-) -> dict[Path, str]:
-    """Scripts with a comment of the keys that only the library reads.
-
-    SpeechBrain's consistency check looks for each key of a YAML file in the
-    text of its script.
-    """
-    files = {}
-    for script in recipe.glob("*.py"):
-        text, keys = script.read_text(encoding="utf-8"), set()
-        for row in rows:
-            if Path(row["Script_file"]).name == script.name:
-                name = Path(row["Hparam_file"]).name
-                keys |= open_keys(recipe / "hparams" / name)
-        left = [
-            f"# hparams.{key}\n"
-            for key in sorted(keys)
-            if f'["{key}"]' not in text and f"hparams.{key}" not in text
-        ]
-        lead = "\n# Read by speechbrain_lmac, not by this script:\n"
-        files[place / script.name] = text + lead * bool(left) + "".join(left)
-    return files
-
-
-def open_keys(path: Path) -> set[str]:
-    """Keys of a YAML file that no other value of it refers to."""
-    text = path.read_text(encoding="utf-8")
-    used = set(re.findall(r"<(\w+)", " ".join(re.findall(r"!ref.*", text))))
-    return {k for k in read_tree(path) if k not in used and k[:2] != "__"}
 
 
 def adapt_readme(text: str) -> str:

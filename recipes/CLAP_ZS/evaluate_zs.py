@@ -5,6 +5,8 @@ To run this recipe, do the following:
 > python evaluate_zs.py hparams/evaluate_zs.yaml --data_folder=/data/ESC-50 \
     --dataset=ESC50 --interpreter=results/lmac_zs_small/1234
 
+hparams.sanity_methods and hparams.sanity_clips are read by sanity_checks.py.
+
 Authors
  * The speechbrain_lmac authors 2026
 """

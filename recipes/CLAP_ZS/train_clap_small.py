@@ -6,6 +6,12 @@ To run this recipe, do the following:
 > python train_clap_small.py hparams/clap_small.yaml --data_folder=/data/mine \
     --layout=csv --captions_file=/data/mine/captions.csv
 
+Of the YAML file the library reads hparams.signal_length_s (the data);
+hparams.augment, hparams.groups_per_step, hparams.texts_per_group,
+hparams.ema_decay, hparams.lr_schedule, hparams.warmup_lr, hparams.warmup_steps
+(a step); hparams.valid_interval, hparams.train_logger, hparams.ckpt_metric and
+hparams.ckpt_mode (an epoch). hparams.dataset is the data's name.
+
 Authors
  * The speechbrain_lmac authors 2026
 """

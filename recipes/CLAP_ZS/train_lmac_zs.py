@@ -9,6 +9,18 @@ To read the code, scroll to the bottom. The training step and the terms of the
 objective are in speechbrain_lmac/training/lmac_zs.py; a subclass of
 `LMACZSBrain` here is the place for your own.
 
+Of the YAML file the library reads hparams.signal_length_s,
+hparams.valid_length_s, hparams.valid_prompts, hparams.valid_templates (the
+data); hparams.contamination, hparams.mix_prob, hparams.mix_snr,
+hparams.prompts_per_clip, hparams.similar_prompts, hparams.bank_size,
+hparams.pairs_per_chunk, hparams.lr_schedule (a step); hparams.objective,
+hparams.l_in_w, hparams.l_out_w, hparams.l_sim_w, hparams.l_div_w,
+hparams.reg_w_l1, hparams.sparsity_ramp, hparams.area_budget,
+hparams.area_floor, hparams.finetuning, hparams.g_w, hparams.crosscor_th,
+hparams.crosscortype (the objective); hparams.valid_interval,
+hparams.train_logger, hparams.ckpt_metric and hparams.ckpt_mode (an epoch).
+hparams.dataset is the data's name.
+
 Authors
  * The speechbrain_lmac authors 2026
 """

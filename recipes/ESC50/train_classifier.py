@@ -4,6 +4,11 @@
 To run this recipe, do the following:
 > python train_classifier.py hparams/classifier_small.yaml --data_folder=...
 
+Of the YAML file the library reads hparams.signal_length_s (dataio_prep);
+hparams.augment, hparams.ema_decay, hparams.lr_schedule (a step);
+hparams.valid_interval, hparams.train_logger, hparams.ckpt_metric and
+hparams.ckpt_mode (an epoch). hparams.dataset is the data's name in tables.
+
 Authors
  * The speechbrain_lmac authors 2026
 """

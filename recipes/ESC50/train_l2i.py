@@ -4,6 +4,12 @@
 To run this recipe, do the following:
 > python train_l2i.py hparams/l2i_small.yaml --data_folder=/data/ESC-50
 
+Of the YAML file the library reads hparams.signal_length_s (dataio_prep);
+hparams.contamination, hparams.dictionary_frames, hparams.lr_schedule (a step);
+hparams.l_fid_w, hparams.l_nmf_w, hparams.reg_w_h (the weights);
+hparams.valid_interval, hparams.train_logger, hparams.ckpt_metric and
+hparams.ckpt_mode (an epoch).
+
 Authors
  * The speechbrain_lmac authors 2026
 """

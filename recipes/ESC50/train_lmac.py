@@ -7,6 +7,13 @@ To run this recipe, do the following:
 Step and terms of the objective are in speechbrain_lmac/training/lmac.py; `LMAC`
 below is the place for your own.
 
+Of the YAML file the library reads hparams.signal_length_s (dataio_prep);
+hparams.contamination, hparams.wave_prob, hparams.lr_schedule (a step);
+hparams.mask_out_loss, hparams.finetuning, hparams.crosscor_th,
+hparams.crosscortype, hparams.bin_th, hparams.guidelosstype (the terms);
+hparams.valid_interval, hparams.train_logger, hparams.ckpt_metric and
+hparams.ckpt_mode (an epoch).
+
 Authors
  * The speechbrain_lmac authors 2026
 """

@@ -28,16 +28,26 @@ from speechbrain_lmac.utils import (
 )
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "ESC50"
-#: What all steps share, and what the evaluation takes from the training.
-SHARED = ("seed", "data_folder", "dataset", "skip_broken_audio", "cache_folder")
-OF_TRAINING = ("layout", "labels_file", "split", "classes")
 logger = logging.getLogger(__name__)
 
 
 def commands_of(hparams, folder, folds):
     """Script, YAML file and options by step, for the folds of a test fold."""
-    shared = {key: hparams[key] for key in SHARED}
-    training = shared | {key: hparams[key] for key in OF_TRAINING} | folds
+    shared = {
+        "seed": hparams["seed"],
+        "data_folder": hparams["data_folder"],
+        "dataset": hparams["dataset"],
+        "skip_broken_audio": hparams["skip_broken_audio"],
+        "cache_folder": hparams["cache_folder"],
+    }
+    training = {  # the evaluation knows these from the training
+        **shared,
+        **folds,
+        "layout": hparams["layout"],
+        "labels_file": hparams["labels_file"],
+        "split": hparams["split"],
+        "classes": hparams["classes"],
+    }
     source = {"classifier_source": f"{folder}/classifier/classifier"}
     trained = {"interpreter": f"{folder}/lmac"}
     steps = {

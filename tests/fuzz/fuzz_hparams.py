@@ -15,7 +15,7 @@ from speechbrain_lmac.utils.hparams import load_hparams, read_tree
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 FILES = (
     "ESC50/hparams/lmac_small.yaml",
-    "ESC50/hparams/lmac_small_ft.yaml",
+    "ESC50/hparams/sanity_checks.yaml",
     "ESC50/hparams/classifier_small.yaml",
     "ESC50/hparams/l2i_small.yaml",
     "ESC50/hparams/evaluate.yaml",
@@ -59,7 +59,7 @@ def overrides(rng, folder, files):
     name = str(rng.choice(FILES))
     options = [option(rng, files[name]) for _ in range(rng.integers(1, 4))]
     argv = [str(RECIPES / name), "--data_folder=/data", "--device=cpu"]
-    argv += ["--interpreter=/i"] if "evaluate" in name else []
+    argv += ["--interpreter=/i"] if "interpreter" in files[name] else []
     for key, value in options:
         argv += (
             [f"--{key}={value}"] if rng.random() < 0.8 else [f"--{key}", value]
@@ -79,7 +79,7 @@ def by_key(rng, folder, files):
     values = [None, True, -1, 2.5, math.nan, math.inf, [], {}, "", "x", (1,)]
     values += [[math.nan], ["a"], 10**30, -(10**30), 1 << 62, {"a": 1}, 0]
     changes = {"data_folder": "/data"}
-    changes |= {"interpreter": "/i"} if "evaluate" in name else {}
+    changes |= {"interpreter": "/i"} if "interpreter" in files[name] else {}
     for _ in range(rng.integers(1, 3)):
         changes[str(rng.choice(files[name]))] = values[
             rng.integers(len(values))
@@ -135,7 +135,7 @@ def damaged_file(rng, folder, files):
     path = Path(folder) / "damaged.yaml"
     path.write_bytes(data)
     changes = {"data_folder": "/data"}
-    changes |= {"interpreter": "/i"} if "evaluate" in name else {}
+    changes |= {"interpreter": "/i"} if "interpreter" in files[name] else {}
     hparams = load_hparams(path, changes)
     require(isinstance(hparams, dict), type(hparams))
     require(os.getcwd() == str(folder), "another folder")

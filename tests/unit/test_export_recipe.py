@@ -86,6 +86,13 @@ def test_scripts_change_in_the_order_of_imports_alone(checkout):
         assert set(before.splitlines()) <= lines
 
 
+def test_scripts_of_other_recipes_are_found(checkout):
+    script = checkout / PLACE.replace("ESC50", "UrbanSound8k")
+    text = (script / "cross_validation.py").read_text(encoding="utf-8")
+    assert 'parents[3] / "ESC50" / "interpret" / "LMAC"' in text
+    assert (script.parents[2] / "ESC50/interpret/LMAC/train_lmac.py").is_file()
+
+
 def test_rows_are_merged_in_the_checkout_s_columns(checkout):
     rows = table(checkout)
     assert list(rows[0]) == HEADER.strip().split(",")
@@ -254,12 +261,13 @@ def run_in(checkout):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dataset, name",
     [
-        ("UrbanSound8k", "lmac_small"),
-        pytest.param("ESC50", "classifier_focalnet", marks=pytest.mark.slow),
-        pytest.param("CLAP_ZS", "lmac_zs_clap", marks=pytest.mark.slow),
+        ("ESC50", "classifier_focalnet"),
+        ("UrbanSound8k", "cross_validation"),
+        ("CLAP_ZS", "lmac_zs_clap"),
     ],
 )
 def test_what_rows_need_is_made_and_a_row_runs(checkout, run_in, dataset, name):
