@@ -2,45 +2,21 @@
 
 from speechbrain_lmac.utils.lazy import attach
 
+_NAMES = {
+    "audio": "AudioCache AudioError Sound audio_info load_audio mono_sound "
+    "read_audio write_wav",
+    "augment": "Augmenter",
+    "captions.datasets": "caption_dataio_prep check_captions clip_classes",
+    "captions.prepare": "prepare_captions",
+    "captions.prompts": "prompt_table",
+    "labelled": "dataio_prep follow_data prepare_csv prepare_esc50 "
+    "prepare_folders prepare_labelled prepare_urbansound8k",
+    "manifests": "Manifests manifest_clips read_manifests",
+    "mixtures": "Mixture TrainingContamination mix_clips",
+    "pipelines": "SameLengthBatchSampler make_label_encoder read_class_names "
+    "same_length_batches",
+    "synthetic.sets": "make_synthetic_dataset",
+}
 __getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "audio": [
-            "AudioCache",
-            "AudioError",
-            "Sound",
-            "audio_info",
-            "load_audio",
-            "mono_sound",
-            "read_audio",
-            "write_wav",
-        ],
-        "augment": ["Augmenter"],
-        "captions.datasets": [
-            "caption_dataio_prep",
-            "check_captions",
-            "clip_classes",
-        ],
-        "captions.prepare": ["prepare_captions"],
-        "captions.prompts": ["prompt_table"],
-        "labelled": [
-            "dataio_prep",
-            "follow_data",
-            "prepare_csv",
-            "prepare_esc50",
-            "prepare_folders",
-            "prepare_labelled",
-            "prepare_urbansound8k",
-        ],
-        "manifests": ["Manifests", "manifest_clips", "read_manifests"],
-        "mixtures": ["Mixture", "TrainingContamination", "mix_clips"],
-        "pipelines": [
-            "SameLengthBatchSampler",
-            "loader_options",
-            "make_label_encoder",
-            "read_class_names",
-            "read_label_encoder",
-        ],
-        "synthetic.sets": ["make_synthetic_dataset"],
-    },
+    __name__, {module: names.split() for module, names in _NAMES.items()}
 )

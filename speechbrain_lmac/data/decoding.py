@@ -216,20 +216,16 @@ def audio_info(path: str | Path) -> AudioInfo:
 def decode(path: str | Path) -> Decoded:
     """Decode a file to its end, block by block; its channels are averaged."""
     with open_audio(path) as file:
-        blocks, sums, squares, note = [], 0.0, 0.0, ""
+        blocks: list[torch.Tensor] = []
+        sums, squares, total, note = np.zeros(1), 0.0, 0, ""
         size = round(BLOCK_SECONDS * file.samplerate)
-        block, total = (), 0
         while total == len(blocks) * size and not note:
             block, note = _read_block(path, file, size)
-            if len(block):
-                wide = block.astype(np.float64)
-                sums = sums + wide.sum(axis=0)
-                squares += float(np.square(wide).sum())
-                with np.errstate(over="ignore"):  # load_audio refuses it
-                    blocks.append(torch.from_numpy(block.mean(axis=1)))
+            wide = block.astype(np.float64)
+            sums, squares = sums + wide.sum(axis=0), squares + (wide**2).sum()
+            with np.errstate(over="ignore"):  # load_audio refuses it
+                blocks.append(torch.from_numpy(block.mean(axis=1)))
             total += len(block)
-            if not len(block):
-                break
         if total == 0:
             raise AudioError(
                 path, f"holds no audio (0 samples); {note or 'get it again'}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -90,7 +90,7 @@ def read_csv(
     return rows.assign(fold=found.fold) if "fold" in found else rows
 
 
-def _rows(wavs: Sequence[str], labels: Sequence[str]) -> pd.DataFrame:
+def _rows(wavs: Iterable[str], labels: Iterable[str]) -> pd.DataFrame:
     """Rows of clips that are named by their whole path.
 
     The name of the file alone does not do: there may be a 1.wav of every

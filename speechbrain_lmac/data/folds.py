@@ -51,7 +51,8 @@ def check_folds(
     """
     available = sorted({int(fold) for fold in available})
     exist = f"Folds that exist: {available}."
-    checked, owner = {}, {}
+    checked: dict[str, tuple[int, ...]] = {}
+    owner: dict[int, str] = {}
     for key, value in chosen.items():
         if value is None:
             continue

@@ -55,15 +55,14 @@ class Layout(NamedTuple):
     """How a kind of labelled data set lies on disk."""
 
     read: Callable  # (data_folder, labels_file) -> table of clips
-    folds: tuple | str  # "all" where they are the data's own affair
     own: bool = False  # whether the user decides on classes and folds
 
 
 LAYOUTS = {
-    "esc50": Layout(read_esc50, (1, 2, 3, 4, 5)),
-    "urbansound8k": Layout(read_urbansound8k, tuple(range(1, 11))),
-    "folders": Layout(read_folders, "all", own=True),
-    "csv": Layout(read_csv, "all", own=True),
+    "esc50": Layout(read_esc50),
+    "urbansound8k": Layout(read_urbansound8k),
+    "folders": Layout(read_folders, own=True),
+    "csv": Layout(read_csv, own=True),
 }
 
 
@@ -80,11 +79,6 @@ def layout_name(name: str, key: str = "layout") -> str:
             f"UrbanSound8K, found {name!r}."
         )
     return plain
-
-
-def find_dataset(name: str) -> tuple | str:
-    """All folds of a data set: a tuple of int, or "all" if it decides."""
-    return LAYOUTS[layout_name(name, "dataset")].folds
 
 
 def prepare_labelled(

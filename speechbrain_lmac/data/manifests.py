@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,7 +138,7 @@ def manifest_clips(
 
 
 def check_clips(
-    data_folder: str | Path, wavs: Sequence[str], audio: AudioCache
+    data_folder: str | Path, wavs: Iterable[str], audio: AudioCache
 ) -> tuple[dict[str, int], dict[str, str], dict[str, str]]:
     """Decode every clip once, which also fills the cache of ``audio``.
 
@@ -156,7 +156,7 @@ def check_clips(
         except AudioError as err:
             return None, err.reason, ""
 
-    num_samples, broken, notes = {}, {}, {}
+    wavs, num_samples, broken, notes = list(wavs), {}, {}, {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = tqdm(
             pool.map(decode, wavs),

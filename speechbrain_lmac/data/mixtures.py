@@ -297,8 +297,9 @@ class TrainingContamination:
                 f"each of {list(self.kinds)}, found {probs}."
             )
         self.probs = torch.tensor(weights, dtype=torch.float64) / sum(weights)
-        single = isinstance(snr_db, (int, float))
-        self.snr_db = (snr_db, snr_db) if single else tuple(snr_db)
+        if isinstance(snr_db, (int, float)):
+            snr_db = (snr_db, snr_db)
+        self.snr_db = tuple(snr_db)
         if len(self.snr_db) != 2 or not self.snr_db[0] <= self.snr_db[1]:
             raise UserError(
                 f"`snr_db`: expected [low, high] in dB, found {snr_db}."

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -175,7 +174,7 @@ def crop_start(
             jitter = (share - 0.5) * length / 2
             centre = (frame + 0.5) * ENERGY_FRAME + jitter
             return min(max(round(centre - length / 2), 0), spare)
-    return torch.randint(0, spare + 1, (), generator=generator).item()
+    return int(torch.randint(0, spare + 1, (), generator=generator))
 
 
 def crop_or_pad(
@@ -344,44 +343,24 @@ class SameLengthBatchSampler(BatchSampler):
         return len(self.batches)
 
 
-def loader_options(
-    datasets: Mapping[str, DynamicItemDataset],
-    batch_size: int,
-    num_workers: int = 0,
-) -> dict[str, dict[str, Any]]:
-    """Options of the data loaders of a training, by split.
+def same_length_batches(
+    dataset: DynamicItemDataset, batch_size: int
+) -> SameLengthBatchSampler:
+    """Batches of clips of equal length, in the order of a data set.
 
     Arguments
     ---------
-    datasets : dict of str to DynamicItemDataset
-        Of :func:`dataio_prep` or :func:`caption_dataio_prep`.
+    dataset : DynamicItemDataset
+        Of :func:`make_dataset`.
     batch_size : int
         Largest number of clips in a batch.
-    num_workers : int
-        Processes that load the training clips.
 
     Returns
     -------
-    dict of str to dict
-        ``train``: full batches in random order, for ``train_loader_kwargs``
-        of ``Brain.fit``. Other splits: batches of clips of equal length, so
-        that no score depends on its neighbours.
+    SameLengthBatchSampler
     """
-    options: dict[str, dict[str, Any]] = {}
-    for split, dataset in datasets.items():
-        if split == "train":
-            options[split] = {
-                "batch_size": min(batch_size, max(len(dataset), 1)),
-                "shuffle": True,
-                "drop_last": True,
-                "num_workers": num_workers,
-            }
-        else:
-            length = dataset.fixed_length
-            lengths = (
-                length or dataset.data[i]["num_samples"]
-                for i in dataset.data_ids
-            )
-            sampler = SameLengthBatchSampler(lengths, batch_size)
-            options[split] = {"batch_sampler": sampler}
-    return options
+    lengths = (
+        dataset.fixed_length or dataset.data[clip_id]["num_samples"]
+        for clip_id in dataset.data_ids
+    )
+    return SameLengthBatchSampler(lengths, batch_size)

@@ -17,7 +17,7 @@ import torch
 from speechbrain.core import INTRA_EPOCH_CKPT_FLAG
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.pipelines import loader_options
+from speechbrain_lmac.data.pipelines import same_length_batches
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.training.resume import TrainedOn
 from speechbrain_lmac.utils.checks import UserError
@@ -101,7 +101,7 @@ class RecipeBrain(sb.Brain):
         if size is not None and stage == sb.Stage.TRAIN:
             kwargs["batch_size"] = min(size, max(len(dataset), 1))
         elif size is not None:
-            kwargs |= loader_options({"test": dataset}, size)["test"]
+            kwargs["batch_sampler"] = same_length_batches(dataset, size)
         loader = super().make_dataloader(dataset, stage, **kwargs)
         if stage == sb.Stage.TRAIN:
             self.steps_per_epoch = len(loader)

@@ -6,18 +6,21 @@ from speechbrain_lmac.data import (
     AudioCache,
     caption_dataio_prep,
     dataio_prep,
-    loader_options,
     prepare_captions,
     prepare_esc50,
+    same_length_batches,
 )
 
 RATE = 16000
 
 
-def labelled(data_folder, save_folder, classes, length=RATE, **changes):
+def labelled(
+    data_folder, save_folder, classes, length=RATE, folds=None, **changes
+):
     """Splits and loader options of a labelled data set, by name."""
     audio = AudioCache()
-    prepare_esc50(data_folder, save_folder, classes=classes, audio=audio)
+    chosen = {"classes": classes, "audio": audio, **(folds or {})}
+    prepare_esc50(data_folder, save_folder, **chosen)
     hparams = {
         "data_folder": data_folder,
         "save_folder": save_folder,
@@ -51,8 +54,21 @@ def prompted(data_folder, save_folder, classes=None, length=RATE, batch=8):
     return SimpleNamespace(**named(datasets, batch), datasets=datasets)
 
 
+def loaders(datasets, batch_size=8):
+    """Options of the loaders, by split, as a Brain makes them."""
+    options = {
+        split: {"batch_sampler": same_length_batches(dataset, batch_size)}
+        for split, dataset in datasets.items()
+    }
+    size = min(batch_size, len(datasets["train"]))
+    options["train"] = {"batch_size": size, "shuffle": True, "drop_last": True}
+    return options
+
+
 def named(datasets, batch_size=8):
     """Data sets by split, and the options of their loaders."""
-    options = loader_options(datasets, batch_size)
-    loaders = {f"{split}_loader": options[split] for split in options}
-    return {**datasets, **loaders}
+    options = loaders(datasets, batch_size)
+    return {
+        **datasets,
+        **{f"{split}_loader": options[split] for split in options},
+    }

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from data_toys import loaders
 from speechbrain.dataio.dataloader import make_dataloader
 
-from speechbrain_lmac.data import loader_options
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.captions.datasets import caption_dataio_prep
 from speechbrain_lmac.data.captions.layouts import hash_split
@@ -554,7 +554,7 @@ def batches(root, split, seconds, **options):
             "seed": 0,
         }
     )
-    loader = loader_options(datasets, 2)[split]
+    loader = loaders(datasets, 2)[split]
     return list(make_dataloader(datasets[split], **loader))
 
 

@@ -1,22 +1,26 @@
-"""Data sets of a recipe: classes, folds, lengths, batches, encoders."""
+"""Data sets of a training: classes, crops, lengths, batches, encoders."""
 
-from types import SimpleNamespace
+import pickle
 
 import pytest
 import torch
-from speechbrain.dataio.batch import PaddedBatch
+from data_toys import RATE, labelled, loaders
 from speechbrain.dataio.dataloader import make_dataloader
 
 from speechbrain_lmac.data.audio import AudioCache, write_wav
-from speechbrain_lmac.data.labelled import dataio_prep, prepare_esc50
 from speechbrain_lmac.data.pipelines import (
-    loader_options,
+    ENERGY_FRAME,
+    SameLengthBatchSampler,
+    crop_or_pad,
+    crop_start,
+    make_dataset,
     make_label_encoder,
+    read_class_names,
     read_label_encoder,
 )
 from speechbrain_lmac.utils.checks import UserError
 
-RATE = 16000
+CLASSES = ["dog", "rain"]
 LENGTH = 8000  # samples of a training clip
 # Seconds of the clips of each class, in every fold.
 DURATIONS = {"dog": (0.2, 1.0), "rain": (1.0, 2.0)}
@@ -29,127 +33,80 @@ def data_folder(tmp_path_factory):
     for part in ("audio", "meta"):
         (folder / part).mkdir(parents=True)
     lines = ["filename,fold,target,category"]
-    generator = torch.Generator().manual_seed(0)
     for fold in range(1, 6):
         for target, (name, durations) in enumerate(DURATIONS.items()):
             for k, seconds in enumerate(durations):
                 file = f"{fold}-{k}-A-{target}.wav"
-                noise = torch.rand(round(seconds * RATE), generator=generator)
-                write_wav(folder / "audio" / file, 2 * noise - 1, RATE)
+                noise = torch.rand(round(seconds * RATE)) - 0.5
+                write_wav(folder / "audio" / file, noise, RATE)
                 lines.append(f"{file},{fold},{target},{name}")
     (folder / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
     return folder
 
 
 @pytest.fixture
-def prepare(data_folder, tmp_path):
+def build(data_folder, tmp_path):
     def call(**changes):
-        return prepare_esc50(data_folder, tmp_path / "save", **changes)
+        save = tmp_path / "save"
+        return labelled(data_folder, save, CLASSES, LENGTH, **changes)
 
     return call
 
 
-@pytest.fixture
-def build(data_folder, prepare, tmp_path):
-    def call(batch_size=3, folds=None, **changes):
-        audio = AudioCache()
-        prepare(audio=audio, **(folds or {}))
-        hparams = {
-            "data_folder": data_folder,
-            "save_folder": tmp_path / "save",
-            "audio": audio,
-            "out_n_neurons": 2,
-            "signal_length_s": LENGTH / RATE,
-            "sample_rate": RATE,
-            "seed": 0,
-            **changes,
-        }
-        datasets, encoder = dataio_prep(hparams)
-        options = loader_options(datasets, batch_size)
-        loaders = {f"{split}_loader": options[split] for split in options}
-        return SimpleNamespace(**datasets, **loaders, label_encoder=encoder)
-
-    return call
+def batches(data, split, batch_size=3):
+    options = loaders(data.datasets, batch_size)[split]
+    return list(make_dataloader(data.datasets[split], **options))
 
 
-def loaded(dataset, options):
-    return list(make_dataloader(dataset, **options))
+# --- clips ---
 
 
-def test_sizes_and_order_of_classes(build):
+def test_sizes_items_and_order_of_classes(build):
     data = build()
-    assert [len(part) for part in (data.train, data.valid, data.test)] == [
-        12,
-        4,
-        4,
-    ]
+    assert [len(part) for part in data.datasets.values()] == [12, 4, 4]
     assert data.label_encoder.ind2lab == {0: "dog", 1: "rain"}
+    for clip in data.test:
+        assert set(clip) == {"id", "sig", "label"}
+        assert clip["label"].item() == int(clip["id"][-1])
+    copy = pickle.loads(pickle.dumps(data.test))
+    assert torch.equal(copy[0]["sig"], data.test[0]["sig"])
 
 
-def test_wrong_number_of_classes_names_the_option(build):
-    with pytest.raises(UserError) as error:
+def test_a_wrong_number_of_classes_names_the_option(build):
+    with pytest.raises(UserError, match="--out_n_neurons=2"):
         build(out_n_neurons=50)
-    message = str(error.value)
-    assert "`out_n_neurons` is 50" in message and "2 classes" in message
-    assert "--out_n_neurons=2" in message and "dog, rain" in message
 
 
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
-def test_a_split_without_folds_is_named(build, prepare, split):
+def test_a_split_without_folds_is_named(build, split):
     with pytest.raises(UserError, match=f"`{split}_fold_nums` is null"):
         build(folds={f"{split}_fold_nums": None})
 
 
 def test_training_clips_have_one_length(build):
     data = build()
-    batches = loaded(data.train, data.train_loader)
-    assert len(batches) == 4
-    for batch in batches:
-        assert isinstance(batch, PaddedBatch)
-        assert batch.sig.data.shape == (3, LENGTH)
-        assert (batch.sig.lengths == 1).all()
-        assert batch.label.data.shape == (3, 1)
-
-
-def test_short_training_clips_are_padded_at_their_end(build):
-    short = [c["sig"] for c in build().train if c["id"].endswith("-0-A-0")]
-    assert len(short) == 3
-    for wav in short:
+    found = batches(data, "train")
+    assert [tuple(b.sig.data.shape) for b in found] == 4 * [(3, LENGTH)]
+    assert [tuple(b.label.data.shape) for b in found] == 4 * [(3, 1)]
+    short = [c["sig"] for c in data.train if c["id"].endswith("-0-A-0")]
+    for wav in short:  # padded at their ends
         assert wav[: RATE // 5].abs().max() > 0.5
         assert not wav[RATE // 5 :].any()
 
 
-@pytest.mark.parametrize("split", ["valid", "test"])
-def test_other_clips_keep_their_own_length(build, split):
+@pytest.mark.parametrize("split, fold", [("valid", 4), ("test", 5)])
+def test_other_clips_keep_their_own_length(build, split, fold):
     data = build()
-    clips = {clip["id"]: clip for clip in getattr(data, split)}
-    fold = 4 if split == "valid" else 5
-    lengths = {key: len(clip["sig"]) for key, clip in clips.items()}
-    assert lengths == {
+    clips = {clip["id"]: len(clip["sig"]) for clip in data.datasets[split]}
+    assert clips == {
         f"{fold}-{k}-A-{target}": round(seconds * RATE)
         for target, durations in enumerate(DURATIONS.values())
         for k, seconds in enumerate(durations)
     }
-
-
-@pytest.mark.parametrize("split", ["valid", "test"])
-def test_their_batches_hold_one_length_each(build, split):
-    data = build()
-    batches = loaded(getattr(data, split), getattr(data, f"{split}_loader"))
-    assert all((batch.sig.lengths == 1).all() for batch in batches)
-    ids = sorted(clip_id for batch in batches for clip_id in batch.id)
-    assert ids == sorted(getattr(data, split).data_ids)
-    assert sorted(len(batch) for batch in batches) == [1, 1, 2]
-
-
-def test_a_batch_larger_than_the_training_set(build):
-    data = build(batch_size=100)
-    assert [len(b) for b in loaded(data.train, data.train_loader)] == [12]
-
-
-def test_training_batches_are_full(build):
-    data = build(batch_size=5)
-    assert [len(b) for b in loaded(data.train, data.train_loader)] == [5, 5]
+    found = batches(data, split)
+    assert all((batch.sig.lengths == 1).all() for batch in found)
+    assert sorted(clip for batch in found for clip in batch.id) == sorted(clips)
+    assert sorted(len(batch) for batch in found) == [1, 1, 2]
 
 
 def test_crops_of_a_clip_follow_from_seed_and_epoch(build):
@@ -163,21 +120,100 @@ def test_crops_of_a_clip_follow_from_seed_and_epoch(build):
     assert not torch.equal(train[long]["sig"], first)
 
 
-def test_labels_follow_the_encoder_file(build, tmp_path):
-    written = build().label_encoder
-    read = read_label_encoder(tmp_path / "save" / "label_encoder.txt")
-    assert read.ind2lab == written.ind2lab
-    for clip in build().test:
-        assert clip["label"].item() == int(clip["id"][-1])
+def test_wrong_settings_of_a_data_set(data_folder, tmp_path):
+    encoder = make_label_encoder(CLASSES)
+    for wrong in ({"crop": "middle"}, {"length": 0}):
+        with pytest.raises(ValueError, match=str(*wrong.values())):
+            make_dataset("m.json", data_folder, AudioCache(), encoder, **wrong)
+    with pytest.raises(UserError, match="absent.json"):
+        make_dataset("absent.json", data_folder, AudioCache(), encoder)
 
 
-def test_another_encoder_file_is_refused(build, tmp_path):
-    file = tmp_path / "save" / "label_encoder.txt"
-    make_label_encoder(["cat", "rain"], file)
+# --- crops ---
+
+
+@pytest.mark.parametrize("crop", ["random", "energy", "center"])
+@pytest.mark.parametrize("length", [1, 800, 3000, 4000])
+def test_a_crop_is_a_part_of_its_clip(crop, length):
+    whole = torch.rand(3000)
+    clip = crop_or_pad(whole, length, crop)
+    assert clip.shape == (length,)
+    if length >= len(whole):
+        assert torch.equal(clip[:3000], whole) and not clip[3000:].any()
+    else:
+        assert (whole.unfold(0, length, 1) == clip).all(1).any()
+
+
+@pytest.mark.parametrize("crop, wav", [("random", 1.0), ("energy", 0.0)])
+def test_random_crops_reach_both_ends(crop, wav):
+    """So do those of silence, which has no energy to prefer."""
+    waveform = torch.full((12,), wav)
+    starts = {crop_start(waveform, 10, crop) for _ in range(100)}
+    assert starts == {0, 1, 2}
+
+
+def test_energy_crop_holds_the_event():
+    event, length = 40 * ENERGY_FRAME, 8 * ENERGY_FRAME
+    waveform = torch.zeros(100 * ENERGY_FRAME)
+    waveform[event : event + ENERGY_FRAME] = 1.0
+    starts = [crop_start(waveform, length, "energy") for _ in range(200)]
+    offsets = torch.tensor(starts) + length / 2 - event - ENERGY_FRAME / 2
+    # Jitter: up to a quarter of the length to each side, and nearly so far.
+    assert offsets.abs().max() <= length / 4 + 1
+    assert offsets.min() < -length / 5 and offsets.max() > length / 5
+
+
+@pytest.mark.parametrize("event", [0, 99])
+def test_energy_crop_stays_inside(event):
+    waveform = torch.zeros(100 * ENERGY_FRAME)
+    waveform[event * ENERGY_FRAME] = 1.0
+    for _ in range(50):
+        start = crop_start(waveform, 9000, "energy")
+        assert start == (0 if event == 0 else len(waveform) - 9000)
+
+
+# --- batches ---
+
+
+def test_sampler_covers_every_clip_once():
+    lengths = torch.randint(0, 5, (101,))
+    sampler = SameLengthBatchSampler(lengths, 8)
+    found = list(sampler)
+    assert found == list(sampler) and len(found) == len(sampler)
+    assert sorted(sum(found, [])) == list(range(101))
+    for batch in found:
+        assert len(batch) <= 8 and len(set(lengths[batch].tolist())) == 1
+    full = sum(-(-int((lengths == n).sum()) // 8) for n in range(5))
+    assert len(found) == full  # no more batches than needed
+    with pytest.raises(ValueError, match="batch_size .* 0"):
+        SameLengthBatchSampler([1, 2], 0)
+
+
+# --- label encoders ---
+
+
+def test_a_label_encoder_is_saved_and_loaded(tmp_path):
+    path = tmp_path / "save" / "label_encoder.txt"
+    names = ("rain", "dog", "it's")
+    make_label_encoder(names, path)
+    encoder = make_label_encoder(names, path)
+    assert [encoder.encode_label(name) for name in names] == [0, 1, 2]
+    assert read_class_names(path) == list(names)
+    for other in (("dog", "rain", "it's"), ("rain",)):
+        with pytest.raises(UserError, match="label_encoder.txt.*it's"):
+            make_label_encoder(other, path)
+
+
+@pytest.mark.parametrize("text", [None, "nonsense\n", "'a' => 1\n"])
+def test_a_damaged_label_encoder_is_refused(tmp_path, text):
+    path = tmp_path / "label_encoder.txt"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match="label_encoder.txt"):
+        read_label_encoder(path)
+
+
+def test_the_classes_of_an_earlier_run_are_kept(build, tmp_path):
+    make_label_encoder(["cat", "rain"], tmp_path / "save/label_encoder.txt")
     with pytest.raises(UserError, match="cat"):
         build()
-
-
-def test_a_missing_encoder_is_a_message(tmp_path):
-    with pytest.raises(UserError, match="expected a label encoder"):
-        read_label_encoder(tmp_path / "label_encoder.txt")

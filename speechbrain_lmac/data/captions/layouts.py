@@ -294,7 +294,8 @@ def read_csv_captions(
     table = Path(captions_file or root / "captions.csv")
     listed = list(_rows_of(table, "file", "caption"))
     wavs = paths_below((row.file for _, row in listed), root, table)
-    keyed, seen = [], {}
+    keyed: list[tuple] = []
+    seen: dict[tuple, str] = {}
     for wav, (where, row) in zip(wavs, listed, strict=True):
         split = getattr(row, "split", None)
         if split is not None:

@@ -127,9 +127,9 @@ def prepare_captions(
         folds = dict(zip(FOLD_KEYS, nums, strict=True))
         rows, names = labelled_rows(data_folder, layout, folds, classes, split)
         prompts = prompt_table(names)
-        captions = [tuple(prompts[name]) for name in rows.class_string]
-        columns = ["clip_id", "wav", "split", "class_string", "captions"]
-        rows, unmatched = rows.assign(captions=captions)[columns], ()
+        rows = rows[["clip_id", "wav", "split", "class_string"]].copy()
+        rows["captions"] = [tuple(prompts[name]) for name in rows.class_string]
+        unmatched: list[list[str]] = []
     else:
         names = ()
         rows, *unmatched = _captioned(

@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample_rate", type=int, help="Hz; esc50 alone")
     parser.add_argument("--overwrite", action="store_true")
     options: dict[str, Any] = vars(parser.parse_args(arguments))
-    make = MAKERS[options.pop("layout")]
+    make: Any = MAKERS[options.pop("layout")]
     try:
         print(make(**options))
     except (UserError, TypeError) as error:
