@@ -181,7 +181,13 @@ def read_tree(hparams_file: str | Path) -> dict[str, Any]:
             " expected one such as hparams/lmac_small.yaml."
         ) from err
     except (YAMLError, ValueError, RecursionError) as err:
-        raise UserError(f"{hparams_file} is no valid YAML: {err}") from err
+        mark = getattr(err, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        reason = str(getattr(err, "problem", None) or err)
+        reason = reason.partition(" with value")[0][:200]
+        raise UserError(
+            f"{hparams_file}{where}: no valid YAML ({reason})."
+        ) from err
     return tree
 
 

@@ -53,12 +53,8 @@ TRAININGS = {
     ),
 }
 NEEDS = {"lmac": "classifier", "l2i": "classifier", "lmac_zs": "clap"}
-#: Nothing is written after a training but its own results.
-QUICK = {
-    "lmac": ["--save_interpretations=0", "--save_package=False"],
-    "l2i": ["--save_interpretations=0", "--save_package=False"],
-    "lmac_zs": ["--save_package=False"],
-}
+#: Options of what comes after a training, where its file has them.
+QUICK = {"save_interpretations": 0, "save_package": False}
 
 
 def command(name, folder, output, epochs=4):
@@ -66,6 +62,8 @@ def command(name, folder, output, epochs=4):
     recipe, script, hparams, options = TRAININGS[name]
     place = ROOT / "recipes" / recipe
     known = {other: folder / other for other in TRAININGS}
+    text = (place / "hparams" / hparams).read_text(encoding="utf-8")
+    quick = [k for k in QUICK if f"\n{k}:" in text]
     return [
         sys.executable,
         str(place / script),
@@ -80,7 +78,7 @@ def command(name, folder, output, epochs=4):
         "--noprogressbar",
         "--device=cpu",
         *(option.format(**known) for option in options),
-        *QUICK.get(name, []),
+        *(f"--{key}={QUICK[key]}" for key in quick),
     ]
 
 
