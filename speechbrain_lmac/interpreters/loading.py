@@ -280,6 +280,7 @@ def write_info(
     text = json.dumps(info, indent=2)
     (folder / INFO_FILE).write_text(text, encoding="utf-8")
     if label_encoder is not None:
+        _warn_of_seen_clips(hparams)
         copy_classifier(
             folder / "classifier",
             hparams["classifier"],
@@ -293,6 +294,28 @@ def write_info(
     if not (copy.exists() and copy.samefile(source)):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(source, copy)
+
+
+def _warn_of_seen_clips(hparams):
+    """Say so if test folds are some that the classifier was trained on."""
+    run = Path(hparams["classifier_source"]).parent / HPARAMS_FILE
+    trained = read_tree(run) if run.is_file() else {}
+    data = ("data_folder", "layout", "labels_file", "split")
+    if any(trained.get(key) != hparams.get(key) for key in data):
+        return
+    seen, tested = (
+        set(folds) if isinstance(folds, list) else {folds}
+        for folds in (
+            trained.get("train_fold_nums"),
+            hparams.get("test_fold_nums"),
+        )
+    )
+    if seen & tested - {None}:
+        logger.warning(
+            "`test_fold_nums`: the classifier was trained on fold %s, on "
+            "which this run tests it.",
+            ", ".join(map(str, sorted(seen & tested))),
+        )
 
 
 def read_info(

@@ -191,6 +191,18 @@ def test_a_folder_belongs_to_one_classifier(folder):
     write_info(folder, hparams)  # nothing has begun
 
 
+@pytest.mark.parametrize("fold, said", [(5, False), (2, True)])
+def test_a_test_on_clips_that_the_classifier_saw(
+    folder, trained_run, fold, said, caplog
+):
+    hparams = dict(Interpreter.load(folder).hparams)
+    hparams["classifier_source"] = str(trained_run.classifier)
+    hparams["test_fold_nums"] = [fold]
+    labels = make_label_encoder([f"class {k}" for k in range(10)])
+    write_info(folder, hparams, labels)
+    assert ("`test_fold_nums`" in caplog.text) == said
+
+
 def test_an_interpreter_from_a_brain(trained_run):
     loaded = Interpreter.load(trained_run.interpreter)
     brain = SimpleNamespace(hparams=SimpleNamespace(**loaded.hparams))
