@@ -19,8 +19,10 @@ FIGURE = "explanation.png"
 FACTS = "explanation.json"
 FILES = ("explanation.wav", "masked_out.wav", "original.wav", FIGURE, FACTS)
 #: Facts that are left out where they are none.
-OPTIONAL = ("probability_heard", "similarity", "similarity_masked_in")
-OPTIONAL += ("similarity_masked_out", "windows", "warning")
+OPTIONAL = (
+    *("probability_heard", "similarity", "similarity_masked_in"),
+    *("similarity_masked_out", "windows", "warning"),
+)
 LEVEL = "the input at a peak of 1, as in training; its parts at that level"
 SAME_MASK = (
     "this interpreter's mask does not depend on the class: it explains the "

@@ -158,7 +158,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         return cls.from_pretrained(source, cache_dir=savedir, **options)
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override]
         cls,
         source: str | Path,
         run_opts: dict[str, Any] | None = None,

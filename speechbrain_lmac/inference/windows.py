@@ -128,7 +128,7 @@ def explain_each(
         return explainer.explanations(explainer.analyse(wavs, request), chosen)
 
     groups = _equal_lengths(explainer, clips, size)
-    done = {}
+    done: dict[int, list[Explanation]] = {}
     made = in_parallel(explain, groups, explainer.parallel)
     for group, explained in zip(groups, made, strict=True):
         done |= zip(group, explained, strict=True)
@@ -262,7 +262,8 @@ class _Mix:
             mask = (self.masks[column] / share).clamp(0, 1)
             made.append(
                 Explanation(
-                    *self.sounds[column],
+                    self.sounds[column, 0],
+                    self.sounds[column, 1],
                     clip.wav,
                     mask=mask,
                     mask_mean=self.explainer.mask_mean(mask),

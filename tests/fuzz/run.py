@@ -30,6 +30,7 @@ from pathlib import Path
 import fuzz_audio
 import fuzz_checkpoints
 import fuzz_hparams
+import fuzz_packages
 import fuzz_tables
 import numpy as np
 import torch
@@ -37,7 +38,13 @@ from fuzz_damage import WrongResult
 
 from speechbrain_lmac.utils.checks import UserError
 
-MODULES = (fuzz_audio, fuzz_tables, fuzz_hparams, fuzz_checkpoints)
+MODULES = (
+    fuzz_audio,
+    fuzz_tables,
+    fuzz_hparams,
+    fuzz_checkpoints,
+    fuzz_packages,
+)
 CASES = {
     kind: (module, function, weight)
     for module in MODULES

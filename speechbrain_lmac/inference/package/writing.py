@@ -62,9 +62,10 @@ def write_package(
         If there is no trained interpreter, it cannot be packaged, or
         something stands in the way.
     """
-    run = interpreter
     if isinstance(interpreter, Interpreter):
         run = interpreter.hparams.get("output_folder", "")
+    else:
+        run = interpreter
     out = Path(folder or Path(run, "package")).expanduser()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not overwrite:
@@ -89,13 +90,11 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
     """Write the files of a package into a folder, and read them back."""
     folder.mkdir(parents=True, exist_ok=True)
     classifier, decoder = interpreter.classifier, interpreter.decoder
-    parts = {"frontend": interpreter.frontend}
+    parts = {"frontend": interpreter.frontend, "classifier": classifier}
+    explained = classifier.parts()
     if interpreter.zero_shot:
-        parts["encoder"], decoder = classifier.encoder, decoder.decoder
-        explained = {"clap": classifier.encoder}
-    else:
-        parts["classifier"] = classifier
-        explained = classifier.parts()
+        parts["encoder"] = parts.pop("classifier").encoder
+        explained, decoder = {"clap": classifier.encoder}, decoder.decoder
     parts["decoder"] = decoder
     specs = {name: _write(name, part, folder) for name, part in parts.items()}
     hparams, method = interpreter.hparams, classifier.trained_name
@@ -120,29 +119,26 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     write_card(folder, config, interpreter)
-    own = [
-        v["class"] for k, v in specs.items() if v["class"] not in BUILDERS[k]
-    ]
+    classes = {name: spec["class"] for name, spec in specs.items()}
+    own = [c for name, c in classes.items() if c not in BUILDERS[name]]
     _read_back(interpreter, folder, own)
 
 
 def _write(name, part, folder):
     """Write the weights of a part; returns what config.json says of it."""
-    kind = type(part).__name__
+    kind, state = type(part).__name__, part.state_dict()
     if kind == "HfClap":
         from speechbrain_lmac.inference.package.clap import save_hf_clap
 
         return save_hf_clap(part, folder)
     if kind == "LaionClap":
         raise UserError(
-            "laion_clap loads pickles alone, which no package holds: share "
-            "the training's folder, or train with the same model of "
-            "transformers (lmac_zs_clap.yaml)."
+            "laion_clap loads pickles, which no package holds: share the "
+            "training's folder, or train lmac_zs_clap.yaml."
         )
-    state = part.state_dict()
-    if name == "frontend":
-        given = getattr(part, "arguments", {}).items()
-        state = {key: v for key, v in given if torch.is_tensor(v)}
+    if name == "frontend":  # has no state, but may be made of tensors
+        given = getattr(part, "arguments", {})
+        state = {k: given[k] for k in given if torch.is_tensor(given[k])}
     if state:
         save_weights(state, folder / f"{name}.safetensors")
     return describe(name, part)
