@@ -58,6 +58,7 @@ class AudioClassifier(torch.nn.Module):
 
     hidden_channels: tuple
     hidden_strides: tuple
+    n_classes: int
     min_frames: int = 1
     reentrant: bool = True
     frozen: bool = False
@@ -73,17 +74,7 @@ class AudioClassifier(torch.nn.Module):
         raise NotImplementedError
 
     def forward(self, features):
-        """Classify log1p mel features.
-
-        Arguments
-        ---------
-        features : torch.Tensor
-            Shape (batch, frames, bands); zeros are silence.
-
-        Returns
-        -------
-        ClassifierOutput
-        """
+        """Classify features (batch, frames, bands); zeros are silence."""
         missing = self.min_frames - features.shape[1]
         if missing > 0:
             features = F.pad(features, (0, 0, 0, missing))
@@ -103,19 +94,10 @@ class AudioClassifier(torch.nn.Module):
     def evidence_loss(
         self, logits: torch.Tensor, target: torch.Tensor
     ) -> torch.Tensor:
-        """How far logits are from classes: ``CE(f(x), y)``.
+        """How far logits are from classes: ``CE(f(x), y)``, a scalar in nats.
 
-        Arguments
-        ---------
-        logits : torch.Tensor
-            Shape (batch, classes).
-        target : torch.Tensor
-            Classes, int64 (batch,), or soft labels (batch, classes).
-
-        Returns
-        -------
-        torch.Tensor
-            Scalar, >= 0, in nats.
+        Logits are (batch, classes); the target is int64 (batch,), or soft
+        labels (batch, classes).
         """
         return F.cross_entropy(logits.float(), target)
 
@@ -125,25 +107,11 @@ class AudioClassifier(torch.nn.Module):
         target: torch.Tensor,
         kind: str = "published",
     ) -> torch.Tensor:
-        """How much of the decision for classes is left in the masked-out rest.
+        """How much of a decision is left in the masked-out rest, in nats.
 
         ``published`` is the paper's ``-CE(f((1-M)*X), y)``, which has no lower
         bound: a clip whose class is gone already keeps pulling. ``saturating``
         is ``-log(1 - p_y)``: its gradient fades once the class is gone.
-
-        Arguments
-        ---------
-        logits : torch.Tensor
-            Of the rest, shape (batch, classes).
-        target : torch.Tensor
-            Explained classes, int64 (batch,).
-        kind : str
-            One of ``REST_LOSSES``.
-
-        Returns
-        -------
-        torch.Tensor
-            Scalar, in nats.
         """
         if kind not in REST_LOSSES:
             raise ValueError(
@@ -238,18 +206,9 @@ class AudioClassifier(torch.nn.Module):
 
 
 def fingerprint(module):
-    """Hash of a module's weights and buffers, to tell classifiers apart.
+    """16 hexadecimal digits of a module's weights and buffers.
 
-    Arguments
-    ---------
-    module : torch.nn.Module
-        Any module.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits, equal if and only if names, shapes, types and
-        values agree.
+    Equal if and only if names, shapes, types and values agree.
 
     Example
     -------

@@ -136,14 +136,15 @@ class Evaluator:
             batch, made = self._make(chosen, labels, contaminated)
             owners = [clip.clip_id for clip in chosen]
             for name, protocols in missing.items():
-                mask = self.methods[name](batch)
+                mask: Any = self.methods[name](batch)
                 scored = self.scorer(mask, batch, protocols)
                 for protocol, result in scored.items():
                     key = row_key(name, protocol)
                     if batch.ids[0] not in stats[key]:
                         stats[key].append(batch.ids, result.values, owners)
-                    for k, clip in enumerate(chosen if on_scored else []):
-                        on_scored(key, clip, k, made[k], result)
+                    for k, clip in enumerate(chosen):
+                        if on_scored is not None:
+                            on_scored(key, clip, k, made[k], result)
             if on_batch is not None:
                 on_batch(stats)
         return gather_rows(stats, [clips[i].id for b in batches for i in b])

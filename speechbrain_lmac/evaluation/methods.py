@@ -118,7 +118,8 @@ def build_methods(
         If a name or an option is unknown, or a decoder is missing.
     """
     check_methods(names)
-    options, built = check_options(options), {}
+    options, decoders = check_options(options), decoders or {}
+    built: dict[str, Method] = {}
     for name in names:
         if name in TRAINED_NAMES:
             built[name] = lmac
@@ -128,7 +129,7 @@ def build_methods(
             built[name] = _by_attribution(
                 name, classifier, frontend, options.get(name, {})
             )
-        elif name in (decoders or {}):
+        elif name in decoders:
             built[name] = _by_decoder(decoders[name])
         else:
             raise UserError(

@@ -64,8 +64,9 @@ class MaskDecoder(nn.Module):
         self.arguments = {"channels": list(channels)}
         strides = _check_strides(hidden_strides)
         levels = [2**k for k in range(max(strides).bit_length() - 1, -1, -1)]
-        widths = list(channels) + [channels[-1]] * len(levels)
-        widths = dict(zip(levels, widths, strict=False))
+        padded = [*channels, *[channels[-1]] * len(levels)]
+        widths = dict(zip(levels, padded, strict=False))
+        self.widths = widths
         self.hidden_strides = strides
         self.levels = levels
         self.skips = nn.ModuleList(
@@ -158,7 +159,7 @@ class ReferenceDecoder(nn.Module):
         ]
         return fit_frames(self.psi(padded).squeeze(1), num_frames)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The wrapped decoder's, under its own names."""
         return self.psi.state_dict(*args, **kwargs)
 

@@ -198,6 +198,8 @@ class Theta(nn.Module):
     the mean over time.
     """
 
+    linear: nn.Linear
+
     def __init__(self, n_components: int, n_classes: int):
         super().__init__()
         self.attention = nn.Linear(n_components, 1, bias=False)
@@ -248,6 +250,9 @@ class L2IDecoder(nn.Module):
     >>> output.activations.shape, output.reconstruction.shape
     (torch.Size([2, 5, 29]), torch.Size([2, 29, 33]))
     """
+
+    dictionary: Tensor
+    theta: Theta
 
     def __init__(
         self,

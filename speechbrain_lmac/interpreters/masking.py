@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -40,7 +39,7 @@ def explain(
     wavs: Tensor,
     frontend: BaseFrontEnd,
     classifier: AudioClassifier,
-    decoder: Callable[..., Any],
+    decoder: Any,
     target: Tensor | None = None,
 ) -> Explanation:
     """One STFT, one frozen forward, one decoder forward: the mask.
@@ -84,7 +83,7 @@ def explain(
 
 
 def decode_mask(
-    decoder: Callable[..., Any],
+    decoder: Any,
     output: ClassifierOutput,
     target: Tensor,
     num_frames: int,

@@ -62,6 +62,9 @@ class TextMaskDecoder(MaskDecoder):
     torch.Size([6, 29, 20])
     """
 
+    center: Tensor
+    closed: Tensor | None
+
     def __init__(
         self,
         hidden_channels: Sequence[int],
@@ -81,11 +84,13 @@ class TextMaskDecoder(MaskDecoder):
         self.read = nn.Sequential(
             nn.Linear(embed_dim + 1, text_dim), nn.LeakyReLU(0.1)
         )
-        widths = {s: join.conv.in_channels for s, join in self.joins.items()}
         self.films = nn.ModuleDict(
-            {s: nn.Linear(text_dim, 2 * width) for s, width in widths.items()}
+            {
+                str(s): nn.Linear(text_dim, 2 * self.widths[s])
+                for s in self.levels
+            }
         )
-        deepest = widths[str(self.levels[0])]
+        deepest = self.widths[self.levels[0]]
         self.key = nn.Conv2d(deepest, text_dim, 1)
         self.query = nn.Linear(text_dim, text_dim)
         self.local = nn.Conv2d(1, deepest, 1, bias=False)
@@ -100,7 +105,7 @@ class TextMaskDecoder(MaskDecoder):
         with torch.no_grad():
             self.center.copy_(embeddings.mean(0))
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden: Sequence[Tensor],
         num_frames: int,

@@ -1,14 +1,17 @@
-"""Contrastive training of the small CLAP on captioned (or labelled) sounds.
+"""Contrastive training of the small CLAP on captioned (or labelled) sounds."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import speechbrain as sb
 import torch
 import torch.nn.functional as F
 from speechbrain.utils.logger import get_logger
+from torch import Tensor
 
+from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
 from speechbrain_lmac.classifiers.zero_shot.words import hashed
 from speechbrain_lmac.data.captions.prompts import prompt_table
 from speechbrain_lmac.training.classifier import ClassifierBrain
@@ -17,7 +20,7 @@ from speechbrain_lmac.training.losses import multi_positive_infonce
 logger = get_logger(__name__)
 
 # Groups of a step of the text-only warm-up, and texts of each.
-WARMUP_GROUPS, WARMUP_TEXTS = 32, 4
+_WARMUP_GROUPS, _WARMUP_TEXTS = 32, 4
 # Texts that the centre is computed from; more would not move it.
 MAX_CENTER_TEXTS = 4096
 
@@ -42,63 +45,37 @@ class TextGroups:
     ([('a dog', 'barks'), ('rain',)], [1])
     """
 
-    def __init__(self, captions):
+    def __init__(self, captions: Iterable[Sequence[str]]):
         self.groups = list(dict.fromkeys(map(tuple, captions)))
         self._number = {group: k for k, group in enumerate(self.groups)}
 
     @classmethod
-    def of(cls, dataset):
+    def of(cls, dataset: Any) -> TextGroups:
         """Those of a data set of clips with captions."""
         clips = (dataset.data[clip] for clip in dataset.data_ids)
         return cls(clip["captions"] for clip in clips)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.groups)
 
-    def texts(self, limit=None):
+    def texts(self, limit: int | None = None) -> list[str]:
         """All texts, once each; at most about ``limit``, evenly spread."""
         texts = list(dict.fromkeys(t for group in self.groups for t in group))
         return texts[:: -(-len(texts) // limit)] if limit else texts
 
-    def numbers(self, captions):
+    def numbers(self, captions: Iterable[Sequence[str]]) -> Tensor:
         """Number of the group of each clip of a batch, int64 (clips,)."""
         return torch.tensor([self._number[tuple(c)] for c in captions])
 
-    def draw(self, count, always=()):
-        """Numbers of groups, at random.
-
-        Arguments
-        ---------
-        count : int
-            How many, if there are as many.
-        always : torch.Tensor
-            Different numbers that come first, whatever their count.
-
-        Returns
-        -------
-        torch.Tensor
-            Different numbers, int64.
-        """
+    def draw(self, count: int, always: Any = ()) -> Tensor:
+        """Different numbers of ``count`` groups, at random; some come first."""
         order = torch.randperm(len(self.groups))
         chosen = torch.as_tensor(always, dtype=torch.long)
         others = order[~torch.isin(order, chosen)]
         return torch.cat([chosen, others[: max(0, count - len(chosen))]])
 
-    def draw_texts(self, numbers, count):
-        """Texts of groups, at random; twice the same only if there are few.
-
-        Arguments
-        ---------
-        numbers : torch.Tensor
-            The groups.
-        count : int
-            Texts of each group.
-
-        Returns
-        -------
-        list of str
-            ``count`` texts of the first group, then of the second, ...
-        """
+    def draw_texts(self, numbers: Tensor, count: int) -> list[str]:
+        """``count`` texts of each group, at random; none twice if it can be."""
         texts = []
         for number in numbers.tolist():
             group = self.groups[number]
@@ -108,21 +85,9 @@ class TextGroups:
         return texts
 
 
-def equal_texts(texts):
-    """Which of some texts are the same.
+def equal_texts(texts: list[str]) -> Tensor:
+    """Which of some texts are the same, bool (texts, texts).
 
-    Arguments
-    ---------
-    texts : list of str
-        The texts.
-
-    Returns
-    -------
-    torch.Tensor
-        Booleans, shape (texts, texts).
-
-    Example
-    -------
     >>> equal_texts(["rain", "a dog", "rain"])[0].tolist()
     [True, False, True]
     """
@@ -130,7 +95,7 @@ def equal_texts(texts):
     return first[:, None] == first
 
 
-def held_out_prompts(classes):
+def held_out_prompts(classes: Sequence[str]) -> dict[str, list[list[str]]]:
     """Prompts of classes that training does not see, for :class:`ClapBrain`.
 
     Arguments
@@ -191,9 +156,15 @@ class ClapBrain(ClassifierBrain):
 
     trained = "clap"
     # Its prompts compete with whatever else a user asks for.
-    max_unknown = None
+    max_unknown: float | None = None
 
-    def __init__(self, groups, prompt_sets, *args, **kwargs):
+    def __init__(
+        self,
+        groups: TextGroups,
+        prompt_sets: Mapping[str, list[list[str]]],
+        *args: Any,
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         self.groups = self.heard = groups
         self.prompt_sets = prompt_sets
@@ -309,26 +280,13 @@ class ClapBrain(ClassifierBrain):
         return self.modules.average.logit_scale * audio @ bank.T
 
 
-def warm_up_texts(clap, groups, steps, lr, seed):
+def warm_up_texts(
+    clap: SmallClap, groups: TextGroups, steps: int, lr: float, seed: int
+) -> float:
     """Train the text tower alone to tell groups of texts apart.
 
-    Arguments
-    ---------
-    clap : SmallClap
-        Its text tower is changed.
-    groups : TextGroups
-        The training texts.
-    steps : int
-        Number of steps; 0 leaves all as it is.
-    lr : float
-        Learning rate of Adam, falling to zero.
-    seed : int
-        Of the draws, the same in every process.
-
-    Returns
-    -------
-    float
-        The last step's loss; NaN without steps.
+    Some steps of Adam, whose rate falls to zero, the same in every process.
+    Returns the last step's loss; NaN without steps.
     """
     loss = torch.tensor(torch.nan)
     optimizer = torch.optim.AdamW(clap.text.parameters(), lr, weight_decay=0.01)
@@ -340,10 +298,10 @@ def warm_up_texts(clap, groups, steps, lr, seed):
         for step in range(steps):
             for options in optimizer.param_groups:
                 options["lr"] = lr * (1 - step / steps)
-            drawn = groups.draw(WARMUP_GROUPS)
-            texts = groups.draw_texts(drawn, WARMUP_TEXTS)
+            drawn = groups.draw(_WARMUP_GROUPS)
+            texts = groups.draw_texts(drawn, _WARMUP_TEXTS)
             text = clap.embed_hashed(*hashed(texts, device))
-            group = torch.arange(len(drawn)).repeat_interleave(WARMUP_TEXTS)
+            group = torch.arange(len(drawn)).repeat_interleave(_WARMUP_TEXTS)
             same = (group[:, None] == group) | equal_texts(texts)
             # Even against odd: no text is compared with itself.
             same = same[::2, 1::2]
@@ -355,6 +313,6 @@ def warm_up_texts(clap, groups, steps, lr, seed):
             loss.backward()
             optimizer.step()
     clap.train(was_training)
-    loss = float(loss.detach())
-    logger.info("Text-only warm-up: loss %.3f after %d steps", loss, steps)
-    return loss
+    last = float(loss.detach())
+    logger.info("Text-only warm-up: loss %.3f after %d steps", last, steps)
+    return last

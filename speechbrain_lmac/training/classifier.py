@@ -1,11 +1,12 @@
-"""Training of the sound classifiers that are to be explained.
+"""Training of a classifier with soft labels and an average of its weights."""
 
-Authors
- * The speechbrain_lmac authors 2026
-"""
+from __future__ import annotations
+
+from typing import Any
 
 import speechbrain as sb
 import torch
+from torch import Tensor, nn
 
 from speechbrain_lmac.training.brain import RecipeBrain
 
@@ -34,17 +35,19 @@ class WeightAverage:
     0.5
     """
 
-    def __init__(self, module, average, decay=0.99):
+    def __init__(
+        self, module: nn.Module, average: nn.Module, decay: float = 0.99
+    ):
         self.module = module
         self.average = average
         self.decay = decay
 
-    def reset(self):
+    def reset(self) -> None:
         """Start over from the module's present weights."""
         self.average.load_state_dict(self.module.state_dict())
 
     @torch.no_grad()
-    def update(self, step):
+    def update(self, step: int) -> None:
         """Move the average towards the module's present weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
         pairs = zip(
@@ -75,9 +78,9 @@ class ClassifierBrain(RecipeBrain):
     trained = "classifier"
     #: Probability of a class on silence or noise from which it costs score;
     #: None for models to which nothing is no matter.
-    max_unknown = 0.3
+    max_unknown: float | None = 0.3
 
-    def __init__(self, modules, *args, **kwargs):
+    def __init__(self, modules: dict, *args: Any, **kwargs: Any):
         modules["average"].requires_grad_(False)
         super().__init__(modules, *args, **kwargs)
 
@@ -103,29 +106,18 @@ class ClassifierBrain(RecipeBrain):
         name = self.trained if stage == sb.Stage.TRAIN else "average"
         return self.modules[name](features), labels
 
-    def probabilities(self, features):
+    def probabilities(self, features: Tensor) -> Tensor:
         """Of the classes, by the averaged model, (..., batch, classes)."""
         average = self.modules.average
         return average.probabilities(average(features))
 
-    def augmented(self, wavs, target, n_classes, stage):
-        """Features and soft labels of a batch; in training, augmented.
+    def augmented(
+        self, wavs: Tensor, target: Tensor, n_classes: int, stage: sb.Stage
+    ) -> tuple[Tensor, Tensor]:
+        """Features and soft labels (batch, classes); in training augmented.
 
-        Arguments
-        ---------
-        wavs : torch.Tensor
-            Shape (batch, samples).
-        target : torch.Tensor
-            Class indices, shape (batch,).
-        n_classes : int
-            Number of classes.
-        stage : speechbrain.Stage
-            Training is augmented, with sounds of no class in addition.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            log1p mel features and class probabilities, as many.
+        Of waveforms (batch, samples) and class indices (batch,); training adds
+        sounds of no class.
         """
         augment = self.hparams.augment if stage == sb.Stage.TRAIN else None
         labels = torch.nn.functional.one_hot(target, n_classes).float()
@@ -175,14 +167,10 @@ class ClassifierBrain(RecipeBrain):
         return summary
 
     @torch.no_grad()
-    def unknown_confidence(self):
+    def unknown_confidence(self) -> dict[str, float]:
         """Largest class probability on silence, and on white noise.
 
-        Returns
-        -------
-        dict of str to float
-            ``silence`` and ``white_noise`` (at eight levels from -40 to -10
-            dB), in [1 / classes, 1].
+        The noise comes at eight levels from -40 to -10 dB.
         """
         frontend = self.modules.frontend
         generator = torch.Generator().manual_seed(0)

@@ -242,7 +242,9 @@ class LMACBrain(ExplainerBrain):
         """
         mask, view = explanation.mask, explanation.spectrum.view
         if clean is None:
-            return torch.zeros(len(mask), dtype=bool, device=mask.device), None
+            return torch.zeros(
+                len(mask), dtype=torch.bool, device=mask.device
+            ), None
         hparams = self.hparams
         correlation = losses.cross_correlation(
             (mask * view).detach(), clean, hparams.crosscortype

@@ -141,7 +141,7 @@ class LMACZSBrain(ZeroShotExplainer):
         wavs: Tensor,
         captions: list[list[str]],
         generator: torch.Generator,
-        clip_ids: Sequence[str] = (),
+        clip_ids: Any = (),
     ) -> Scene:
         """The scene of a training step: clips, prompts, pairs, sources."""
         hparams, frontend = self.hparams, self.modules.frontend

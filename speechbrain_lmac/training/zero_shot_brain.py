@@ -56,10 +56,10 @@ class Scene(NamedTuple):
     spectrum: Spectrum
     embedding: Tensor
     hidden: tuple[Tensor, ...]
-    bank: Tensor = None
-    similarity: Tensor = None
-    same: Tensor = None
-    chosen: Tensor = None
+    bank: Any = None
+    similarity: Any = None
+    same: Any = None
+    chosen: Any = None
     sources: Tensor | None = None
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,11 +269,9 @@ class ZeroShotExplainer(ExplainerBrain):
         mask = self._decided(scene, decided)
         masked = frontend.masked(mask, scene.spectrum)
         outputs = (output, *map(classifier, masked))
-        metrics = explanation_metrics(
-            *map(classifier.probabilities, outputs),
-            heard_part(mask, frontend.heard),
-            decided,
-        )
+        heard = heard_part(mask, frontend.heard)
+        before, kept, rest = map(classifier.probabilities, outputs)
+        metrics = explanation_metrics(before, kept, rest, heard, decided)
         metrics |= self._measure_prompts(scene, decided)
         if self.hparams.finetuning:
             metrics |= self._measure_mixtures(wavs, decided)
