@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
 
 from speechbrain_lmac.metrics.comparison import (
     COMPARED,
@@ -20,25 +19,10 @@ def test_holm_by_hand():
     np.testing.assert_allclose(adjusted, [0.06, 0.03, 0.06, 0.02])
 
 
-def test_holm_never_exceeds_one_and_keeps_the_order():
-    p = np.random.default_rng(0).random(50)
-    adjusted = holm(p)
-    assert (adjusted >= p).all() and adjusted.max() <= 1
-    assert (np.diff(adjusted[np.argsort(p)]) >= 0).all()
-
-
 def test_positive_means_better_whatever_the_direction():
     worse, better = np.full(12, 0.2), np.full(12, 0.4)
     assert compare(better, worse, "FF").difference == pytest.approx(0.2)
     assert compare(better, worse, "AD").difference == pytest.approx(-0.2)
-
-
-def test_binary_values_give_nearly_the_sign_test():
-    first = np.array([1.0] * 40 + [0.0] * 20)
-    second = np.array([1.0] * 25 + [0.0] * 35)
-    p = compare(first, second, "Fid-In").p
-    # 15 wins, no loss: the exact sign test says 2 * 0.5 ** 15
-    assert p < 1e-3 and binomtest(15, 15).pvalue < 1e-3
 
 
 def test_equal_methods_are_not_different():

@@ -103,12 +103,6 @@ def test_conditions_have_the_published_ratios(name, expected, folders):
         close(ratio_db(clip.make()), torch.tensor(expected), rtol=0, atol=1e-3)
 
 
-def test_clean_has_no_interferer(folders):
-    for clip in build("clean", manifest(), folders):
-        assert clip.make().interferer.eq(0).all()
-        assert clip.id == clip.clip_id and clip.interferer == "none"
-
-
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_conditions_do_not_depend_on_the_order(name, folders):
     clips = manifest()
@@ -201,14 +195,6 @@ def test_partners_of_another_length_are_cut_or_padded():
         assert mix.interferer[:present].ne(0).all()
 
 
-def test_nothing_is_loaded_before_make():
-    def fail(path):
-        raise AssertionError(path)
-
-    for name in ("clean", "mixtures", "white_noise"):
-        assert build_condition(name, manifest(), fail, 0)
-
-
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_condition_clips_travel_to_other_processes(name, folders):
     clip = build(name, manifest(), folders)[0]
@@ -247,34 +233,3 @@ def test_mistakes_before_any_work(tmp_path, folders):
             check_conditions(["speech"], folder, folders["wham_folder"])
         with pytest.raises(UserError, match="`wham_folder`"):
             check_conditions(["wham"], folders["speech_folder"], folder)
-
-
-def test_real_speech(ljspeech_folder, folders):
-    folders["speech_folder"] = ljspeech_folder
-    rate = 16000
-    rows = manifest(6)
-    for row in rows:
-        row["num_samples"] = 5 * rate
-    built = build_condition(
-        "speech",
-        rows,
-        lambda p: (
-            torch.randn(5 * rate, generator=seeded(int(p)))
-            if str(p).isdigit()
-            else AudioCache()(p)
-        ),
-        seed=3,
-        **folders,
-    )
-    for clip in built:
-        mix = clip.make()
-        check_conserved(mix)
-        close(ratio_db(mix), torch.tensor(12.0412), rtol=0, atol=1e-3)
-        # Resampled from 22.05 kHz: the utterance's own seconds, from its
-        # start, and silence after its end.
-        file = ljspeech_folder / "wavs" / clip.interferer
-        seconds = sf.info(file).duration
-        last = int(mix.interferer.nonzero().max())
-        assert last <= min(seconds, 5.0) * rate + 1
-        assert last > (min(seconds, 5.0) - 0.5) * rate
-    assert len({clip.interferer for clip in built}) > 1

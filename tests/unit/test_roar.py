@@ -208,8 +208,3 @@ def test_ranks_are_permutations_also_for_undefined_masks(roar, monkeypatch):
     )
     ranks = roar._ranks("lmac", roar.clips[0])
     assert torch.equal(ranks, roar._ranks("random", roar.clips[0]))
-
-
-def test_unknown_methods_are_refused(roar):
-    with pytest.raises(UserError, match="nonsense"):
-        roar.run(["nonsense"])

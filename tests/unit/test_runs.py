@@ -127,12 +127,6 @@ def test_a_row_for_each_method_and_condition(first):
     assert all(row["n_clips"] == "12" for row in table)
 
 
-def test_a_markdown_table(first):
-    text = (first[1] / "results.md").read_text(encoding="utf-8")
-    for word in ("ESC-50", "clean", "mixtures", "lmac", "Fid-In"):
-        assert word in text
-
-
 def test_values_of_each_clip(first, clips):
     rows, folder, *_ = first
     for row in rows:
@@ -172,11 +166,6 @@ def test_sounds_have_the_clips_own_length(first, clips):
     assert len(seen) > 1
 
 
-def test_examples_are_of_different_classes(first):
-    classes = {folder.name[-1] for folder in examples(first[1])[:3]}
-    assert len(classes) == 3
-
-
 def test_every_method_has_examples(first, interpreter):
     rows, folder, *_ = first
     found = [(p.parts[-4], p.parent.name) for p in explanations(folder)]
@@ -212,17 +201,6 @@ def test_results_are_reproducible(first, run, tmp_path):
     assert not (tmp_path / "examples").exists()
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<table>" in page and "<audio" not in page
-
-
-def test_all_clips_as_examples(run, clips, tmp_path):
-    run(
-        tmp_path,
-        clips[:4],
-        conditions=["clean"],
-        methods=["lmac"],
-        n_examples=-1,
-    )
-    assert {f.name for f in examples(tmp_path)} == {c["id"] for c in clips[:4]}
 
 
 def classify(interpreter, wav):

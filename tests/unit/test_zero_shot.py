@@ -9,8 +9,6 @@ import pytest
 import torch
 from zs_toys import PROMPTS, tones, zs_interpreter
 
-from speechbrain_lmac.data import prepare_urbansound8k
-from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.evaluation import EvaluationSettings, LabelledClips
 from speechbrain_lmac.evaluation import evaluate as evaluate_clips
 from speechbrain_lmac.evaluation.zero_shot import (
@@ -170,38 +168,3 @@ def test_prompts_of_classes():
 
 
 # --- UrbanSound8K ---
-
-
-@pytest.fixture
-def urban(tmp_path):
-    """A folder in the layout of UrbanSound8K: two folds, two classes."""
-    folder = tmp_path / "UrbanSound8K"
-    (folder / "metadata").mkdir(parents=True)
-    lines = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
-    for fold in (1, 2):
-        (folder / f"audio/fold{fold}").mkdir(parents=True)
-        for k, name in enumerate(("dog_bark", "siren")):
-            file = f"{fold}00{k}-{k}-0-0.wav"
-            lines.append(f"{file},{fold}00{k},0,1,1,{fold},{k},{name}")
-            wav = tones(500, 1, 4000 * fold, 22050)[0]
-            write_wav(folder / f"audio/fold{fold}" / file, wav, 22050)
-    (folder / "metadata/UrbanSound8K.csv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def test_manifests_of_urbansound8k(urban, tmp_path):
-    manifests = prepare_urbansound8k(urban, tmp_path / "out", [1], None, [2])
-    assert manifests.class_names == ("dog_bark", "siren")
-    entries = json.loads(manifests.test.read_text())
-    assert list(entries) == ["2000-0-0-0", "2001-1-0-0"]
-    entry = entries["2001-1-0-0"]
-    assert entry["wav"] == "{data_root}/audio/fold2/2001-1-0-0.wav"
-    assert (entry["class_string"], entry["fold"]) == ("siren", 2)
-    assert entry["num_samples"] == 5805  # ceil(8000 * 16000 / 22050)
-
-
-def test_a_folder_that_is_not_urbansound8k(urban, tmp_path):
-    with pytest.raises(UserError, match="metadata/UrbanSound8K.csv is miss"):
-        prepare_urbansound8k(tmp_path, tmp_path / "out")
-    with pytest.raises(UserError, match="test_fold_nums.*10"):
-        prepare_urbansound8k(urban, tmp_path / "out", None, None)
