@@ -22,14 +22,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-META = (
-    "dataset",
-    "condition",
-    "mask_domain",
-    "method",
-    "n_clips",
-    "accuracy",
-)  # fmt: skip
+META = ("dataset", "condition", "mask_domain", "method", "n_clips",
+        "accuracy")  # fmt: skip
 SUFFIXES = ("", "_low", "_high", "_undefined")
 
 
