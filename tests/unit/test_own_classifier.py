@@ -292,6 +292,7 @@ from torch import nn
 class MyNet(nn.Module):
     def __init__(self, n_classes):
         super().__init__()
+        self.arguments = {"n_classes": n_classes}  # a package builds it anew
         self.conv1 = nn.Conv2d(1, 4, 5, 4, 2)
         self.conv2 = nn.Conv2d(4, 8, 3, 2, 1)
         self.out = nn.Linear(8, n_classes)
@@ -345,14 +346,6 @@ def test_a_recipe_explains_it(recipe, synthetic_folder, tmp_path, monkeypatch):
     interpreter = Interpreter.load(tmp_path / "out")
     assert isinstance(interpreter.classifier, TorchClassifier)
     assert interpreter.classifier.hidden_strides == (8, 4)
-    done = recipe(
-        "train_lmac.py",
-        yaml,
-        f"--data_folder={synthetic_folder}",
-        "--classifier_source=absent.pt",
-        cwd=tmp_path,
-    )
-    assert done.returncode == 1 and "absent.pt" in done.stderr
 
 
 def test_the_example(tmp_path, capsys):
