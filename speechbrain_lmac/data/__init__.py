@@ -9,7 +9,8 @@ _NAMES = {
     "captions.datasets": "caption_dataio_prep check_captions clip_classes",
     "captions.prepare": "prepare_captions",
     "captions.prompts": "prompt_table",
-    "labelled": "dataio_prep follow_data prepare_csv prepare_esc50 "
+    "following": "follow_data",
+    "labelled": "dataio_prep prepare_csv prepare_esc50 "
     "prepare_folders prepare_labelled prepare_urbansound8k",
     "manifests": "Manifests manifest_clips read_manifests",
     "mixtures": "Mixture TrainingContamination mix_clips",

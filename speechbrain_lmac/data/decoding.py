@@ -69,7 +69,6 @@ class AudioError(UserError):
 class AudioInfo(NamedTuple):
     """What the header of an audio file says; streams do not say a length."""
 
-    path: Path
     sample_rate: int  # Hz
     num_frames: int  # samples per channel
     channels: int
@@ -108,14 +107,10 @@ exist; check the path
     """
     try:
         stat = Path(path).stat()
-    except FileNotFoundError as err:
-        raise AudioError(
-            path, "the file does not exist; check the path"
-        ) from err
     except (OSError, ValueError) as err:  # no permission; a name with a NUL
-        raise AudioError(
-            path, f"the file cannot be reached ({err}); check the path"
-        ) from err
+        missing = isinstance(err, FileNotFoundError)
+        why = "does not exist" if missing else f"cannot be reached ({err})"
+        raise AudioError(path, f"the file {why}; check the path") from err
     if not S_ISREG(stat.st_mode):
         raise AudioError(path, "expected an audio file, found a folder")
     if stat.st_size == 0:
@@ -204,13 +199,8 @@ def audio_info(path: str | Path) -> AudioInfo:
     0.5
     """
     with open_audio(path) as file:
-        return AudioInfo(
-            path=Path(path),
-            sample_rate=file.samplerate,
-            num_frames=file.frames,
-            channels=file.channels,
-            duration=file.frames / file.samplerate,
-        )
+        rate, frames = file.samplerate, file.frames
+        return AudioInfo(rate, frames, file.channels, frames / rate)
 
 
 def decode(path: str | Path) -> Decoded:

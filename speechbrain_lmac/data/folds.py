@@ -155,29 +155,6 @@ def make_folds(
     return [chosen[name] for name in names]
 
 
-def check_filled(
-    made: Sequence[int], split: Mapping | None, chosen: Mapping[str, Any]
-) -> None:
-    """Refuse a choice of made folds for which there are too few clips."""
-    n_folds, filled = check_split(split)["n_folds"], set(made)
-    empty = set(range(1, n_folds + 1)) - filled
-    wanted = [
-        fold
-        for value in chosen.values()
-        for fold in (value if isinstance(value, (list, tuple)) else [value])
-    ]
-    if not any(fold in wanted for fold in empty):
-        return
-    advice = "Add sounds"
-    if len(filled) >= MIN_FOLDS:
-        advice += f", or make fewer folds: --split='{{n_folds: {len(filled)}}}'"
-    raise UserError(
-        f"`split`: the clips (or groups of clips) fill {len(filled)} of "
-        f"n_folds {n_folds} folds. {advice}, and choose among these by "
-        f"{', '.join(f'`{key}`' for key in FOLD_KEYS)}."
-    )
-
-
 def _warn_of_few(labels, n_folds):
     counts = Counter(labels)
     few = [f"{name} ({n})" for name, n in counts.items() if n < n_folds]

@@ -7,8 +7,6 @@ disk differ in the function that lists the clips, and in nothing else.
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,17 +17,16 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain.utils.distributed import run_on_main
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.audio import AudioCache, audio_info
+from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.esc50 import read_esc50
 from speechbrain_lmac.data.folders import read_csv, read_folders
 from speechbrain_lmac.data.folds import (
     FOLD_KEYS,
-    check_filled,
     check_folds,
     make_folds,
     parse_folds,
 )
-from speechbrain_lmac.data.listing import audio_below, twins
+from speechbrain_lmac.data.listing import twins
 from speechbrain_lmac.data.manifests import (
     Manifests,
     read_manifests,
@@ -38,17 +35,12 @@ from speechbrain_lmac.data.manifests import (
 from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
 from speechbrain_lmac.data.urbansound8k import read_urbansound8k
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.hparams import read_overrides, read_tree
 
 logger = get_logger(__name__)
 
 # A choice of classes that ESC-50 alone knows, and its recipe's default.
 ESC10 = "esc10"
 MANY = 10  # names that a message lists
-#: Hyperparameters of lengths, in seconds, that follow the data.
-LENGTHS = ("signal_length_s", "crop_s", "valid_length_s")
-SHORTEST = 0.4  # s; classifiers pad what is shorter, as 32 frames are needed
-MEASURED = 300  # files whose lengths are looked at
 
 
 class Layout(NamedTuple):
@@ -135,13 +127,8 @@ def prepare_labelled(
     UserError
         If data, folds or classes cannot be used; broken clips are listed.
     """
-    folds = dict(
-        zip(
-            FOLD_KEYS,
-            (train_fold_nums, valid_fold_nums, test_fold_nums),
-            strict=True,
-        )
-    )
+    nums = (train_fold_nums, valid_fold_nums, test_fold_nums)
+    folds = dict(zip(FOLD_KEYS, nums, strict=True))
     rows, class_names = labelled_rows(
         data_folder, layout, folds, classes, split, labels_file
     )
@@ -180,7 +167,6 @@ def labelled_rows(
     else:
         copies = twins(Path(data_folder), rows.wav)
         made = make_folds(rows.wav, rows.class_string, split, copies)
-        check_filled(made, split, folds)
         rows = rows.assign(fold=made)
     rows, names = select_classes(rows, _chosen_classes(name, rows, classes))
     chosen = check_folds(rows.fold, **folds)
@@ -216,37 +202,23 @@ def prepare_esc50(
 
 
 def prepare_urbansound8k(
-    data_folder: str | Path,
-    save_folder: str | Path,
-    train_fold_nums: Any = (1, 2, 3, 4, 5, 6, 7, 8),
-    valid_fold_nums: Any = 9,
-    test_fold_nums: Any = 10,
-    **options: Any,
+    data_folder: str | Path, save_folder: str | Path, **options: Any
 ) -> Manifests:
     """Write the manifests of UrbanSound8K, or of data in its layout.
 
     Arguments
     ---------
-    data_folder, save_folder : str or pathlib.Path
-        As for :func:`prepare_labelled`.
-    train_fold_nums, valid_fold_nums, test_fold_nums : int, sequence or None
-        Folds of each split, of ten.
-    **options
-        As for :func:`prepare_labelled`.
+    data_folder, save_folder, **options
+        As for :func:`prepare_labelled`; of its ten folds the ninth is
+        validated on and the tenth tested.
 
     Returns
     -------
     Manifests
     """
-    return prepare_labelled(
-        data_folder,
-        save_folder,
-        "urbansound8k",
-        train_fold_nums,
-        valid_fold_nums,
-        test_fold_nums,
-        **options,
-    )
+    folds = dict(zip(FOLD_KEYS, (range(1, 9), 9, 10), strict=True))
+    options = {"layout": "urbansound8k", **folds, **options}
+    return prepare_labelled(data_folder, save_folder, **options)
 
 
 def prepare_folders(
@@ -335,81 +307,6 @@ def own_name(layout: str, data_folder: str | Path) -> str | None:
     """
     own = LAYOUTS[layout_name(layout)].own
     return Path(data_folder).resolve().name or None if own else None
-
-
-def follow_data(hparams_file: str | Path, overrides: str | dict) -> str | dict:
-    """Let hyperparameters that nobody gave follow the data.
-
-    Data of one's own (layouts folders and csv) have a number of classes and a
-    name; and no excerpt need be longer than the sounds: a file has the values
-    of a published data set.
-
-    Arguments
-    ---------
-    hparams_file : str or pathlib.Path
-        With ``layout`` and ``data_folder``; without them nothing changes.
-    overrides : str or dict
-        Of the command line; what it gives stands.
-
-    Returns
-    -------
-    str or dict
-        The overrides with ``out_n_neurons``, ``dataset``, and the lengths
-        ``signal_length_s``, ``crop_s`` and ``valid_length_s`` where sounds are
-        shorter: those of them that the file has (as numbers).
-
-    Raises
-    ------
-    UserError
-        If there are no such data, or they have one class.
-    """
-    given = read_overrides(overrides)
-    tree = {**read_tree(hparams_file), **given}
-    layout, folder = tree.get("layout"), tree.get("data_folder")
-    if not isinstance(layout, str) or not isinstance(folder, str):
-        return overrides
-    root, follows = Path(folder).expanduser(), {}
-    # Captioned data sets have a layout csv of their own, without labels.
-    if "labels_file" in tree and LAYOUTS[layout_name(layout)].own:
-        read = LAYOUTS[layout_name(layout)].read
-        classes = tree.get("classes")
-        rows, names = select_classes(
-            read(root, tree["labels_file"]),
-            None if classes == ESC10 else classes,
-        )
-        check_several(names)
-        follows = {"out_n_neurons": len(names), "dataset": root.resolve().name}
-        wavs = list(rows.wav)
-    else:
-        wavs = audio_below(root)
-    lengths = {
-        key: float(tree[key])
-        for key in LENGTHS
-        if key not in given and isinstance(tree.get(key), (int, float))
-    }
-    longest = _usual_length(root, wavs) if lengths else math.inf
-    shorter = {key: longest for key in lengths if lengths[key] > longest}
-    if shorter:
-        logger.warning(
-            "%s: set to %.1f s, as 95 %% of the sounds are no longer; give "
-            "them to have others",
-            *(", ".join(f"`{key}`" for key in shorter), longest),
-        )
-    follows.update(shorter)
-    return {**{k: v for k, v in follows.items() if k in tree}, **given}
-
-
-def _usual_length(root, wavs):
-    """Seconds that 95 % of some files last at most; in tenths, 0.4 or more."""
-    seconds = []
-    for wav in wavs[:: max(1, len(wavs) // MEASURED)]:
-        with contextlib.suppress(UserError):  # told of when they are checked
-            seconds.append(audio_info(root / wav).duration)
-    if not seconds:
-        return math.inf
-    seconds.sort()
-    usual = seconds[math.ceil(0.95 * len(seconds)) - 1]
-    return max(SHORTEST, math.ceil(10 * usual - 0.01) / 10)
 
 
 def check_several(names: Sequence[str]) -> None:

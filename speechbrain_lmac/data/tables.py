@@ -107,12 +107,11 @@ def _read_header(path, line, delimiters, columns):
     """What separates the columns that are needed, and the names of all."""
     best: list[str] = []
     for delimiter in delimiters:
-        row = next(csv.reader([line], delimiter=delimiter), [])
-        names = [name.strip().lower() for name in row]
-        names = [
-            name if name and name not in names[:k] else f"column {k}"
-            for k, name in enumerate(names)
-        ]
+        names: list[str] = []
+        for name in next(csv.reader([line], delimiter=delimiter), []):
+            name = name.strip().lower()
+            used = not name or name in names
+            names.append(f"column {len(names)}" if used else name)
         if set(columns) <= set(names):
             return delimiter, names
         best = max(best, names, key=len)

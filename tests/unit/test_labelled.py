@@ -173,9 +173,9 @@ def test_folds_are_balanced_with_groups_of_any_size():
 def test_fewer_clips_than_folds(tmp_path, caplog):
     for name in "abc":
         put(tmp_path / "d" / name / "1.wav")
-    with pytest.raises(UserError, match="fill 3 of n_folds 5.*n_folds: 3"):
+    with pytest.raises(UserError, match=r"fold 4 does not .*\[1, 2, 3\]"):
         prepare("folders", tmp_path / "d")
-    assert "not in every fold: a (1), b (1), c (1)" in caplog.text
+    assert "than n_folds 5, so not in every fold: a (1), b (1)" in caplog.text
     # Folds that nobody chose may be empty.
     found = prepare("folders", tmp_path / "d", **chosen(None, None, 1))
     assert len(found.test) == 1

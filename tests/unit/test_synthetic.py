@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import wave
 
 import numpy as np
@@ -276,14 +275,6 @@ def test_a_foreign_folder_is_refused_and_kept(tmp_path, overwrite):
     assert not list(tmp_path.parent.glob("*.tmp"))
 
 
-def test_a_file_is_refused(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("mine")
-    with pytest.raises(UserError, match="found something else"):
-        make_synthetic_dataset(path, overwrite=True, **SMALL)
-    assert path.read_text() == "mine"
-
-
 def test_other_settings_are_refused_unless_overwritten(tmp_path):
     folder = make_synthetic_dataset(tmp_path / "set", **SMALL)
     with pytest.raises(UserError, match="other settings.*'seed': 1234"):
@@ -323,22 +314,6 @@ def test_a_half_made_set_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         make_synthetic_dataset(tmp_path / "set", **SMALL)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_another_process_that_was_faster_is_respected(
-    small_set, tmp_path, monkeypatch
-):
-    write = synthetic._esc50
-
-    def write_twice(folder, settings):
-        if not (tmp_path / "set").exists():  # the other process
-            shutil.copytree(small_set, tmp_path / "set")
-        return write(folder, settings)
-
-    monkeypatch.setattr(synthetic, "_esc50", write_twice)
-    made = make_synthetic_dataset(tmp_path / "set", **SMALL)
-    assert contents(made) == contents(small_set)
-    assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
 @pytest.mark.parametrize(
