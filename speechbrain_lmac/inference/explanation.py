@@ -73,7 +73,7 @@ class Explanation:
     masked_out : torch.Tensor
         What the mask removes, shape (samples,).
     original : torch.Tensor
-        The input as the model heard it: mono, at its rate, peak 1, (samples,).
+        The input as the model gets it: mono, at its rate, peak 1, (samples,).
     mask : torch.Tensor
         Shape (frames, bins or bands), in [0, 1]. Of a long recording a
         reduced one: means over ``mask_hop_samples`` samples each.

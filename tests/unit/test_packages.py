@@ -325,6 +325,19 @@ def test_a_network_of_ones_own_needs_trust(nets, tmp_path):
         assert not nets.mark.exists()
 
 
+def test_arguments_that_only_the_run_knows(nets, tmp_path):
+    net = nets.MyNet(5, 0.7)
+    del net.arguments
+    interpreter = wrapped(nets, net)
+    interpreter.hparams["output_folder"] = str(tmp_path)
+    (tmp_path / "hyperparams.yaml").write_text(
+        "classifier: !new:speechbrain_lmac.classifiers.TorchClassifier\n"
+        "    model: !new:my_nets.MyNet {width: 5, bend: 0.7}\n"
+    )
+    loaded = load_package(write_package(interpreter), trust_source=True)
+    assert torch.equal(answers(loaded)[0], answers(interpreter)[0])
+
+
 def test_networks_that_cannot_be_built_again(nets, tmp_path):
     class Local(nets.MyNet):
         """Nobody can import it."""

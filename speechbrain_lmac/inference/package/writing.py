@@ -31,6 +31,7 @@ from speechbrain_lmac.inference.package.registry import (
 from speechbrain_lmac.inference.package.weights import save_weights
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.utils.hparams import read_tree, tag_of
 
 logger = get_logger(__name__)
 
@@ -91,6 +92,9 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     classifier, decoder = interpreter.classifier, interpreter.decoder
     parts = {"frontend": interpreter.frontend, "classifier": classifier}
+    run = Path(interpreter.hparams.get("output_folder") or os.devnull)
+    for part in (*parts.values(), decoder, getattr(classifier, "model", None)):
+        _recall_arguments(part, run / "hyperparams.yaml")
     explained = classifier.parts()
     if interpreter.zero_shot:
         parts["encoder"] = parts.pop("classifier").encoder
@@ -122,6 +126,22 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
     classes = {name: spec["class"] for name, spec in specs.items()}
     own = [c for name, c in classes.items() if c not in BUILDERS[name]]
     _read_back(interpreter, folder, own)
+
+
+def _recall_arguments(part, hparams_file):
+    """Give an object that lacks them the arguments that a run's YAML has."""
+    if hasattr(part, "arguments") or not hparams_file.is_file():
+        return
+    tag = f"!new:{type(part).__module__}.{type(part).__qualname__}"
+    nodes = [read_tree(hparams_file)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            nodes += node.values()
+            if tag_of(node) == tag:
+                part.arguments = dict(node)
+        elif isinstance(node, list):
+            nodes += node
 
 
 def _write(name, part, folder):
