@@ -49,21 +49,7 @@ MAX_MASKS = 32
 
 
 class PromptMasker:
-    """Makes masks of clips for prompts that are named, not decided.
-
-    Arguments
-    ---------
-    interpreter : Interpreter
-        With a ``ZeroShotClassifier`` and a ``PromptedDecoder``.
-    methods : sequence of str
-        ``lmac_zs`` and attribution methods.
-    device : str
-        Where to compute.
-    seed : int
-        For methods that draw.
-    attribution : dict of str to dict or None
-        Options of attribution methods by name.
-    """
+    """Makes masks of clips for prompts that are named, not decided."""
 
     def __init__(
         self,

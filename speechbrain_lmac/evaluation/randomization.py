@@ -41,19 +41,11 @@ MEASURES = ("SSIM", "Spearman")
 
 
 class BlockSimilarity(NamedTuple):
-    """How alike a method's masks are before and after randomisation.
+    """How alike a method's masks are before and after randomisation."""
 
-    Attributes
-    ----------
-    block : str
-        The last block that was randomised: this one and all above it are.
-    ssim, spearman : numpy.ndarray
-        Structural similarity and rank correlation per clip, shape (clips,).
-    """
-
-    block: str
-    ssim: np.ndarray
-    spearman: np.ndarray
+    block: str  # the last block that was randomised, with all above it
+    ssim: np.ndarray  # structural similarity per clip, (clips,)
+    spearman: np.ndarray  # rank correlation per clip, (clips,)
 
 
 def check_sanity_methods(methods: Sequence[str], trained: str = "lmac") -> None:
@@ -73,25 +65,9 @@ def check_sanity_methods(methods: Sequence[str], trained: str = "lmac") -> None:
 def blocks(classifier: AudioClassifier) -> dict[str, torch.nn.Module]:
     """A classifier's layers from the output down, checked to be complete.
 
-    Arguments
-    ---------
-    classifier : AudioClassifier
-        Names its layers by its method ``blocks()``, and by
-        ``outside_blocks()`` what is none of them: the text side of a
-        zero-shot classifier.
+    A weight that is neither in one of its ``blocks()`` nor in its
+    ``outside_blocks()`` (the text side of a zero-shot one) is a ValueError.
 
-    Returns
-    -------
-    dict of str to torch.nn.Module
-
-    Raises
-    ------
-    ValueError
-        If a weight or buffer of the classifier is neither in a block nor
-        named as outside of them.
-
-    Example
-    -------
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
     >>> list(blocks(SlimCnn(n_classes=10)))
     ['linear', 'conv5', 'conv4', 'conv3', 'conv2', 'conv1', 'norm0']
@@ -154,31 +130,8 @@ def cascading_randomization(
     The class or prompt that is explained stays the original decision. A
     trained decoder is left as it is, and reads the hidden maps of the
     randomised classifier; that of a zero-shot classifier also the similarity
-    of its embedding of the clip to the prompt.
-
-    Arguments
-    ---------
-    interpreter : Interpreter
-        Its classifier is not changed.
-    methods : sequence of str
-        The trained decoder's name, and attribution methods.
-    clips : list of ConditionClip
-        What is explained: each one's mixture.
-    seed : int
-        Of the new weights and of methods that draw.
-    batch_size : int
-        Clips of equal length explained together; no value depends on it.
-    attribution : dict of str to dict or None
-        Options of attribution methods by name.
-    device : str
-        Where to compute.
-    progressbar : bool
-        Show one.
-
-    Returns
-    -------
-    dict of str to list of BlockSimilarity
-        By method, in the order of the cascade.
+    of its embedding of the clip to the prompt. Seeds name the new weights and
+    what methods draw. By method, in the order of the cascade.
     """
     frontend, original, decoder = (
         part.to(device).eval() for part in interpreter[:3]
@@ -241,8 +194,8 @@ def run_randomization(
     methods : sequence of str
         The trained decoder's name, and attribution methods.
     **options
-        ``seed``, ``batch_size``, ``attribution``, ``device``,
-        ``progressbar`` of :func:`cascading_randomization`.
+        ``seed`` (1234), ``batch_size`` (16), ``attribution`` (options of
+        methods by name), ``device`` (cpu), ``progressbar`` (True).
 
     Returns
     -------

@@ -45,35 +45,19 @@ SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 class RoarPoint(NamedTuple):
-    """Test accuracy after a share of the bins was removed.
+    """Test accuracy after a share of the bins was removed."""
 
-    Attributes
-    ----------
-    share : float
-        Share of the bins removed from each clip, in [0, 1).
-    accuracy, low, high : float
-        With its 95 % Wilson interval (Wilson, JASA 1927), 0 to 1.
-    """
-
-    share: float
+    share: float  # of the bins of each clip, in [0, 1)
     accuracy: float
-    low: float
+    low: float  # with its 95 % Wilson interval (Wilson, JASA 1927)
     high: float
 
 
 class LabelledFeatures(NamedTuple):
-    """Clips as a classifier reads them.
+    """Clips as a classifier reads them."""
 
-    Attributes
-    ----------
-    features : torch.Tensor
-        log1p mel magnitudes, shape (clips, frames, bands).
-    labels : torch.Tensor
-        Class indices, int64, shape (clips,).
-    """
-
-    features: Tensor
-    labels: Tensor
+    features: Tensor  # log1p mel magnitudes, (clips, frames, bands)
+    labels: Tensor  # class indices, int64, (clips,)
 
 
 def check_roar(shares: Sequence[float], epochs: int) -> list[float]:
