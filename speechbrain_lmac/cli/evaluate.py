@@ -133,7 +133,6 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check everything, then measure."""
     from speechbrain_lmac.evaluation import EvaluationSettings, evaluate
-    from speechbrain_lmac.evaluation.methods import trained_methods
     from speechbrain_lmac.interpreters.loading import load_others
     from speechbrain_lmac.utils.checks import UserError
 
@@ -151,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
     others = load_others(
         interpreter,
         source.place,
-        trained_methods(settings.methods or ()),
+        settings.methods or (),
         {"lmac_ft": args.lmac_ft_folder, "l2i": args.l2i_folder},
     )
     out = _output_folder(args, source)

@@ -21,6 +21,7 @@ from speechbrain_lmac.attribution import (
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.evaluation.batches import ClipBatch
 from speechbrain_lmac.features import BaseFrontEnd, heard_part
+from speechbrain_lmac.interpreters.loading import TRAINED_METHODS
 from speechbrain_lmac.interpreters.masking import decode_mask, match_mean
 from speechbrain_lmac.utils.checks import UserError
 
@@ -74,8 +75,6 @@ SIMPLE_METHODS: dict[str, Method] = {
 #: What the evaluated decoder is called: of a closed set's classifier, and of
 #: a zero-shot classifier.
 TRAINED_NAMES = ("lmac", "lmac_zs")
-#: Methods that are trained decoders of their own, beside the one evaluated.
-TRAINED_METHODS = ("lmac_ft", "l2i")
 #: Every method that can be evaluated.
 METHODS = (*SIMPLE_METHODS, "lmac_zs", *TRAINED_METHODS, *ATTRIBUTIONS)
 #: Methods that need the sources of a mixture.
@@ -161,11 +160,6 @@ def _by_attribution(name, classifier, frontend, options):
         return normalize_map(maps)
 
     return method
-
-
-def trained_methods(names: Sequence[str]) -> list[str]:
-    """Those of the methods that need a trained interpreter of their own."""
-    return [name for name in names if name in TRAINED_METHODS]
 
 
 def under_protocol(mask: Tensor, protocol: str, clips: ClipBatch) -> Tensor:

@@ -56,6 +56,10 @@ EXPECTED = (
 )
 
 
+#: Methods that are trained interpreters of their own, beside the evaluated.
+TRAINED_METHODS = ("lmac_ft", "l2i")
+
+
 class Interpreter(NamedTuple):
     """A trained interpreter, ready to explain.
 
@@ -428,7 +432,7 @@ def load_others(
         ``results/lmac_small/1234`` in ``results/lmac_small_ft/1234`` and
         ``results/l2i_small/1234``.
     methods : sequence of str
-        Of ``lmac_ft`` and ``l2i``.
+        Those of an evaluation; of these ``lmac_ft`` and ``l2i`` are loaded.
     folders : Mapping or None
         Folders that stand elsewhere, by method.
 
@@ -442,7 +446,7 @@ def load_others(
         If one is missing, or does not fit.
     """
     parts, loaded = interpreter.classifier.parts(), {}
-    for name in methods:
+    for name in [name for name in methods if name in TRAINED_METHODS]:
         key = f"{name}_folder"
         given = (folders or {}).get(name)
         source = Path(given or _sibling_folder(folder, name))
