@@ -4,8 +4,7 @@
     python recipe_models.py focalnet FOLDER
 
 Each stands for a published model: a folder of the same files, with random
-weights and small enough for tests. Nothing is downloaded, but by
-``clap_laion``, whose library asks the model hub for its tokenizer.
+weights and small enough for tests. Nothing is downloaded.
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -14,7 +13,6 @@ Authors
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,20 +156,8 @@ def save_captions(folder: Path, sounds: Path, n_clips: int = 24) -> Path:
     return folder
 
 
-def save_laion(folder: Path) -> Path:
-    """Save a checkpoint of the library ``laion_clap``."""
-    from speechbrain_lmac.classifiers.zero_shot import laion
-
-    torch.manual_seed(0)
-    module = laion.build_module("HTSAT-tiny")
-    settle_statistics(module.model.audio_branch.bn0)
-    torch.save(module.model.state_dict(), folder / "random.pt")
-    return folder
-
-
 MAKERS: dict[str, Callable[..., object]] = {
     "captions": save_captions,
-    "clap_laion": save_laion,
     "clap_tiny": lambda folder: save_clap(folder, SMALL_AUDIO, 2, 16),
     "cnn14": save_cnn14,
     "focalnet": lambda folder: save_image_model(folder, "focalnet"),
@@ -186,11 +172,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("sounds", type=Path, nargs="*", help="of captions")
     options = parser.parse_args(arguments)
-    laion = options.kind == "clap_laion"
-    if laion and importlib.util.find_spec("laion_clap") is None:
-        # It needs an environment of its own; the other rows run without.
-        print("laion_clap is not installed: its row cannot run.")
-        return
     options.folder.mkdir(parents=True, exist_ok=True)
     MAKERS[options.kind](options.folder, *options.sounds)
 

@@ -36,10 +36,6 @@ MADE_BY: dict[str, tuple[tuple[str, ...], str]] = {
     "focalnet": ((), "python {models} focalnet {focalnet}"),
     "vit": ((), "python {models} vit {vit}"),
     "clap_tiny": ((), "python {models} clap_tiny {clap_tiny}"),
-    "clap_laion": (
-        (),
-        "python {models} clap_laion {scratch}/clap_laion",
-    ),
     "classifier": (
         ("sounds",),
         "python {recipe}/train_classifier.py"
@@ -75,7 +71,6 @@ def places_of(dataset: str) -> dict[str, str]:
     scratch = SCRATCH.format(dataset=dataset)
     return {
         **{name: f"{scratch}/{name}" for name in MADE_BY},
-        "clap_laion": f"{scratch}/clap_laion/random.pt",
         "classifier": f"{scratch}/classifier_small/classifier",
         "clap_small": f"{scratch}/clap_run/clap",
     }

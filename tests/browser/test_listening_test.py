@@ -1,9 +1,6 @@
 """Listeners take the test in a real browser; their files are analysed."""
 
 import csv
-import functools
-import http.server
-import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -310,39 +307,6 @@ def test_the_keyboard_is_enough(study, browser_page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(study, browser_page, scheme):
-    page = browser_page
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": 320, "height": 640})
-    begin(page, study.address + "?participant=phone", "phone")
-    for _ in range(2):
-        wide = "document.documentElement.scrollWidth"
-        assert page.evaluate(wide) <= 320
-        for button in page.locator("button:visible").all():
-            assert button.bounding_box()["height"] >= 44
-        page.reload()
-    channels = page.evaluate(
-        "getComputedStyle(document.body).backgroundColor"
-    ).strip("rgb()").split(",")  # fmt: skip
-    assert (sum(map(int, channels)) < 200) == (scheme == "dark")
-
-
-@pytest.mark.slow
-def test_every_control_has_a_name(study, browser_page):
-    begin(browser_page, study.address, "names")
-    assert browser_page.get_attribute("html", "lang") == "en"
-    for k in range(1, 5):
-        assert browser_page.get_by_role(
-            "button", name=f"Play explanation {k}"
-        ).count() == 1  # fmt: skip
-        for question, _, _ in QUESTIONS.values():
-            assert browser_page.get_by_role(
-                "slider", name=f"{question} Explanation {k}"
-            ).count() == 1  # fmt: skip
-
-
-@pytest.mark.slow
 def test_it_goes_on_where_nothing_can_be_kept(study, browser_page):
     browser_page.add_init_script(
         "Object.defineProperty(window, 'localStorage',"
@@ -352,30 +316,6 @@ def test_it_goes_on_where_nothing_can_be_kept(study, browser_page):
     assert "keeps nothing" in browser_page.locator("#alert").inner_text()
     assert "Practice" in text(browser_page)
     assert browser_page.errors == []
-
-
-@pytest.mark.slow
-def test_it_works_from_a_server(study, browser_page):
-    handler = functools.partial(QuietHandler, directory=study.page.parent)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/"
-    try:
-        begin(browser_page, address, "served")
-        play_all(browser_page)
-        assert_blind(browser_page)
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert browser_page.errors == []
-    assert all(url.startswith(address) for url in browser_page.requested)
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder without a word."""
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.mark.slow

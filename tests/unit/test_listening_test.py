@@ -1,6 +1,4 @@
-import base64
 import csv
-import hashlib
 import json
 import re
 from collections import Counter
@@ -13,7 +11,6 @@ import torch
 import yaml
 from listening_toys import make_examples, presentation_order
 
-from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.evaluation.listening_test import (
     analyse,
     build,
@@ -58,17 +55,6 @@ def test_every_sound_stands_everywhere_equally_often():
     # 500 are expected in each of the 16 cells, with a deviation of 19.
     assert len(counts) == 16
     assert max(abs(n - 500) for n in counts.values()) < 90
-
-
-def test_an_order_depends_on_participant_item_and_seed():
-    codes = [f"s{k}" for k in range(8)]
-    orders = {
-        tuple(presentation_order("s", seed, participant, item, codes))
-        for seed in (0, 1)
-        for participant in ("anna", "ben")
-        for item in ("i", "j")
-    }
-    assert len(orders) == 8
 
 
 def test_a_concealed_name_tells_nothing_and_comes_back():
@@ -116,14 +102,6 @@ def test_the_high_anchor(tmp_path, ideal, high_anchor, clean, mixtures):
         if s.method == "high_anchor"
     }
     assert paths == {"clean": clean, "mixtures": mixtures}
-
-
-def test_noise_without_a_known_source_has_no_high_anchor(tmp_path):
-    make_examples(tmp_path, conditions=("mixtures",))
-    for path in tmp_path.rglob("target.wav"):
-        path.unlink()
-    with pytest.raises(UserError, match="target.wav"):
-        select_items(tmp_path, METHODS)
 
 
 def test_wrong_decisions_are_left_out_unless_asked_for(evaluation):
@@ -195,13 +173,6 @@ def test_the_gain_of_a_file_is_undone(evaluation):
         torch.testing.assert_close(
             after[stimulus.code], factor * before[stimulus.code]
         )
-
-
-def test_sounds_of_other_lengths_are_refused(evaluation):
-    item = select_items(evaluation, METHODS, 1)[0]
-    write_wav(item.stimuli[0].path, torch.zeros(99), 16000)
-    with pytest.raises(UserError, match="99"):
-        read_sounds(item)
 
 
 # --- The page -----------------------------------------------------------
@@ -280,14 +251,6 @@ def test_labels_cannot_break_the_page(tmp_path):
     assert html.count("</script>") == 2
     assert study_of(page)["items"][0]["label"] == label
     assert "<title>A &amp; B &lt;i&gt;%STYLE%</title>" in html
-
-
-def test_the_policy_allows_the_script_that_is_there(evaluation, tmp_path):
-    html = build(evaluation, tmp_path / "study", METHODS, 2).read_text()
-    script = re.search(r"<script>(.*?)</script>", html, re.S)[1]
-    digest = hashlib.sha256(script.encode()).digest()
-    assert f"'sha256-{base64.b64encode(digest).decode()}'" in html
-    assert "default-src 'none'" in html
 
 
 # --- Files of listeners -------------------------------------------------
@@ -389,14 +352,6 @@ def test_files_of_one_participant_are_put_together(tmp_path):
     assert (ratings.table.rating == ratings.table.method.map(LIKING)).all()
     # All 16 answers came twice, 8 of them a third time and otherwise.
     assert ratings.duplicates == {"anna": (24, 8)}
-
-
-def test_among_files_of_one_length_the_last_counts(tmp_path):
-    paths = [
-        write(tmp_path / f"{k}.csv", answers("anna", lambda *_, k=k: k, 1))
-        for k in (1, 2, 3)
-    ]
-    assert set(read_ratings(paths).table.rating) == {3}
 
 
 def test_another_study_is_left_out_and_named(tmp_path):
@@ -524,23 +479,6 @@ def test_paired_tests_by_hand(analysis):
     assert tests.loc[("all", "correspondence")].n == 7
 
 
-def test_holm_counts_the_pairs_of_a_question(tmp_path):
-    files = []
-    for k in range(8):
-        rows = answers(f"p{k}", shifted(k), 3)
-        more = answers(f"p{k}", lambda *_, k=k: 20 + k, 3)
-        more = [r for r in more if r["method"] == "gradcam"]
-        for row in more:
-            row.update(method="ig", stimulus=row["stimulus"] + "x")
-        files += [write(tmp_path / f"{k}.csv", rows + more)]
-    tests = analyse(files, tmp_path / "out").tests
-    own = tests[(tests.question == "quality") & (tests.screening == "all")]
-    pairs = list(zip(own["first"], own["second"], strict=True))
-    assert pairs == [("lmac", "ig"), ("lmac", "gradcam"), ("ig", "gradcam")]
-    # Each pair is as one-sided as eight listeners can be: 2 / 2^8, times 3.
-    assert own.p_holm.tolist() == pytest.approx([3 * 2 / 256] * 3)
-
-
 def test_the_files_of_the_analysis(analysis):
     result, folder = analysis
     assert sorted(p.name for p in folder.iterdir()) == [
@@ -572,14 +510,6 @@ def test_each_condition_has_scores_of_its_own(tmp_path):
     means = scores[:, "quality", "gradcam"].to_dict()
     assert means == {"all": 41.5, "clean": 40.5, "mixtures": 42.5}
     assert "### Mixtures" in (tmp_path / "out" / "scores.md").read_text()
-
-
-def test_nobody_left_after_the_screening(tmp_path):
-    rows = answers("a", lambda *_: 50)
-    result = analyse([write(tmp_path / "a.csv", rows)], tmp_path / "out")
-    assert set(result.scores.screening) == {"all"}
-    text = (tmp_path / "out" / "scores.md").read_text()
-    assert "No listener is left" in text
 
 
 def test_the_figure_shows_the_scores(analysis):

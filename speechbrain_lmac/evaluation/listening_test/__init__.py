@@ -17,7 +17,6 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "analysis": ["analyse"],
-        "page": ["build"],
-        "webmushra": ["export_webmushra"],
+        "page": ["build", "export_webmushra"],
     },
 )

@@ -4,6 +4,12 @@ The page opens from disk and from any static server, asks the network for
 nothing, and keeps the ratings in the listener's browser. The sounds are FLAC:
 compressed without loss, so that no codec is rated, and played by every
 browser.
+
+The same test can be written for webMUSHRA, the software of AudioLabs
+(Schoeffler et al., "webMUSHRA - A comprehensive framework for web-based
+listening tests", Journal of Open Research Software 6(1), 2018), which reads a
+YAML file from its folder ``configs/``. An item becomes two pages of the type
+``mushra``, one per question, with the input as reference.
 """
 
 from __future__ import annotations
@@ -19,9 +25,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import soundfile as sf
+import yaml
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.evaluation.listening_test.blinding import conceal
 from speechbrain_lmac.evaluation.listening_test.study import (
     QUESTIONS,
@@ -102,20 +111,20 @@ def build(
             "folder, or `overwrite` to replace it; tests that listeners have "
             "begun on the old page cannot be continued."
         )
-    items = choose(results_folder, methods, n_items, seed, 1, **selection)
+    items = _choose(results_folder, methods, n_items, seed, 1, **selection)
     sounds, seconds = _encode(items, equal_energy)
     if sounds_folder.is_dir():
         shutil.rmtree(sounds_folder)
     for code, data in sounds.items():
         write_atomically(sounds_folder / f"{code}.flac", data)
     test, training = items[:n_items], items[n_items:]
-    study = describe_study(test, training, sounds, seed)
+    study = _describe_study(test, training, sounds, seed)
     study.update(title=title, minutes=_minutes(seconds, test))
-    write_atomically(page, page_html(study))
+    write_atomically(page, _page_html(study))
     return page
 
 
-def choose(
+def _choose(
     results_folder: str | Path,
     methods: Sequence[str],
     n_items: int,
@@ -162,7 +171,7 @@ def _minutes(seconds: dict[str, float], items: list[Item]) -> int:
     return max(1, round(total / 60))
 
 
-def describe_study(
+def _describe_study(
     items: list[Item],
     training: list[Item],
     sounds: dict[str, bytes],
@@ -204,7 +213,7 @@ def describe_study(
     }
 
 
-def page_html(study: dict[str, Any]) -> str:
+def _page_html(study: dict[str, Any]) -> str:
     """The page of a study, which has a title and the minutes that it takes."""
     style, script = (
         (STATIC / name).read_text(encoding="utf-8")
@@ -231,3 +240,79 @@ def page_html(study: dict[str, Any]) -> str:
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def export_webmushra(
+    results_folder: str | Path,
+    out_folder: str | Path,
+    methods: Sequence[str],
+    n_items: int = 10,
+    seed: int = 0,
+    *,
+    overwrite: bool = False,
+    equal_energy: bool = False,
+    title: str = "Listening test",
+    **selection: Any,
+) -> Path:
+    """Write a listening test as a configuration of webMUSHRA.
+
+    Copy the folder ``configs`` over that of a webMUSHRA installation and open
+    ``?config=study.yaml`` there. Keep ``key.csv`` to yourself: it says which
+    method stands behind the ``rating_stimulus`` of webMUSHRA's results. The
+    page names no method, but webMUSHRA rates from 0 to 100 on its own scale
+    and adds the reference, here the input, as a hidden stimulus to each page.
+
+    Arguments, errors and items are those of
+    :func:`speechbrain_lmac.evaluation.listening_test.build`; returns
+    ``configs/study.yaml``, beside whose ``resources/study/`` the sounds are.
+    """
+    configs = Path(out_folder) / "configs"
+    if configs.exists() and not overwrite:
+        raise UserError(
+            f"{configs}: there is a test already. Give another folder, or "
+            "`overwrite` to replace it."
+        )
+    items = _choose(results_folder, methods, n_items, seed, **selection)
+    text = (STATIC / "webmushra.yaml").read_text(encoding="utf-8")
+    config, key = yaml.safe_load(text), []
+    folder = configs / "resources" / "study"
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in items:
+        sounds, rate = read_sounds(item, equal_energy)
+        for code, sound in sounds.items():
+            write_wav(folder / f"{code}.wav", sound, rate)
+        facts = (item.code, item.clip, item.condition, item.label)
+        key += [(*facts, s.code, s.method) for s in item.stimuli]
+    config["testname"] = config["pages"][0]["name"] = escape(title)
+    config["pages"][1]["stimulus"] = _place(items[0].input.code)
+    # Items in random order; the questions of an item stay together.
+    common = config["pages"][2].pop()
+    config["pages"][2] += [
+        [_webmushra_page(item, question, common) for question in QUESTIONS]
+        for item in items
+    ]
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    write_atomically(configs / "study.yaml", text)
+    names = ("item", "clip", "condition", "label", "rating_stimulus", "method")
+    table = pd.DataFrame(key, columns=names).to_csv(index=False)
+    write_atomically(Path(out_folder) / "key.csv", table)
+    return configs / "study.yaml"
+
+
+def _place(code: str) -> str:
+    return f"configs/resources/study/{code}.wav"
+
+
+def _webmushra_page(
+    item: Item, question: str, common: dict[str, Any]
+) -> dict[str, Any]:
+    text, low, high = QUESTIONS[question]
+    return {
+        **common,
+        "id": f"{item.code}_{question}",
+        "name": f"The program hears: {escape(item.label)}",
+        "content": f"{escape(text)} (0: {low}, 100: {high})",
+        "reference": _place(item.input.code),
+        # The keys stand in the page and in the results: opaque, too.
+        "stimuli": {s.code: _place(s.code) for s in item.stimuli},
+    }
