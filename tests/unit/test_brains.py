@@ -268,21 +268,6 @@ def test_a_training_set_without_a_batch(classifier_brain, data):
 # --- the classifier ---
 
 
-def test_two_debug_epochs_of_the_classifier(classifier_brain, data):
-    brain = classifier_brain(
-        epochs=9,
-        run_opts={**CPU, "debug": True, "debug_batches": 2, "debug_epochs": 2},
-    )
-    before = fingerprint(brain.modules.classifier)
-    fit(brain, data)
-    assert math.isfinite(brain.train_summary["loss"])
-    assert fingerprint(brain.modules.classifier) != before
-    assert brain.optimizer_step == 4
-    metrics = brain.evaluate_best(data.test, data.test_loader)
-    assert math.isfinite(metrics["loss"]) and 0 <= metrics["accuracy"] <= 1
-    assert all(type(value) is float for value in metrics.values())
-
-
 def test_the_average_is_validated_and_the_classifier_trained(
     classifier_brain, data
 ):
@@ -329,23 +314,6 @@ def test_the_best_checkpoint_is_tested(
     assert len(set(averages.values())) == 3
     brain.evaluate_best(data.test, data.test_loader)
     assert fingerprint(brain.modules.average) == averages[best]
-
-
-def test_the_classifier_learns(classifier_brain, batch16):
-    brain = classifier_brain(augment=None)
-    brain.on_fit_start()
-    brain.modules.train()
-    brain.on_stage_start(Stage.TRAIN, 1)
-    losses = [float(brain.fit_batch(batch16)) for _ in range(25)]
-    assert losses[0] > 1.0 and losses[-1] < 0.5 * losses[0]
-
-
-def test_unknown_sounds_do_not_disturb_the_accuracy(classifier_brain, batch16):
-    brain = classifier_brain(augment=Augmenter(crop_s=0.75, unknown_share=0.5))
-    (output, labels), loss = step(brain, batch16)
-    assert output.logits.shape == labels.shape == (24, 4)
-    assert torch.isfinite(loss)
-    assert 0 <= brain.term_values["accuracy"][0] <= 1
 
 
 # --- L-MAC: what a step computes ---
@@ -545,19 +513,6 @@ def test_the_gate_holds_per_clip(lmac_brain, batch16, guidance, domain):
     assert brain.term_values["guided"][0].item() == 0.5
 
 
-@pytest.mark.parametrize("threshold, share", [(-1.0, 1.0), (1.1, 0.0)])
-def test_the_threshold_opens_and_shuts_the_gate(
-    lmac_brain, batch16, threshold, share
-):
-    brain = lmac_brain(
-        finetuning=True, contamination=half_is_target, crosscor_th=threshold
-    )
-    step(brain, batch16)
-    assert brain.term_values["guided"][0].item() == share
-    no_sparsity = brain.term_values["l1"][0].item() == 0
-    assert no_sparsity == (share == 1)
-
-
 @pytest.mark.parametrize("target", [0.0, 1.0], ids=["silent", "not mixed"])
 def test_what_guides_nothing(lmac_brain, batch16, target):
     def contamination(wavs, _generator):
@@ -569,12 +524,6 @@ def test_what_guides_nothing(lmac_brain, batch16, target):
     step(brain, batch16)
     assert brain.term_values["guided"][0].item() == 0
     assert brain.term_values["l1"][0].item() > 0
-
-
-def test_no_guidance_without_fine_tuning(lmac_brain, batch16):
-    brain = lmac_brain(contamination=half_is_target)
-    prediction, _ = step(brain, batch16)
-    assert prediction.clean is None and "guidance" not in brain.term_values
 
 
 # --- L-MAC: contamination ---
@@ -603,17 +552,6 @@ def test_contamination_follows_from_seed_epoch_and_clips(contaminated):
     others = [f"clip {k}" for k in range(16)]
     for change in ({"epoch": 2}, {"ids": others}, {"seed": 4}):
         assert not torch.equal(contaminated(**change), first), change
-
-
-def test_every_validation_hears_the_same(contaminated):
-    first = contaminated(stage=Stage.VALID)
-    assert torch.equal(contaminated(stage=Stage.VALID, epoch=2), first)
-    others = [f"clip {k}" for k in range(16)]
-    assert not torch.equal(contaminated(stage=Stage.VALID, ids=others), first)
-
-
-def test_the_test_is_clean(contaminated, batch16):
-    assert torch.equal(contaminated(stage=Stage.TEST), batch16.sig.data)
 
 
 # --- the classifier's score ---
@@ -690,25 +628,6 @@ def test_checkpoints_of_lmac(lmac_brain, data, tmp_path):
     assert all(type(value) is float for value in metrics.values())
 
 
-def test_a_resumed_run_is_the_run(lmac_brain, data, tmp_path):
-    def run(epochs):
-        torch.manual_seed(5)  # initial weights and the order of clips
-        brain = lmac_brain(
-            epochs=2, contamination=TrainingContamination(["white_noise"])
-        )
-        brain.hparams.epoch_counter.limit = epochs
-        fit(brain, data)
-        return [p.clone() for p in brain.modules.decoder.parameters()]
-
-    half = run(1)
-    assert len(metadata(tmp_path)) == 1
-    resumed = run(2)
-    assert any(
-        not torch.equal(a, b) for a, b in zip(half, resumed, strict=True)
-    )
-    assert max(metadata(tmp_path)) == 2
-
-
 # --- the weight of the sparsity ---
 
 
@@ -742,14 +661,6 @@ def test_the_sparsity_weight_survives_a_checkpoint(tmp_path):
     fresh = SparsityWeight(4.0, 0.1)
     Checkpointer(tmp_path, {"sparsity": fresh}).recover_if_possible()
     assert fresh.weight == weight.weight != 4.0
-
-
-def test_training_adapts_the_weight(lmac_brain, data, tmp_path):
-    weight = SparsityWeight(4.0, target_mask_mean=0.001)
-    fit(lmac_brain(epochs=2, sparsity=weight), data)
-    assert weight.weight == 16.0  # twice the factor 2
-    used = {e: meta["reg_w_l1"] for e, meta in metadata(tmp_path).items()}
-    assert used[2] == 8.0
 
 
 # --- collapse ---

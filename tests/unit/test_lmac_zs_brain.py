@@ -21,7 +21,6 @@ from speechbrain_lmac.classifiers.zero_shot.small import (
 from speechbrain_lmac.features import FrontEnd, MelFrontEnd
 from speechbrain_lmac.interpreters.loading import (
     Interpreter,
-    load_decoder,
     write_info,
 )
 from speechbrain_lmac.interpreters.masking import explain
@@ -199,16 +198,6 @@ def test_mix_partners_knows_the_partner():
         cosine = F.cosine_similarity(part, source)
         assert_close(cosine, torch.ones(4))
     assert_close(mixed.target.norm(dim=1), mixed.interferer.norm(dim=1))
-
-
-def test_mix_partners_leaves_alone_what_has_one_name():
-    wavs, generator = torch.randn(3, 50), torch.Generator().manual_seed(0)
-    mixed, _, known = mix_partners(wavs, torch.zeros(3), 1.0, [0, 0], generator)
-    assert not known.any() and not mixed.interferer.any()
-    one, _, known = mix_partners(
-        wavs[:1], torch.zeros(1), 1.0, [0, 0], generator
-    )
-    assert not known.any() and one.mixture.shape == (1, 50)
 
 
 # --- a step ---
@@ -403,17 +392,6 @@ def test_validation_metrics(finetuning):
     assert ("named wins" in summary) == finetuning
 
 
-def test_validation_does_not_depend_on_chunks():
-    batch, found = batch_of(), []
-    for size in (None, 1, 5):
-        torch.manual_seed(3)
-        brain = brain_of(pairs_per_chunk=size)
-        found.append(brain.stage_summary(train_loss(brain, batch, Stage.VALID)))
-        found[-1].pop("seconds")
-    assert found[0] == pytest.approx(found[1], abs=1e-5, nan_ok=True)
-    assert found[0] == pytest.approx(found[2], abs=1e-5, nan_ok=True)
-
-
 def test_quality_asks_for_following_the_prompt():
     values = {"AI": 50, "AD": 10, "AG": 20, "FF": 0.4, "Fid-In": 0.9}
     follows = {"spearman": 0.8, "right MM": 0.2, "absent MM": 0.02, "dead": 0}
@@ -464,26 +442,6 @@ def small(tmp_path):
     clap.learn_words(["dog", "rain"])
     save_small_clap(tmp_path / "source", clap.freeze(), ["dog", "rain"])
     return clap
-
-
-def test_other_clap_is_refused(small, tmp_path):
-    brain = brain_of(small, small.build_frontend(), tmp_path / "run")
-    (tmp_path / "run").mkdir(exist_ok=True)
-    brain.checkpointer.save_checkpoint(meta={"quality": 0.5})
-    hparams = {
-        "encoder": small,
-        "clap_source": str(tmp_path / "source"),
-        "frontend": small.build_frontend(),
-        "ckpt_metric": "quality",
-        "ckpt_mode": "max",
-    }
-    write_info(tmp_path / "run", hparams)
-    decoder = build_text_decoder(small, small.build_frontend(), channels=(6, 4))
-    load_decoder({"decoder": decoder, "encoder": small}, tmp_path / "run")
-    assert fingerprint(decoder) == fingerprint(brain.modules.decoder)
-    other = SmallClap(embed_dim=16, channels=(4, 4, 8, 8, 16))
-    with pytest.raises(UserError, match="another"):
-        load_decoder({"decoder": decoder, "encoder": other}, tmp_path / "run")
 
 
 HYPERPARAMS = """
@@ -560,15 +518,14 @@ def tiny_clap(tmp_path_factory):
 
 
 @pytest.mark.parametrize("domain", ["stft", "mel"])
-@pytest.mark.parametrize("finetuning", [False, True])
-def test_real_clap_trains_in_chunks(tiny_clap, domain, finetuning):
+def test_real_clap_trains_in_chunks(tiny_clap, domain):
     found = []
     for size in (None, 2):
         torch.manual_seed(5)
         brain = brain_of(
             tiny_clap,
             tiny_clap.build_frontend(domain),
-            finetuning=finetuning,
+            finetuning=True,
             pairs_per_chunk=size,
         )
         decoder = brain.modules.decoder
@@ -582,10 +539,3 @@ def test_real_clap_trains_in_chunks(tiny_clap, domain, finetuning):
     # Of one scale: float32 adds up the parts in another order.
     scale = float(found[0].abs().max())
     assert_close(found[1] / scale, found[0] / scale, rtol=0, atol=1e-4)
-
-
-def test_real_clap_validates(tiny_clap):
-    brain = brain_of(tiny_clap, tiny_clap.build_frontend(), finetuning=True)
-    loss = train_loss(brain, batch_of(2, samples=48000), Stage.VALID)
-    summary = brain.stage_summary(loss)
-    assert math.isfinite(summary["MM"]) and summary["quality"] <= 1

@@ -44,24 +44,6 @@ def test_the_file_is_the_published_form(settings):
     assert set(brain.term_values) == {"l_sim", "l1", "MM", "guided"}
 
 
-def test_no_ramp_holds_back_the_sparsity(settings):
-    brain, *_ = published(settings, sparsity_ramp=0.5)
-    brain.optimizer_step = 0
-    assert brain.weights()["l1"] == settings["reg_w_l1"]
-
-
-def test_mask_out_is_a_plain_mean(settings):
-    brain, batch, (scene, values) = published(settings, l_out_w=0.5)
-    terms = brain.terms((scene, values), batch, Stage.TRAIN)
-    _, prompt, _ = scene.pairs()
-    rest = losses.prompt_mask_out(
-        brain.modules.encoder.logit_scale * values[2] @ scene.bank.T,
-        prompt,
-        scene.same,
-    )
-    assert_close(terms["l_out"], rest.mean())
-
-
 def test_a_class_that_is_in_a_batch_twice_is_no_other(settings):
     captions = [CAPTIONS[k] for k in (0, 1, 0, 2)]
     brain, batch, (scene, values) = published(settings, captions, l_out_w=0.5)
@@ -86,9 +68,3 @@ def test_a_batch_of_one_class_has_no_mask_out(settings):
     assert float(brain.term_values["l_out"][0]) == 0
     for parameter in brain.modules.decoder.parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("file", ["small", "small_ft", "clap", "laion"])
-def test_other_files_point_to_it(file):
-    text = (HPARAMS / f"lmac_zs_{file}.yaml").read_text()
-    assert "lmac_zs_small_published.yaml" in text

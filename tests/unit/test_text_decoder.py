@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.classifiers.zero_shot.small import SmallClap
-from speechbrain_lmac.interpreters.masking import decode_mask, explain
+from speechbrain_lmac.interpreters.masking import decode_mask
 from speechbrain_lmac.interpreters.text_decoder import (
     PromptedDecoder,
     TextMaskDecoder,
@@ -46,16 +46,6 @@ def test_one_prompt_several_prompts_and_pairs_agree():
     owner = torch.tensor([1, 0, 1])
     pairs = decoder(hidden, 29, text[owner, 1], similarity[owner, 1], owner)
     assert_close(pairs, together[[4, 1, 4]])
-
-
-def test_clips_do_not_meet():
-    decoder, hidden = decoder_of(), hidden_of(3)
-    text, similarity = unit(3, DIM), torch.rand(3)
-    every = decoder(hidden, 29, text, similarity)
-    for k in range(3):
-        one = [h[k : k + 1] for h in hidden]
-        alone = decoder(one, 29, text[k : k + 1], similarity[k : k + 1])
-        assert_close(every[k : k + 1], alone)
 
 
 def test_skips_are_computed_once_a_clip():
@@ -104,10 +94,8 @@ def test_any_length(frames):
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    "widths", [(96, 64, 48, 32, 16), (256, 192, 128, 64, 32, 16)]
-)
-def test_htsat_fits_and_is_small(widths):
+def test_htsat_fits_and_is_small():
+    widths = (256, 192, 128, 64, 32, 16)
     channels, strides = (768, 768, 384, 192, 96), (32, 32, 16, 8, 4)
     decoder = TextMaskDecoder(
         channels, strides, widths, n_mels=64, spread=torch.rand(64, 513)
@@ -177,10 +165,3 @@ def test_other_prompts_can_be_explained(prompted):
 def test_classifier_is_no_part_of_it(prompted):
     names = prompted.state_dict()
     assert names and all(name.startswith("decoder.") for name in names)
-
-
-def test_explain_takes_it(prompted):
-    frontend = prompted.classifier.encoder.build_frontend()
-    made = explain(torch.rand(2, 8000), frontend, prompted.classifier, prompted)
-    assert made.mask.shape == (2, 44, 513)
-    assert made.target.tolist() == made.output.logits.argmax(1).tolist()
