@@ -53,11 +53,16 @@ def commands_of(hparams, folder, folds):
     steps = {
         "classifier": (
             *("train_classifier.py", hparams["classifier_hparams"]),
-            training | hparams["classifier_options"],
+            training
+            | hparams["classifier_defaults"]
+            | hparams["classifier_options"],
         ),
         "lmac": (
             *("train_lmac.py", hparams["lmac_hparams"]),
-            training | hparams["lmac_options"] | source,
+            training
+            | hparams["lmac_defaults"]
+            | hparams["lmac_options"]
+            | source,
         ),
         "evaluation": (
             *("evaluate.py", hparams["evaluate_hparams"]),

@@ -3,6 +3,7 @@
 import json
 import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,16 +63,16 @@ def validate(monkeypatch, tmp_path):
 
     def call(*options):
         monkeypatch.setattr(subprocess, "run", note)
-        main = runpy.run_path(str(RECIPE / "cross_validation.py"))["main"]
-        main(
-            [
-                str(RECIPE / "hparams" / "cross_validation.yaml"),
-                "--data_folder=sounds",
-                f"--output_folder={tmp_path}/out",
-                "--folds=[1, 2, 3]",
-                *options,
-            ]
-        )
+        argv = [
+            str(RECIPE / "cross_validation.py"),
+            str(RECIPE / "hparams" / "cross_validation.yaml"),
+            "--data_folder=sounds",
+            f"--output_folder={tmp_path}/out",
+            "--folds=[1, 2, 3]",
+            *options,
+        ]
+        monkeypatch.setattr(sys, "argv", argv)
+        runpy.run_path(argv[0], run_name="__main__")
         return done
 
     call.done = done
@@ -123,5 +124,5 @@ def test_all_steps_are_checked_before_the_first(validate, option, found):
 
 
 def test_a_failing_step_ends_it(validate):
-    with pytest.raises(UserError, match=r"fold 1 .*lmac.* 3"):
+    with pytest.raises(UserError, match="lmac of fold 1"):
         validate("--classifier_options={}", "--lmac_options={seed: 2}")
