@@ -193,10 +193,31 @@ def odd_table(rng, data):
     return f"{way} {code}", text.replace("\n", lines).encode(code)
 
 
+def plain_text(path):
+    """The text of a table in whatever encoding."""
+    data = path.read_bytes()
+    marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        text = data.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("utf-16" if marked else "latin-1", "replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+
+
 def plain_rows(path):
-    """The table as the standard library reads it."""
-    text = path.read_bytes().decode("utf-8-sig")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
+    """Rows of a table, by names in lower case, without blanks around."""
+    text = plain_text(path)
+    for delimiter in ",;\t|":
+        table = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=delimiter,
+            skipinitialspace=True,
+        )
+        header, *rows = ([cell.strip() for cell in row] for row in table)
+        if len(header) > 2:
+            break
+    names = [name.lower() for name in header]
+    return [dict(zip(names, row, strict=False)) for row in rows if any(row)]
 
 
 def entries_of(manifests, root, audio):
@@ -291,7 +312,7 @@ def captions(rng, folder, source):
         layout=str(rng.choice(["auto", layout])),
         audio=audio,
     )
-    text = "".join((root / t).read_bytes().decode("utf-8-sig") for t in tables)
+    text = "".join(plain_text(root / t) for t in tables)
     known = _bare(text)
     for entry in entries_of(manifests, root, audio):
         require(len(entry["captions"]) > 0, "no captions")
