@@ -333,8 +333,7 @@ def load_pretrained(
     Raises
     ------
     UserError
-        If files are missing and cannot be fetched, or are another
-        architecture's.
+        If it cannot be loaded, or is of another architecture.
     """
     if source is None:
         return classifier

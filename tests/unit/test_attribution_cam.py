@@ -8,7 +8,6 @@ from captum.attr import LayerAttribution, LayerGradCam
 from speechbrain_lmac.attribution.cam import (
     gradcam,
     gradcampp,
-    hidden_gradient,
     plus_plus_weights,
     upsample,
 )
@@ -99,39 +98,12 @@ def test_gradcam_agrees_with_captum():
         torch.testing.assert_close(found, expected[:, 0])
 
 
-def test_the_default_layer_is_the_deepest():
-    classifier = SlimCnn(n_classes=3).freeze()
-    inputs, target = torch.rand(1, 64, 80), torch.tensor([1])
-    maps, gradient = hidden_gradient(classifier, inputs, target, 0)
-    assert maps.shape == gradient.shape == (1, 256, 2, 2)
-    torch.testing.assert_close(maps, classifier(inputs).hidden[0])
-    strides = {"hidden_strides": classifier.hidden_strides}
-    expected = gradcam(classifier, inputs, target, layer=0, **strides)
-    assert torch.equal(gradcam(classifier, inputs, target, **strides), expected)
-    other = gradcam(classifier, inputs, target, layer=2, **strides)
-    assert not torch.allclose(other, expected)
-
-
 def test_unknown_layer_is_named():
     classifier = SlimCnn(n_classes=3).freeze()
     inputs, target = torch.rand(1, 64, 80), torch.tensor([1])
     for method in (gradcam, gradcampp):
         with pytest.raises(UserError, match="5.*0 .*4"):
             method(classifier, inputs, target, layer=5)
-
-
-def test_upsampling_keeps_cells_in_their_place():
-    # A cell covers `stride` frames: its middle has its value, and frames
-    # beyond the last cell's have the last cell's.
-    cam = torch.tensor([1.0, 5.0, 3.0]).view(1, 3, 1)
-    fine = upsample(cam, (1, 15, 1), 4)[0, :, 0]
-    middles = (fine[1::4] + fine[2::4])[:3] / 2
-    # Two frames half a step off the middle: the slopes bend them by 1/8.
-    torch.testing.assert_close(
-        middles, torch.tensor([1.25, 4.625, 3.125]), atol=1e-6, rtol=0
-    )
-    assert torch.equal(fine[10:], torch.full((5,), 3.0))
-    assert upsample(cam, (1, 7, 1), 4).shape == (1, 7, 1)
 
 
 @pytest.mark.parametrize("frames", [18, 100, 431])

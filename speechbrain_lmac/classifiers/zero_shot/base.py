@@ -42,10 +42,9 @@ class ClapEncoder(nn.Module):
     """A frozen CLAP model: sounds and texts to embeddings of one space.
 
     Always in eval mode and without gradients on its weights; gradients pass
-    to the features. A subclass loads a model, sets the attributes below by
-    :meth:`settle` and :meth:`set_taps`, and implements ``audio_features``,
-    ``text_features``, and ``blocks()`` and ``outside_blocks()`` as
-    :class:`AudioClassifier` describes them.
+    to the features. A subclass loads a model, calls :meth:`settle` and
+    :meth:`set_taps`, and implements ``audio_features``, ``text_features``,
+    and ``blocks()`` and ``outside_blocks()`` of :class:`AudioClassifier`.
 
     Attributes
     ----------
@@ -56,10 +55,6 @@ class ClapEncoder(nn.Module):
         Length of the embeddings.
     logit_scale : float
         What the model multiplies similarities with before a softmax.
-    frontend_settings : dict
-        Arguments of :class:`ClapFrontEnd` that this model was trained with.
-    num_frames, n_mels : int
-        Shape of the features.
     max_tokens : int
         Tokens of the longest text, start and end included.
     source : str
@@ -145,21 +140,10 @@ class ClapEncoder(nn.Module):
         raise NotImplementedError
 
     def embed(self, features: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Embedding and hidden maps of mel amplitudes.
+        """Embedding (batch, embed_dim) of mel amplitudes, and hidden maps.
 
-        Arguments
-        ---------
-        features : torch.Tensor
-            Of the front end, shape (batch, num_frames, n_mels), >= 0.
-
-        Returns
-        -------
-        tuple of (torch.Tensor, tuple of torch.Tensor)
-            L2-normalised embeddings (batch, embed_dim), and hidden maps
-            (batch, channels, frames // stride, bands // stride), deepest
-            first; the last, partly filled cell of time is kept or dropped as
-            the encoder does. Gradients of the embedding reach features and
-            maps.
+        The embeddings are L2-normalised; the maps (batch, channels, frames //
+        stride, bands // stride) come deepest first, in the graph.
         """
         if features.shape[1:] != (self.num_frames, self.n_mels):
             raise ValueError(
@@ -215,10 +199,6 @@ class ZeroShotClassifier(AudioClassifier):
 
     Attributes
     ----------
-    prompts : list of str
-        The classes, in the order of the logits.
-    templates : tuple of str
-        What the prompts were put into.
     text_embeddings : torch.Tensor
         Shape (classes, embed_dim), L2-normalised; no part of the state dict,
         because the same model classifies any prompts.
@@ -252,11 +232,6 @@ class ZeroShotClassifier(AudioClassifier):
         self.set_prompts(prompts, templates)
         self.freeze()
 
-    @property
-    def n_classes(self) -> int:
-        """Number of prompts."""
-        return len(self.prompts)
-
     def set_prompts(
         self, prompts: Sequence[str], templates: Sequence[str] = ("{}",)
     ) -> ZeroShotClassifier:
@@ -275,12 +250,6 @@ class ZeroShotClassifier(AudioClassifier):
         -------
         ZeroShotClassifier
             ``self``.
-
-        Raises
-        ------
-        UserError
-            If there is no prompt, one is empty, too long or given twice, or
-            a template has not exactly one ``{}``.
         """
         _check_prompts(prompts, templates)
         texts = [fill(t, p) for p in prompts for t in templates]
@@ -295,6 +264,7 @@ class ZeroShotClassifier(AudioClassifier):
         embeddings = embeddings.view(len(prompts), len(templates), -1).mean(1)
         self.text_embeddings = F.normalize(embeddings, dim=-1)
         self.prompts, self.templates = list(prompts), tuple(templates)
+        self.n_classes = len(prompts)
         return self
 
     def compute(self, features: Tensor) -> ClassifierOutput:

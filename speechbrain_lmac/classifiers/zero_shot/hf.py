@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -132,16 +133,17 @@ def load_parts(source: str) -> tuple[Any, Any, Any]:
     if folder.is_dir() and tokenizers.isdisjoint(os.listdir(folder)):
         # With vocab.json alone words would be split otherwise, in silence.
         raise UserError(f"{source} misses tokenizer.json. {_advice(source)}")
-    config = load_part(transformers.AutoConfig, source)
+    load = functools.partial(
+        from_pretrained, source=source, advice=_advice(source)
+    )
+    config = load(transformers.AutoConfig)
     if config.model_type != "clap" or config.audio_config.enable_fusion:
         kind = "fused" if config.model_type == "clap" else config.model_type
         raise UserError(
             f"{source} is a model of the kind {kind!r}; expected an unfused "
             "CLAP model, such as laion/clap-htsat-unfused."
         )
-    model, info = load_part(
-        transformers.ClapModel, source, output_loading_info=True
-    )
+    model, info = load(transformers.ClapModel, output_loading_info=True)
     # Missing weights would be random.
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = map(str, info.get(problem, ()))
@@ -154,14 +156,9 @@ def load_parts(source: str) -> tuple[Any, Any, Any]:
     return (
         # Checkpoints may be in half precision.
         model.float(),
-        load_part(transformers.AutoTokenizer, source),
-        frontend_settings(load_part(transformers.ClapFeatureExtractor, source)),
+        load(transformers.AutoTokenizer),
+        frontend_settings(load(transformers.ClapFeatureExtractor)),
     )
-
-
-def load_part(kind: Any, source: str, **options: Any) -> Any:
-    """``kind.from_pretrained(source)``, or which files to place where."""
-    return from_pretrained(kind, source, _advice(source), **options)
 
 
 def _advice(source: str) -> str:

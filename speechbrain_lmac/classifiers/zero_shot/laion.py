@@ -265,11 +265,10 @@ def import_laion_clap() -> Any:
 def _hub_error(err: Exception) -> UserError:
     reason = str(err).strip().split("\n")[0][:200]
     return UserError(
-        f"laion_clap needs {ROBERTA} of the model hub and cannot get it "
-        f"({type(err).__name__}: {reason}). Without a network, place its "
-        "config.json, model.safetensors, vocab.json and merges.txt in the "
-        f"hub's cache ({_cache_folder()}) by `hf download {ROBERTA}`, and set "
-        "HF_HUB_OFFLINE=1 before Python starts."
+        f"laion_clap needs {ROBERTA} and cannot get it ({type(err).__name__}: "
+        f"{reason}). Without a network, place its config.json, "
+        "model.safetensors, vocab.json and merges.txt in the hub's cache "
+        f"({_cache_folder()}) and set HF_HUB_OFFLINE=1 before Python starts."
     )
 
 

@@ -65,15 +65,6 @@ class SmallClap(nn.Module):
     frontend_settings : dict or None
         Arguments of :class:`FrontEnd` that the features are made with.
 
-    Attributes
-    ----------
-    hidden_channels, hidden_strides : tuple of int
-        Of the hidden maps, deepest first.
-    max_tokens : int
-        Words of the longest text.
-    source : str
-        Where the model comes from, for errors and reports.
-
     Example
     -------
     >>> clap = SmallClap()
@@ -127,21 +118,7 @@ class SmallClap(nn.Module):
         return build_frontend(mask_domain, **self.frontend_settings)
 
     def embed(self, features: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Embedding and hidden maps of log1p mel features.
-
-        Arguments
-        ---------
-        features : torch.Tensor
-            Of the front end, shape (batch, frames, n_mels), of any length;
-            zeros are silence.
-
-        Returns
-        -------
-        tuple of (torch.Tensor, tuple of torch.Tensor)
-            L2-normalised embeddings (batch, embed_dim), and hidden maps
-            (batch, channels, frames // stride, bands // stride), deepest
-            first. Gradients reach the features.
-        """
+        """As :meth:`ClapEncoder.embed`, of log1p mel features of any length."""
         if features.dim() != 3 or features.shape[2] != self.n_mels:
             raise ValueError(
                 f"Expected features (batch, frames, {self.n_mels}) but got "
