@@ -122,7 +122,7 @@ class ClapFrontEnd(StftFrontEnd):
         Example
         -------
         >>> frontend = ClapFrontEnd(torch.rand(9, 4), torch.hann_window(16),
-        ...                         n_samples=5)
+        ...                         hop_samples=4, n_samples=5)
         >>> frontend.fit_length(torch.tensor([[1.0, 2.0]]))
         tensor([[1., 2., 1., 2., 0.]])
         """

@@ -89,28 +89,9 @@ def fit_dictionary(
     """NMF dictionary of log1p magnitudes: ``X ~ W H``, all non-negative.
 
     scikit-learn's coordinate descent on the squared error, from an NNDSVDa
-    start, which is fixed by the seed.
-
-    Arguments
-    ---------
-    spectra : iterable of torch.Tensor
-        ``log1p`` magnitudes, shape (..., bins), >= 0.
-    n_components : int
-        Columns of the dictionary.
-    seed : int
-        Seed of the frames drawn and of the start.
-    max_frames : int
-        Frames that the dictionary is learnt on.
-
-    Returns
-    -------
-    torch.Tensor
-        ``W``, shape (bins, n_components), columns of unit L2 norm.
-
-    Raises
-    ------
-    UserError
-        If there are too few frames or bins for so many components.
+    start, which is fixed by the seed, on frames of the spectra (..., bins)
+    that :func:`sample_frames` draws. Its columns (bins, n_components) have
+    unit L2 norm.
 
     Example
     -------

@@ -88,25 +88,11 @@ def decode_mask(
     target: Tensor,
     num_frames: int,
 ) -> Tensor:
-    """A decoder's mask for what a classifier made of some clips.
+    """A decoder's masks (batch, num_frames, bins), in [0, 1], of classes.
 
-    Arguments
-    ---------
-    decoder : callable
-        ``decoder(hidden, num_frames) -> logits``, or an object with a method
-        ``mask(output, target, num_frames)`` where a mask depends on more than
-        the hidden maps: on the class (L2I) or on a prompt.
-    output : ClassifierOutput
-        Of the clips.
-    target : torch.Tensor
-        The explained classes, int64 (batch,).
-    num_frames : int
-        Frames of the mask.
-
-    Returns
-    -------
-    Tensor
-        Shape (batch, num_frames, bins), in [0, 1].
+    The decoder is ``decoder(hidden, num_frames) -> logits``, or an object with
+    a method ``mask(output, target, num_frames)`` where a mask depends on more
+    than the hidden maps: on the class (L2I) or on a prompt.
 
     Example
     -------
@@ -132,19 +118,9 @@ def match_mean(mask: Tensor, target_mean: Tensor) -> Tensor:
     falls with ``g``, so that bisection finds the one power per clip. Methods
     can then be compared at equal mask mean: what differs is *where* they
     look, not how much they let through.
-
-    Arguments
-    ---------
-    mask : torch.Tensor
-        Shape (batch, frames, bins), in [0, 1].
-    target_mean : torch.Tensor
-        Wanted means, shape (batch,), in (0, 1).
-
-    Returns
-    -------
-    Tensor
-        Same shape. Where no power reaches the mean (a mask of zeros and ones
-        keeps its own) the nearest is returned; NaN stays NaN.
+    Of masks (batch, frames, bins) and means (batch,) in (0, 1); where no power
+    reaches the mean (a mask of zeros and ones keeps its own) the nearest is
+    returned; NaN stays NaN.
 
     Example
     -------

@@ -116,30 +116,11 @@ class TextMaskDecoder(MaskDecoder):
         """Mask logits of clips under prompts.
 
         What depends on the clip alone is computed once, whatever the number
-        of its prompts.
-
-        Arguments
-        ---------
-        hidden : sequence of torch.Tensor
-            Maps (batch, channels, frames // stride, bands // stride), deepest
-            first.
-        num_frames : int
-            Frames of the audio encoder's input.
-        text : torch.Tensor
-            Embeddings of the prompts: (batch, embed_dim) for one a clip,
-            (batch, prompts, embed_dim) for as many of each clip, or, with
-            ``owner``, (pairs, embed_dim).
-        similarity : torch.Tensor
-            Cosine of each prompt and its clip, shape of ``text`` without its
-            last axis.
-        owner : torch.Tensor or None
-            Number of the clip of each pair, int64 (pairs,).
-
-        Returns
-        -------
-        torch.Tensor
-            Logits (batch, num_frames, bins), or (batch * prompts, ...), the
-            first clip's prompts first, or (pairs, ...).
+        of its prompts. Texts are (batch, embed_dim) for one a clip, (batch,
+        prompts, embed_dim) for as many of each clip, or, with the number
+        ``owner`` of each pair's clip, (pairs, embed_dim); similarities are
+        their cosines. Logits are (batch * prompts, num_frames, bins), the
+        first clip's prompts first, or (pairs, ...).
         """
         if owner is None:
             owner = torch.arange(len(text), device=text.device)

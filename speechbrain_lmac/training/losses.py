@@ -110,25 +110,8 @@ def guidance_loss(
     ``residual``: energy by which the linear magnitudes of explanation and
     clean clip differ, as a share of the clean clip's (what SI-SDR counts),
     plus half the share that is left of the energy which was added. Where both
-    are faint it leaves the mask to the other terms.
-
-    Arguments
-    ---------
-    mask : torch.Tensor
-        Shape (batch, frames, bins), in [0, 1].
-    view, clean : torch.Tensor
-        What the mask multiplies, of the contaminated and of the clean clip.
-    kind : str
-        ``binary``, ``distance`` or ``residual``.
-    bin_th : float
-        Share of the clip's maximum from which a bin belongs to the oracle.
-    linear : callable
-        From views to linear magnitudes, as a front end has it.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (batch,), >= 0.
+    are faint it leaves the mask to the other terms. Masks and views are
+    (batch, frames, bins); ``linear`` leads views to linear magnitudes.
 
     Example
     -------
@@ -242,22 +225,9 @@ def prompt_mask_out(logits: Tensor, prompt: Tensor, same: Tensor) -> Tensor:
 
     Its gradient fades once the prompt is gone, other than that of ``-CE``.
     Prompts that say the same, as two clips of a class in one batch, are no
-    others of each other: ``p_i`` is what they have together.
-
-    Arguments
-    ---------
-    logits : torch.Tensor
-        Scaled similarities of the masked-out clip of each pair and every
-        prompt, shape (pairs, prompts), at least two prompts.
-    prompt : torch.Tensor
-        Number of the pair's prompt, int64 (pairs,).
-    same : torch.Tensor
-        Which prompts say the same, bool (prompts, prompts).
-
-    Returns
-    -------
-    torch.Tensor
-        Shape (pairs,), >= 0, in nats; 0 where there is no other prompt.
+    others of each other: ``p_i`` is what they have together. Of logits
+    (pairs, prompts), the prompts' numbers (pairs,) and which of them say the
+    same, bool (prompts, prompts); in nats, 0 where there is no other.
 
     Example
     -------
@@ -344,23 +314,9 @@ def multi_positive_infonce(
     s_ij``, and the like over texts with the columns; the loss is the mean of
     the two. One text to each sound gives the loss of CLAP (Wu et al. 2023,
     arXiv 2211.06687, equation 1), several are treated as by Khosla et al.
-    2020 (arXiv 2004.11362, equation 2).
-
-    Arguments
-    ---------
-    audio, text : torch.Tensor
-        L2-normalised embeddings, (sounds, dim) and (texts, dim).
-    same : torch.Tensor
-        Which belong together, shape (sounds, texts): booleans, or weights
-        >= 0 where a sound belongs more to one text than to another. A sound
-        or a text that belongs to nothing counts as a negative alone.
-    scale : float or torch.Tensor
-        What the similarities are multiplied with.
-
-    Returns
-    -------
-    torch.Tensor
-        Scalar, >= 0, in nats; 0 if nothing belongs together.
+    2020 (arXiv 2004.11362, equation 2). Embeddings are L2-normalised,
+    (sounds, dim) and (texts, dim); ``same`` holds booleans or weights >= 0,
+    (sounds, texts). What belongs to nothing counts as a negative alone.
 
     Example
     -------

@@ -82,22 +82,9 @@ def choose_prompts(
 ) -> Tensor:
     """Prompts to explain each clip for: similar ones and some at random.
 
-    Arguments
-    ---------
-    similarity : torch.Tensor
-        Of clips and prompts, (clips, prompts).
-    count : int
-        Prompts of a clip; fewer if there are fewer.
-    similar : int
-        How many of them are the most similar.
-    always : torch.Tensor or None
-        Numbers of prompts that come first, int64 (clips, some). Of two that
-        are the same the second is replaced by another prompt.
-
-    Returns
-    -------
-    torch.Tensor
-        Different numbers, int64 (clips, count).
+    Of similarities (clips, prompts) different numbers, int64 (clips, count);
+    those of ``always``, (clips, some), come first, and of two that are the
+    same the second is replaced by another prompt.
 
     Example
     -------
@@ -123,28 +110,7 @@ def mix_partners(
     snr_db: Sequence[float],
     generator: torch.Generator,
 ) -> tuple[Mixture, Tensor, Tensor]:
-    """Mix clips of a batch with one another, the partner being known.
-
-    Arguments
-    ---------
-    wavs : torch.Tensor
-        Shape (clips, samples).
-    groups : torch.Tensor
-        Number of the group of texts of each clip, int64 (clips,).
-    prob : float
-        Share of the clips that are mixed.
-    snr_db : sequence of float
-        Range of the SNR in dB, [low, high].
-    generator : torch.Generator
-        Source of every draw, on the CPU.
-
-    Returns
-    -------
-    tuple of (Mixture, torch.Tensor, torch.Tensor)
-        The clips, mixed or not; each one's partner, int64 (clips,); and
-        whether it is mixed with a partner of another group, bool (clips,).
-        Others are left alone.
-    """
+    """Mix clips of a batch with one another, the partner being known."""
     low, high = (float(x) for x in snr_db)
     clips = torch.arange(len(wavs))
     shifts = 1 + torch.randperm(max(len(wavs) - 1, 1), generator=generator)
