@@ -7,9 +7,6 @@ becomes, so that messages of functions are printed with options.
 
 Exit codes: 0 all done, 1 a mistake of the user or inputs that failed, 2 wrong
 usage, 130 interrupted.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
 from __future__ import annotations

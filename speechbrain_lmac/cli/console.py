@@ -1,9 +1,6 @@
 """How the subcommands speak, and how quiet the libraries below them are.
 
 Results go to standard output, all else to standard error.
-
-Authors
- * The speechbrain_lmac authors 2026
 """
 
 from __future__ import annotations
@@ -119,13 +116,14 @@ def flag(
 
 
 def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """The options that were given; a function has defaults for the others.
+    """The options that were given, some or all; functions have defaults.
 
-    >>> given(argparse.Namespace(seed=3, title=None), "seed", "title")
+    >>> given(argparse.Namespace(seed=3, title=None, json=True))
     {'seed': 3}
     """
-    values = {name: getattr(args, name) for name in names}
-    return {n: value for n, value in values.items() if value is not None}
+    own = {"run", "parser", "debug", "json"}
+    values = {n: value for n, value in vars(args).items() if value is not None}
+    return {n: values[n] for n in names or values if n in values.keys() - own}
 
 
 def answer(args: argparse.Namespace, text: str, **facts: Any) -> None:

@@ -1,8 +1,4 @@
-"""``lmac data``: data sets that need no download.
-
-Authors
- * The speechbrain_lmac authors 2026
-"""
+"""``lmac data``: data sets that need no download."""
 
 from __future__ import annotations
 
@@ -58,11 +54,6 @@ def run(args: argparse.Namespace) -> int:
     """Make the data set, or find it complete."""
     from speechbrain_lmac.data.synthetic.sets import make_synthetic_dataset
 
-    names = ("seed", "clips_per_class_and_fold", "n_folds", "duration")
-    folder = make_synthetic_dataset(
-        args.folder,
-        overwrite=args.overwrite,
-        **given(args, *names, "sample_rate"),
-    )
+    folder = make_synthetic_dataset(**given(args))
     answer(args, str(folder), folder=folder)
     return EXIT_DONE

@@ -1,8 +1,4 @@
-"""``lmac evaluate``: methods under conditions, measured on labelled sounds.
-
-Authors
- * The speechbrain_lmac authors 2026
-"""
+"""``lmac evaluate``: methods under conditions, measured on labelled sounds."""
 
 from __future__ import annotations
 

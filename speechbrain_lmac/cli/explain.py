@@ -1,8 +1,4 @@
-"""``lmac explain``: what made a classifier decide, for files and folders.
-
-Authors
- * The speechbrain_lmac authors 2026
-"""
+"""``lmac explain``: what made a classifier decide, for files and folders."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What is explained, and where to: audio files, and a folder for each.
-
-Authors
- * The speechbrain_lmac authors 2026
-"""
+"""What is explained, and where to: audio files, and a folder for each."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""``lmac listening-test``: a study with listeners, and what they found.
-
-Authors
- * The speechbrain_lmac authors 2026
-"""
+"""``lmac listening-test``: a study with listeners, and what they found."""
 
 from __future__ import annotations
 
@@ -104,21 +100,11 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
     flag(parser, "--overwrite", "replace what is in --out")
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of a study as the functions take them."""
-    return given(
-        args,
-        *("results_folder", "out_folder", "methods", "n_items", "conditions"),
-        *("seed", "high_anchor", "correct_only", "overwrite"),
-        *("equal_energy", "title"),
-    )
-
-
 def run_build(args: argparse.Namespace) -> int:
     """Make the page."""
     from speechbrain_lmac.evaluation.listening_test import build
 
-    page = build(**_options(args))
+    page = build(**given(args))
     answer(args, f"open {page} or serve its folder", page=page)
     return EXIT_DONE
 
@@ -127,8 +113,8 @@ def run_webmushra(args: argparse.Namespace) -> int:
     """Write the configuration and the sounds."""
     from speechbrain_lmac.evaluation.listening_test import export_webmushra
 
-    made = export_webmushra(**_options(args))
-    answer(args, f"webMUSHRA test in {made}", made=made)
+    page = export_webmushra(**given(args))
+    answer(args, f"webMUSHRA test in {page}", page=page)
     return EXIT_DONE
 
 

@@ -1,8 +1,4 @@
-"""``lmac package``: a training's result as a folder for others to use.
-
-Authors
- * The speechbrain_lmac authors 2026
-"""
+"""``lmac package``: a training's result as a folder for others to use."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""``lmac report``: one page from what an evaluation left on disk.
-
-Authors
- * The speechbrain_lmac authors 2026
-"""
+"""``lmac report``: one page from what an evaluation left on disk."""
 
 from __future__ import annotations
 

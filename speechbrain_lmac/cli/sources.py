@@ -1,8 +1,4 @@
-"""Where an interpreter comes from: a run, a package, or a hub repository.
-
-Authors
- * The speechbrain_lmac authors 2026
-"""
+"""Where an interpreter comes from: a run, a package, or a hub repository."""
 
 from __future__ import annotations
 
