@@ -257,7 +257,7 @@ def test_validation_every_few_epochs_and_after_the_last(
 
 def test_a_training_set_without_a_batch(classifier_brain, data):
     brain = classifier_brain()
-    with pytest.raises(UserError, match="holds 24 clips; lower `batch_size`"):
+    with pytest.raises(UserError, match="24 clips"):
         brain.fit(
             brain.hparams.epoch_counter,
             data.train,
