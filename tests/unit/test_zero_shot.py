@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,16 @@ from speechbrain_lmac.evaluation.zero_shot import (
 from speechbrain_lmac.utils.checks import UserError
 
 
+class Waves(dict):
+    """In place of an AudioCache."""
+
+    def __call__(self, path):
+        return self[path]
+
+    def load(self, path):
+        return SimpleNamespace(note="")
+
+
 def make_clips(num_samples, rate=16000):
     """Two clips a class, and their loader."""
     waves = {
@@ -29,7 +40,7 @@ def make_clips(num_samples, rate=16000):
         {"id": i, "wav": i, "class_string": i[:-1], "num_samples": num_samples}
         for i in waves
     ]
-    return clips, waves.__getitem__
+    return clips, Waves(waves)
 
 
 def evaluate(interpreter, folder, clips=None, **changes):
