@@ -22,15 +22,12 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 # The latter is read with its links moved, as _pages/performance.md.
 exclude_patterns = ["_build", "PERFORMANCE.md"]
-templates_path = ["_templates"]
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_default_options = {
     "members": True,
     "show-inheritance": True,
-    # What a package imports from its modules is described there, once.
-    "ignore-module-all": True,
 }
 # Napoleon knows SpeechBrain's "Arguments" as NumPy's "Parameters".
 napoleon_google_docstring = False

@@ -6,6 +6,7 @@ Authors
  * The speechbrain_lmac authors 2026
 """
 
+import importlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 PAGES = DOCS / "_pages"
+PACKAGE = ROOT / "speechbrain_lmac"
 LINK = re.compile(r"(?<!!)\[([^]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 IMAGE = re.compile(r"(!\[[^]]*\]\()([^)\s]+)(\))")
 
@@ -95,6 +97,28 @@ def notebook_text(path):
     return "\n\n".join(told)
 
 
+def api_text():
+    """The names that each room hands on, for the API reference.
+
+    Returns
+    -------
+    str
+        Markdown with a directive of Sphinx for each room.
+    """
+    lines = ["# API reference", "", "What each room hands on.", ""]
+    for room in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
+        name = f"{PACKAGE.name}.{room.name}"
+        module = importlib.import_module(name)
+        names = getattr(module, "__all__", [])
+        if not names:
+            continue
+        lines += [f"## {room.name}", "", module.__doc__.split("\n\n")[0], ""]
+        lines += ["```{eval-rst}", ".. autosummary::", "   :toctree: ../_api"]
+        lines += ["   :nosignatures:", ""]
+        lines += [f"   {name}.{each}" for each in names] + ["```", ""]
+    return "\n".join(lines)
+
+
 def all_pages():
     """Texts of all pages by their names.
 
@@ -110,6 +134,7 @@ def all_pages():
     text = move_links(notebook_text(tutorial), tutorial, pages)
     name = f"{{download}}`{tutorial.name} <../{tutorial.name}>`"
     texts["tutorial.md"] = f"{text}\n\nThis page as a notebook: {name}.\n"
+    texts["api.md"] = api_text()
     return texts
 
 
