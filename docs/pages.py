@@ -109,7 +109,11 @@ def api_text():
     for room in sorted(path.parent for path in PACKAGE.glob("*/__init__.py")):
         name = f"{PACKAGE.name}.{room.name}"
         module = importlib.import_module(name)
-        names = getattr(module, "__all__", [])
+        names = [
+            each
+            for each in getattr(module, "__all__", [])
+            if callable(getattr(module, each))
+        ]
         if not names:
             continue
         lines += [f"## {room.name}", "", module.__doc__.split("\n\n")[0], ""]

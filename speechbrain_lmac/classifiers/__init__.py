@@ -17,7 +17,6 @@ __getattr__, __dir__, __all__ = attach(
             "load_classifier",
             "save_classifier",
         ],
-        "reinitialize": ["reinitialize"],
         "slim": ["SlimCnn"],
         "wrapper": ["TorchClassifier"],
         "zero_shot.base": ["ClapEncoder", "ZeroShotClassifier"],
