@@ -77,13 +77,14 @@ class MaskDecoder(nn.Module):
             {str(s): _ConvNormAct(widths[s]) for s in levels}
         )
         self.ups = nn.ModuleDict(
-            {
-                str(s): nn.ConvTranspose2d(widths[s], widths[s // 2], 2, 2)
-                for s in levels[:-1]
-            }
+            {str(s): self.up(widths[s], widths[s // 2]) for s in levels[:-1]}
         )
         self.head = nn.Conv2d(widths[1], 1, 1)
         self.register_buffer("spread", spread, persistent=False)
+
+    def up(self, inputs: int, outputs: int) -> nn.Module:
+        """What doubles the resolution, between two numbers of channels."""
+        return nn.ConvTranspose2d(inputs, outputs, 2, 2)
 
     def forward(self, hidden: Sequence[Tensor], num_frames: int) -> Tensor:
         """Mask logits.

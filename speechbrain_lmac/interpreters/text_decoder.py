@@ -29,6 +29,33 @@ from speechbrain_lmac.interpreters.decoders import MaskDecoder, _fit
 _SIMILARITY_GAIN = 5.0
 
 
+class Doubling(nn.Conv2d):
+    """A 1x1 convolution, and twice the frames and bands by interpolation.
+
+    A transposed convolution has weights of its own for each place in a cell,
+    and masks show it: a grid of dots, whatever the sound. Linear between the
+    centres of cells, as ``F.interpolate`` does it, whose gradient differs from
+    run to run on a GPU.
+
+    >>> x, up = torch.rand(1, 2, 3, 4), Doubling(2, 5, 1)
+    >>> y = F.interpolate(F.conv2d(x, up.weight, up.bias), None, 2, "bilinear")
+    >>> torch.allclose(up(x), y, atol=1e-6)
+    True
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, inputs, t, f) to (batch, outputs, 2 t, 2 f)."""
+        x = super().forward(x)
+        for dim in (2, 3):
+            n = x.shape[dim]
+            first, last = x.narrow(dim, 0, 1), x.narrow(dim, n - 1, 1)
+            before = torch.cat([first, x.narrow(dim, 0, n - 1)], dim)
+            after = torch.cat([x.narrow(dim, 1, n - 1), last], dim)
+            pair = [x.lerp(before, 0.25), x.lerp(after, 0.25)]
+            x = torch.stack(pair, dim + 1).flatten(dim, dim + 1)
+        return x
+
+
 class TextMaskDecoder(MaskDecoder):
     """The U-Net of :class:`MaskDecoder`, steered by a prompt.
 
@@ -99,6 +126,10 @@ class TextMaskDecoder(MaskDecoder):
             closed = torch.zeros(len(heard), device=heard.device)
             closed = closed.masked_fill(~heard, -torch.inf)
         self.register_buffer("closed", closed, persistent=False)
+
+    def up(self, inputs: int, outputs: int) -> nn.Module:
+        """As of :class:`MaskDecoder`; masks for prompts show no grid."""
+        return Doubling(inputs, outputs, 1)
 
     def center_on(self, embeddings: Tensor) -> None:
         """Centre texts on the mean of the training texts' (texts, dim)."""
