@@ -25,7 +25,6 @@ from speechbrain_lmac.training import losses
 from speechbrain_lmac.training.brain import cosine_warmup
 from speechbrain_lmac.training.classifier import ClassifierBrain, WeightAverage
 from speechbrain_lmac.training.lmac import LMACBrain, SparsityWeight, quality
-from speechbrain_lmac.utils.checks import UserError
 
 CLASSES = ["siren", "clock_tick", "rain", "engine"]
 LENGTH = 16000  # samples of a training clip
@@ -253,16 +252,6 @@ def test_validation_every_few_epochs_and_after_the_last(
     lines = (tmp_path / "train_log.txt").read_text().splitlines()
     assert len(lines) == epochs  # every epoch has its line
     assert sum("valid loss" in line for line in lines) == len(expected)
-
-
-def test_a_training_set_without_a_batch(classifier_brain, data):
-    brain = classifier_brain()
-    with pytest.raises(UserError, match="24 clips"):
-        brain.fit(
-            brain.hparams.epoch_counter,
-            data.train,
-            train_loader_kwargs={"batch_size": 25, "drop_last": True},
-        )
 
 
 # --- the classifier ---
