@@ -226,8 +226,7 @@ def card_advice(source: Source, out: Path) -> str:
 def _output_folder(args: argparse.Namespace, source: Source) -> Path:
     """Where the results go; an evaluation that is there goes on."""
     from speechbrain_lmac.evaluation.journal import SETTINGS_FILE
-    from speechbrain_lmac.utils.checks import UserError
-    from speechbrain_lmac.utils.experiment import check_writable
+    from speechbrain_lmac.utils.checks import UserError, check_writable
 
     out = args.out or Path(source.place) / "evaluation"
     if out.is_dir() and {item.name for item in out.iterdir()} - {MANIFESTS}:

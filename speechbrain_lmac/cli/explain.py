@@ -90,7 +90,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain every file; the failed ones are listed at the end."""
-    from speechbrain_lmac.utils.experiment import check_writable
+    from speechbrain_lmac.utils.checks import check_writable
 
     for text in args.prompts or ():
         # A folder for the class "dog" makes no file of the prompt "dog".

@@ -333,9 +333,6 @@ def read_info(
     try:
         text = (Path(folder) / INFO_FILE).read_text(encoding="utf-8")
         info = json.loads(text)
-        names = ("mask_domain", "ckpt_metric", "ckpt_mode")
-        if not all(isinstance(info[name], str) for name in names):
-            raise ValueError(f"expected texts for {names}")
         dict(info["classifier"])
     except (OSError, ValueError, KeyError, TypeError) as err:
         reason = getattr(err, "strerror", None) or repr(err)
@@ -356,14 +353,17 @@ def read_info(
 def best_decoder_file(folder: str | Path, key: str = "interpreter") -> Path:
     """The decoder's file in a run's best checkpoint."""
     info, save = read_info(folder, key), Path(folder) / "save"
-    wanted = {f"{info['ckpt_mode']}_key": info["ckpt_metric"]}
     try:
+        wanted = {f"{info['ckpt_mode']}_key": info["ckpt_metric"]}
         if not save.is_dir():  # a checkpointer would make it
             raise FileNotFoundError(save)
         best = Checkpointer(save).find_checkpoint(**wanted)
         return Path(best.paramfiles["decoder"])
-    # Also no checkpoint, one without a decoder, or damaged ones.
-    except (OSError, LookupError, AttributeError, yaml.YAMLError) as err:
+    # Also no checkpoint, one without a decoder, or damaged files.
+    except (
+        *(OSError, LookupError, AttributeError, TypeError),
+        yaml.YAMLError,
+    ) as err:
         raise UserError(
             f"`{key}`: no checkpoint with a decoder in {save}; {EXPECTED}."
         ) from err
@@ -450,16 +450,15 @@ def load_others(
         key = f"{name}_folder"
         given = (folders or {}).get(name)
         source = Path(given or _sibling_folder(folder, name))
-        beside = (source / INFO_FILE).is_file() and source != Path(folder)
-        if not given and not beside:
-            raise UserError(
-                f"`methods`: {name} needs a trained interpreter of its own, "
-                f"and there is none in {source}; train one, give its folder "
-                f"as `{key}`, or leave {name} out."
-            )
         check_belongs(source, parts, key)
         loaded[name] = other = Interpreter.load(source, key)
-        _check_method(name, other, source)
+        l2i = hasattr(other.decoder, "dictionary")
+        tuned = not l2i and bool(other.hparams.get("finetuning"))
+        if not {"lmac_ft": tuned, "l2i": l2i}[name]:
+            raise UserError(
+                f"`{key}`: the interpreter in {source} is not of the method "
+                f"{name}; give the folder of one, or leave {name} out."
+            )
         _check_same_grid(interpreter, other, key)
     return loaded
 
@@ -477,18 +476,6 @@ def _sibling_folder(folder, name):
     renamed = experiment.name.replace("lmac", stem, 1)
     renamed += f"_{suffix}" if suffix else ""
     return experiment.with_name(renamed) / seed
-
-
-def _check_method(name, other, source):
-    """Refuse an interpreter that is not of the method that it stands for."""
-    l2i = hasattr(other.decoder, "dictionary")
-    tuned = not l2i and bool(other.hparams.get("finetuning"))
-    if not {"lmac_ft": tuned, "l2i": l2i}[name]:
-        kinds = {"lmac_ft": "L-MAC with finetuning: True", "l2i": "L2I"}
-        raise UserError(
-            f"`{name}_folder`: expected the output folder of an "
-            f"{kinds[name]}; {source} holds another interpreter."
-        )
 
 
 def _check_same_grid(interpreter, other, key):

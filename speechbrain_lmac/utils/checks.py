@@ -9,6 +9,9 @@ what to do. A mistake of the calling code (a wrong shape) raises a plain
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import torch
 
 # Room for the rounding of a sigmoid or of a resampled mask.
@@ -35,6 +38,19 @@ def check_device(device: str, name: str = "--device") -> None:
         raise UserError(
             f"{name} {device}: it cannot be used ({reason}); expected one "
             "such as cpu or cuda:0."
+        ) from err
+
+
+def check_writable(folder: str | Path, key: str) -> None:
+    """Refuse a folder that cannot be made or written to, naming its key."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as err:
+        raise UserError(
+            f"`{key}`: cannot write to {folder} ({err.strerror}); give a "
+            "folder that you may write to."
         ) from err
 
 

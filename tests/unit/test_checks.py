@@ -8,6 +8,7 @@ from speechbrain_lmac.utils.checks import (
     check_mask,
     check_probs,
     check_same_shape,
+    check_writable,
 )
 
 NAN, INF = float("nan"), float("inf")
@@ -99,3 +100,12 @@ def test_shapes_that_would_broadcast_differ():
     check_same_shape(torch.ones(2, 3), torch.zeros(2, 3), ("a", "b"))
     with pytest.raises(ValueError, match="`a` and `b`"):
         check_same_shape(torch.ones(2, 3), torch.ones(1, 3), ("a", "b"))
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "taken").touch()
+    for folder in (tmp_path / "taken", tmp_path / "taken" / "run"):
+        with pytest.raises(UserError, match=f"`out`.*{folder}"):
+            check_writable(folder, "out")
+    check_writable(tmp_path / "new" / "run", "out")
+    assert list((tmp_path / "new" / "run").iterdir()) == []

@@ -261,18 +261,15 @@ def test_a_pretrained_decoder_that_is_missing(tmp_path):
 def test_a_method_is_looked_for_beside_the_interpreter(trained_run):
     interpreter = Interpreter.load(trained_run.interpreter)
     for name, place in (("l2i", "l2i_small"), ("lmac_ft", "lmac_small_ft")):
-        with pytest.raises(UserError, match=f"{place}/1234.*{name}_folder"):
+        with pytest.raises(UserError, match=f"`{name}_folder`.*{place}/1234"):
             load_others(interpreter, trained_run.interpreter, [name])
 
 
-def test_an_interpreter_does_not_stand_for_another_method(folder):
+@pytest.mark.parametrize("name", ["l2i", "lmac_ft"])
+def test_an_interpreter_does_not_stand_for_another_method(folder, name):
     interpreter = Interpreter.load(folder)
-    for name in ("l2i", "lmac_ft"):
-        with pytest.raises(UserError, match=f"{name}_folder.*holds another"):
-            load_others(interpreter, folder, [name], {name: str(folder)})
-    # Nor does a folder without "lmac" in its name stand for its own L2I.
-    with pytest.raises(UserError, match="l2i needs"):
-        load_others(interpreter, folder, ["l2i"])
+    with pytest.raises(UserError, match=f"`{name}_folder`"):
+        load_others(interpreter, folder, [name], {name: str(folder)})
 
 
 def test_a_fine_tuned_interpreter_is_loaded(folder, tmp_path):
