@@ -843,7 +843,7 @@ def test_a_zero_shot_interpreter(zero_shot_run, sounds, lmac):
     code, told, err = lmac(*argv, "--prompts", "rain falls", "a siren")
     assert (code, err) == (0, "") and told.count("similarity") == 2
     found = sorted(p.name for p in (out / "a").iterdir())
-    assert found == ["1_rain_falls", "2_a_siren"]
+    assert found == ["1_rain_falls", "2_a_siren", "explanations.png"]
 
 
 def evaluate_args(interpreter, data, out, *more):
