@@ -1,7 +1,7 @@
 """Docstrings as SpeechBrain has them: NumPy style, sections that are true.
 
 Each module and public class and function has one; where it has a section of
-arguments, that describes each of them in order.
+arguments, that describes each of them, and no others.
 """
 
 import ast
@@ -59,7 +59,7 @@ def faults(node):
         lines = ENTRY.findall(found["Arguments"])
         described = [name for line in lines for name in line.split(", ")]
         expected = signature(function)
-        if described != expected:
+        if sorted(described) != sorted(expected):
             wrong.append(f"describes {described}, takes {expected}")
     return wrong
 
@@ -131,7 +131,6 @@ def test_a_good_docstring():
     "old, new",
     [
         ("a, b :", "a :"),
-        ("a, b :", "b, a :"),
         ("    *c : int\n        More.\n", ""),
         ("Arguments\n    ---------", "Parameters\n    ----------"),
         ("\n    int\n    ", "\n    "),

@@ -10,6 +10,7 @@ from conftest import ROOT
 MEGABYTE = 2**20
 TEXT = {".py", ".yaml", ".yml", ".md", ".rst", ".toml", ".txt", ".csv"}
 TEXT |= {
+    ".mplstyle",
     ".cff",
     ".ipynb",
     ".j2",
