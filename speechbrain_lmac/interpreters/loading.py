@@ -361,7 +361,7 @@ def best_decoder_file(folder: str | Path, key: str = "interpreter") -> Path:
         return Path(best.paramfiles["decoder"])
     # Also no checkpoint, one without a decoder, or damaged files.
     except (
-        *(OSError, LookupError, AttributeError, TypeError),
+        *(OSError, LookupError, AttributeError, TypeError, ValueError),
         yaml.YAMLError,
     ) as err:
         raise UserError(
