@@ -38,9 +38,7 @@ def evaluate_run(hparams_file, run_opts, overrides):
     hparams = load_hparams(hparams_file, overrides)
     interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     # Which clips, and the prompts of their classes

@@ -34,9 +34,7 @@ if __name__ == "__main__":
     check_sanity_methods(hparams["sanity_methods"], "lmac_zs")
     interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     # Which clips, and the prompts of their classes

@@ -37,9 +37,7 @@ if __name__ == "__main__":
     overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     # Clips with captions, or with labels that become prompts

@@ -5,10 +5,6 @@ To run this recipe, do the following:
 > python train_lmac_zs.py hparams/lmac_zs_small.yaml --data_folder=/data/ESC-50
 > python train_lmac_zs.py hparams/lmac_zs_clap.yaml --data_folder=/data/clotho
 
-To read the code, scroll to the bottom. The training step and the terms of the
-objective are in speechbrain_lmac/training/lmac_zs.py; a subclass of
-`LMACZSBrain` here is the place for your own.
-
 Of the YAML file the library reads hparams.signal_length_s,
 hparams.valid_length_s, hparams.valid_prompts, hparams.valid_templates (the
 data); hparams.contamination, hparams.mix_prob, hparams.mix_snr,
@@ -50,9 +46,7 @@ if __name__ == "__main__":
     overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     # Clips with captions, or with labels that become prompts
@@ -62,8 +56,7 @@ if __name__ == "__main__":
     groups = TextGroups.of(datasets["train"])
 
     # What is explained is loaded by the YAML; what the decoder begins with
-    if hparams["pretrained_interpreter"]:
-        load_decoder(hparams, hparams["pretrained_interpreter"])
+    load_decoder(hparams, hparams["pretrained_interpreter"])
     run_on_main(write_info, [hparams["output_folder"], hparams])
 
     brain = LMACZSBrain(

@@ -37,9 +37,7 @@ def evaluate_run(hparams_file, run_opts, overrides):
         {"lmac_ft": hparams["lmac_ft_folder"], "l2i": hparams["l2i_folder"]},
     )
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     # Which clips, of which classes: those that the training held out

@@ -35,9 +35,7 @@ if __name__ == "__main__":
     check_roar(hparams["roar_shares"], hparams["roar_epochs"])
     interpreter = Interpreter.load(hparams["interpreter"], zero_shot=False)
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     # Clips of the training, and those that it held out

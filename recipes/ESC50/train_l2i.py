@@ -32,9 +32,7 @@ if __name__ == "__main__":
     overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     # Manifests by folds, of the data set that the YAML names
@@ -63,10 +61,9 @@ if __name__ == "__main__":
     )
     brain.evaluate_best(datasets["test"], hparams["valid_dataloader_opts"])
 
-    # What remains: a package to explain any sound with, and some to hear
+    # What remains: some sounds to hear, and a package to explain others
     output = hparams["output_folder"]
     interpreter = Interpreter.from_brain(brain, label_encoder)
-    run_on_main(write_package, [interpreter, f"{output}/package", True])
     evaluate(
         interpreter,
         datasets["test"],
@@ -74,3 +71,4 @@ if __name__ == "__main__":
         f"{output}/interpretations",
         device=run_opts.device,
     )
+    run_on_main(write_package, [interpreter, f"{output}/package", True])

@@ -4,15 +4,12 @@
 To run this recipe, do the following:
 > python train_lmac.py hparams/lmac_small.yaml --data_folder=/data/ESC-50
 
-Step and terms of the objective are in speechbrain_lmac/training/lmac.py; `LMAC`
-below is the place for your own.
-
-Of the YAML file the library reads hparams.signal_length_s (dataio_prep);
-hparams.contamination, hparams.wave_prob, hparams.lr_schedule (a step);
-hparams.mask_out_loss, hparams.finetuning, hparams.crosscor_th,
-hparams.crosscortype, hparams.bin_th, hparams.guidelosstype (the terms);
-hparams.valid_interval, hparams.train_logger, hparams.ckpt_metric and
-hparams.ckpt_mode (an epoch).
+`LMAC` is the place for terms of your own; the library's, and the step, read
+hparams.signal_length_s, hparams.contamination, hparams.wave_prob,
+hparams.lr_schedule, hparams.mask_out_loss, hparams.finetuning,
+hparams.crosscor_th, hparams.crosscortype, hparams.bin_th,
+hparams.guidelosstype, hparams.valid_interval, hparams.train_logger,
+hparams.ckpt_metric and hparams.ckpt_mode.
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -51,9 +48,7 @@ if __name__ == "__main__":
     overrides = follow_data(hparams_file, overrides)
     hparams = load_hparams(hparams_file, overrides)
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     # Manifests by folds, of the data set that the YAML names
@@ -64,8 +59,7 @@ if __name__ == "__main__":
     run_on_main(hparams["pretrained_classifier"].collect_files)
     hparams["pretrained_classifier"].load_collected()
     hparams["classifier"].freeze().check_labels(label_encoder)
-    if hparams["pretrained_interpreter"]:
-        load_decoder(hparams, hparams["pretrained_interpreter"])
+    load_decoder(hparams, hparams["pretrained_interpreter"])
     run_on_main(write_info, [hparams["output_folder"], hparams, label_encoder])
 
     brain = LMAC(
@@ -84,10 +78,8 @@ if __name__ == "__main__":
     )
     brain.evaluate_best(datasets["test"], hparams["valid_dataloader_opts"])
 
-    # What remains: a package to explain any sound with, and some to hear
     output = hparams["output_folder"]
     interpreter = Interpreter.from_brain(brain, label_encoder)
-    run_on_main(write_package, [interpreter, f"{output}/package", True])
     evaluate(
         interpreter,
         datasets["test"],
@@ -95,3 +87,4 @@ if __name__ == "__main__":
         f"{output}/interpretations",
         device=run_opts.device,
     )
+    run_on_main(write_package, [interpreter, f"{output}/package", True])

@@ -99,9 +99,7 @@ if __name__ == "__main__":
     for _, file, options in next(iter(plans.values())).values():
         check_overrides(SCRIPTS / file, options)
     sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
+        hparams["output_folder"], hparams_file, overrides
     )
 
     typed = {key: getattr(run_opts, key) for key in run_opts.overridden_args}

@@ -385,13 +385,15 @@ def check_belongs(
 
 def load_decoder(
     hparams: Mapping[str, Any],
-    source: str | Path,
+    source: str | Path | None,
     key: str = "pretrained_interpreter",
 ) -> None:
-    """Fill ``decoder`` from a run's folder or from a file of weights.
+    """Fill ``decoder`` from a run's folder or a file, if one is given.
 
     A run's folder must belong to the ``classifier`` or ``encoder`` at hand.
     """
+    if source is None:
+        return
     parts, path = explained_parts(hparams), Path(source)
     if path.is_dir() or "clap" in parts:
         check_belongs(source, parts, key)
