@@ -7,6 +7,7 @@ import pytest
 from test_lmac_zs_brain import brain_of
 from zs_toys import small_clap
 
+from speechbrain_lmac.classifiers import SlimCnn
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.evaluation.zero_shot import prompts_of
 from speechbrain_lmac.interpreters.loading import (
@@ -79,37 +80,43 @@ def test_an_interpreter_of_the_other_kind_is_refused(part, tmp_path):
         Interpreter.load(folder, zero_shot=wanted)
     with pytest.raises(UserError, match="`pretrained_interpreter`"):
         encoder = small_clap()
-        kind = {"encoder": encoder} if wanted else {"classifier": encoder}
+        kind = (
+            {"encoder": encoder}
+            if wanted
+            else {"classifier": SlimCnn(n_classes=2)}
+        )
         load_decoder(kind, folder)
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    "changes",
     [
-        ({"pairs_per_chunk": 0}, "from 1 up, or null"),
-        ({"pairs_per_chunk": 2.5}, "whole number"),
-        ({"prompts_per_clip": 0}, "from 1 up"),
-        ({"prompts_per_clip": 1, "finetuning": True}, "from 2 up"),
-        ({"prompts_per_clip": None}, "found None"),
-        ({"similar_prompts": 4}, "at most the 3 `prompts_per_clip`"),
-        ({"similar_prompts": -1}, "from 0 up"),
-        ({"bank_size": 1}, "from 2 up"),
-        ({"area_budget": 25}, "from 0 to 1"),
-        ({"area_floor": 0.5}, "from 0 to the `area_budget`"),
-        ({"sparsity_ramp": -0.1}, "from 0 to 1"),
-        ({"l_sim_w": float("nan")}, "a number from 0 up"),
-        ({"l_out_w": "much"}, "found 'much'"),
-        ({"crosscor_th": None}, "from -1 up, found None"),
-        ({"crosscortype": "dot"}, "one of dotp, conv"),
-        ({"mix_snr": [5, 0]}, "low, high"),
-        ({"mix_snr": 5}, "low, high"),
-        ({"mix_prob": 2}, "from 0 to 1"),
+        {"pairs_per_chunk": 0},
+        {"prompts_per_clip": 0},
+        {"prompts_per_clip": 1, "finetuning": True},
+        {"prompts_per_clip": None},
+        {"similar_prompts": 4},
+        {"similar_prompts": -1},
+        {"bank_size": 1},
+        {"area_budget": 25},
+        {"area_floor": 0.5},
+        {"sparsity_ramp": -0.1},
+        {"l_sim_w": float("nan")},
+        {"l_out_w": "much"},
+        {"crosscor_th": None},
+        {"crosscortype": "dot"},
+        {"mix_snr": [5, 0]},
+        {"mix_prob": 2},
     ],
+    ids=str,
 )
-def test_settings_are_checked_before_training(changes, message):
-    key = next(iter(changes))
-    with pytest.raises(UserError, match=f"`{key}.*{message}"):
+def test_settings_are_checked_before_training(changes):
+    key, value = next(iter(changes.items()))
+    with pytest.raises(UserError) as refused:
         brain_of(**changes)
+    assert f"`{key}`" in str(refused.value)
+    value = value[0] if isinstance(value, list) else value
+    assert str(value) in str(refused.value)
 
 
 def test_the_published_objective_needs_no_prompts_of_ours():
