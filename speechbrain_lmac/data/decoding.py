@@ -163,7 +163,7 @@ def _with_size(path):
     """A WAV or CAF file whose data reach to its end, whatever it announces."""
     data = bytearray(Path(path).read_bytes())
     at, kind = data.find(b"data"), bytes(data[:4])
-    if at < 0 or kind not in (b"RIFF", b"RF64", b"caff"):
+    if at < 0 or kind not in (b"RIFF", b"RF64", b"BW64", b"caff"):
         return None
     if kind == b"caff":
         data[at + 4 : at + 12] = (len(data) - at - 12).to_bytes(8, "big")

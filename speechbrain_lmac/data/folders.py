@@ -36,11 +36,16 @@ def read_folders(
     classes = sorted(root.iterdir() if root.is_dir() else ())
     listed, unread, lost = [], [], []
     for folder in classes:
-        if not folder.is_dir() or is_ignored(folder.name):
+        if is_ignored(folder.name):
+            continue
+        if not folder.is_dir():
+            _check_link(folder)
             continue
         files = list(files_below(root, folder.name))
         sounds = sorted(filter(is_audio, files))
         listed += [(wav, folder.name) for wav in sounds]
+        for file in set(files) - set(sounds):
+            _check_link(root / file)
         others = [f for f in files if f.lower().endswith(UNREAD_SUFFIXES)]
         unread += others
         lost += others[:1] if not sounds else []
@@ -64,6 +69,15 @@ def read_folders(
             "none."
         )
     return _rows(*zip(*listed, strict=True))
+
+
+def _check_link(path: Path) -> None:
+    """Refuse a link to a folder that is gone: a disk that is not mounted."""
+    if path.is_symlink() and not path.exists() and path.name[0] != ".":
+        raise UserError(
+            f"{path}: links to {path.readlink()}, which is not there; mount "
+            "its disk, or remove the link."
+        )
 
 
 def labels_table(

@@ -18,8 +18,8 @@ OTHER_SUFFIXES = (".aif", ".aifc", ".oga", ".opus", ".snd", ".wave")
 # Folders of systems and tools, whose files are copies, thumbnails or waste;
 # so are all whose names begin with a dot.
 IGNORED = (
-    *("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"),
-    "System Volume Information",
+    *("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin"),
+    *("lost+found", "system volume information"),
 )
 PROBE = 4096  # bytes of two files that are compared before all of them
 
@@ -49,7 +49,7 @@ def is_audio(name: str) -> bool:
 
 def is_ignored(folder: str) -> bool:
     """Whether a folder's name is that of a hidden one."""
-    return folder.startswith(".") or folder in IGNORED
+    return folder.startswith(".") or folder.casefold() in IGNORED
 
 
 def files_below(root: Path, folder: str = "") -> Iterator[str]:

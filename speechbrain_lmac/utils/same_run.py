@@ -63,14 +63,17 @@ def check_same_run(
     new = _resolved(hparams_file, {**overrides, **equated})
     keys = [key for key in {**old, **new} if not str(key).startswith("__")]
     differing = [
-        f"`{key}` is {_plain(new, key)}, was {_plain(old, key)}"
+        (_plain(new, key), _plain(old, key), key)
         for key in keys
         if key not in FREE and _content(new.get(key)) != _content(old.get(key))
     ]
-    if differing:
+    # An object that is of the same kind differs by the settings beside it.
+    named = [row for row in differing if row[0] != row[1]] or differing
+    if named:
+        texts = [f"`{key}` is {is_}, was {was}" for is_, was, key in named]
         raise UserError(
             f"{folder} holds the checkpoints of another run: "
-            f"{'; '.join(differing[:4])}{'; ...' * (len(differing) > 4)}. "
+            f"{'; '.join(texts[:4])}{'; ...' * (len(texts) > 4)}. "
             "Give the earlier values to go on with that run, or another "
             "--output_folder to begin this one."
         )
@@ -102,6 +105,10 @@ def _plain(tree, key):
     if key not in tree:
         return "not there"
     tag, content = _content(tree[key])
-    if tag or isinstance(tree[key], dict):
-        return f"an object {tag or ''}".strip()
+    if tag or isinstance(content, dict):
+        plain = not tag and not any(
+            inner or isinstance(value, dict)
+            for inner, value in content.values()
+        )
+        return dict(tree[key]) if plain else f"an object {tag or ''}".strip()
     return list(tree[key]) if isinstance(tree[key], list) else content

@@ -135,6 +135,7 @@ def whole_files(noise):
     yield "rf64 0", sized(rf64, b"ds64", 4, "<QQQ", 0, 0, 0)
     yield "rf64 -1", sized(rf64, b"ds64", 4, "<qqq", -1, -1, -1)
     yield "rf64 count", sized(rf64, b"ds64", 20, "<Q", 10**6)
+    yield "bw64", b"BW64" + bytes(rf64[4:])
     yield "au -1", sized(encoded(noise, format="AU"), b".snd", 4, ">i", -1)
     yield "caf -1", sized(encoded(noise, format="CAF"), b"data", 0, ">q", -1)
     yield (

@@ -212,6 +212,7 @@ number_of_epochs: 3
 num_workers: 0
 lr: 0.1
 channels: [4, 8]
+split: {n_folds: 5}
 output_folder: results/run
 save_folder: !ref <output_folder>/save
 data: !name:os.path.join
@@ -269,13 +270,14 @@ def test_a_run_goes_on(training, option):
         ("--train_fold_nums=[2, 3]", "[1, 2]"),
         ("--lr=0.2", "0.1"),
         ("--channels=[4]", "[4, 8]"),
+        ("--split={'n_folds': 4}", "{'n_folds': 5}"),
     ],
 )
 def test_another_run_is_refused_by_what_differs(training, option, old):
     key, _, new = option[2:].partition("=")
     with pytest.raises(UserError) as caught:
         go_on(training, option)
-    assert f"`{key}` is {new}, was {old}" in str(caught.value)
+    assert f"`{key}` is {new}, was {old}. " in str(caught.value)
     # Nothing has been written: the earlier values still go on.
     assert go_on(training)["seed"] == 1
 

@@ -204,6 +204,8 @@ def test_hidden_folders_are_left_out(folders):
         "dog/.Trash-1000/files/x.wav",
         "rain/deep/@eaDir/x.wav",
         "rain/$RECYCLE.BIN/x.wav",
+        "rain/$Recycle.Bin/x.wav",
+        "dog/#recycle/x.wav",
         "dog/._0-0.wav",
         "__MACOSX/dog/._a.wav",
         "__MACOSX/dog/a.wav",
@@ -227,6 +229,15 @@ def test_links_to_folders_are_followed(folders, tmp_path):
     assert found.classes == (*CLASSES, "snow")
     assert {"rain/more/o5.wav", "snow/o5.wav", "dog/one.wav"} <= {*found.wavs}
     assert len(found.wavs) == 30 + 6 + 6 + 1
+
+
+@pytest.mark.parametrize("name", ["snow", "rain/more"])
+def test_links_to_folders_that_are_gone_are_refused(folders, tmp_path, name):
+    (folders / "rain/.#lock").symlink_to("me@host")  # of an editor
+    read_folders(folders)
+    (folders / name).symlink_to(tmp_path / "disk")
+    with pytest.raises(UserError, match=f"{name}: links to .*/disk"):
+        read_folders(folders)
 
 
 def test_names_that_look_alike_are_no_duplicates(folders, tmp_path):
