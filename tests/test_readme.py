@@ -29,11 +29,11 @@ def commands():
     for readme in READMES:
         text = readme.read_text(encoding="utf-8")
         for match in COMMAND.finditer(text):
-            recipe = readme.parent
-            if recipe == ROOT:  # where the last "cd" before it led to
-                recipe /= re.findall(
-                    r"^ *cd (\S+)$", text[: match.start()], re.M
-                )[-1]
+            recipe, before = readme.parent, text[: match.start()]
+            if recipe != ROOT:  # a "cd" holds for its block
+                before = before.rpartition("```")[2]
+            for folder in re.findall(r"^ *cd (\S+)$", before, re.M)[-1:]:
+                recipe = (recipe / folder).resolve()
             words = shlex.split(match[1], comments=True)[1:]
             yield pytest.param(
                 recipe,
