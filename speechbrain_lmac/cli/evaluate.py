@@ -14,6 +14,7 @@ from speechbrain_lmac.cli.console import (
     add_command,
     answer,
     comma_list,
+    flag,
     given,
     option,
     path,
@@ -46,7 +47,8 @@ layouts of --dataset:
   esc50         audio/ and meta/esc50.csv
   urbansound8k  audio/fold1 ... and metadata/UrbanSound8K.csv
   folders       a folder of audio files for each class
-  csv           --data-folder is a CSV file with the columns file and label
+  csv           --data-folder is a CSV file with the columns file and label,
+                or a folder with such a labels.csv
 """
 
 METHODS = (
@@ -114,6 +116,8 @@ def add_parser(commands: Any) -> None:
         dest="test_fold_nums",
         metavar="1,2",
     )
+    skip = "go on without sounds that cannot be read"
+    flag(parser, "--skip-broken-audio", skip)
     parser.add_argument(
         "--templates",
         nargs="+",
@@ -175,7 +179,7 @@ def _labelled_clips(
     from speechbrain_lmac.evaluation import test_clips
 
     data = {"data_folder": args.data_folder}
-    if args.layout == "csv":
+    if args.layout == "csv" and not args.data_folder.is_dir():
         data = {
             "data_folder": data["data_folder"].parent,
             "labels_file": args.data_folder,
@@ -185,7 +189,7 @@ def _labelled_clips(
         interpreter,
         out / MANIFESTS,
         **data,
-        **given(args, *names, "cache_folder"),
+        **given(args, *names, "cache_folder", "skip_broken_audio"),
     )
     if clips.n_trained is None:
         warn(

@@ -96,7 +96,7 @@ def read_csv(
         raise UserError(
             f"{table}: expected a CSV file with the columns "
             f"{', '.join(COLUMNS)} and, if there are any, fold; there is no "
-            "such file. Name it with `--labels_file`."
+            "such file. Give its path as `labels_file`."
         )
     found = read_table(table, COLUMNS, ("fold",))
     wavs = paths_below(found.file, Path(data_folder), table)

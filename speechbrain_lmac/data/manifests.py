@@ -184,8 +184,8 @@ def report_broken(
     found = f"{len(broken)} of {num_checked} clips cannot be used"
     if not skip_broken_audio:
         raise UserError(
-            f"{found}:\n{listing}\nRepair them, or go on without them with "
-            "`--skip_broken_audio True`."
+            f"{found}:\n{listing}\nRepair them, or set `skip_broken_audio` to "
+            "go on without them."
         )
     logger.warning("%s and are left out:\n%s", found, listing)
 

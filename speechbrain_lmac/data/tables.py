@@ -128,5 +128,5 @@ def check_layout(root: Path, parts: Sequence[str], what: str) -> None:
         if not (root / part).exists():
             raise UserError(
                 f"{root}: expected the layout of {what}, but {part} is "
-                "missing; give the folder that holds it with `--data_folder`."
+                "missing; give the folder that holds it as `data_folder`."
             )

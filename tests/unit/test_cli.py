@@ -921,7 +921,10 @@ def test_a_refused_evaluation_is_mended(packaged, own_sounds, lmac, tmp_path):
     argv = evaluate_args(packaged, own_sounds, tmp_path / "o")
     argv += ["--dataset", "folders"]
     code, _, err = lmac(*argv)
-    assert code == 1 and "broken.wav" in err
+    # The advice names an option of this command.
+    assert code == 1 and "broken.wav" in err and "--skip-broken-audio" in err
+    code, told, _ = lmac(*argv, "--skip-broken-audio")
+    assert code == 0 and rows_of(told)["lmac"]["n_clips"] == 4
     (own_sounds / "rain" / "broken.wav").unlink()
     code, told, _ = lmac(*argv)
     assert code == 0 and rows_of(told)["lmac"]["n_clips"] == 4
@@ -936,6 +939,9 @@ def test_evaluate_bad_data(packaged, own_sounds, lmac, tmp_path):
     argv = evaluate_args(packaged, table, tmp_path / "p", "--dataset", "csv")
     code, _, err = lmac(*argv)
     assert code == 1 and "'..'" in err
+    argv = evaluate_args(packaged, own_sounds / "rain", tmp_path / "p")
+    code, _, err = lmac(*argv, "--dataset", "csv")
+    assert code == 1 and "rain/labels.csv: expected" in err
     argv = evaluate_args(packaged, own_sounds, tmp_path / "q")
     code, _, err = lmac(*argv)
     assert code == 1 and "esc50.csv is missing" in err

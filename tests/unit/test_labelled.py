@@ -341,7 +341,7 @@ def test_mistakes_in_a_table(folders, table, old, new, why):
 
 
 def test_a_missing_table_or_file(folders, table):
-    with pytest.raises(UserError, match="labels.csv.*--labels_file"):
+    with pytest.raises(UserError, match="labels.csv.*`labels_file`"):
         prepare("csv", folders / "dog", save_folder=folders.parent / "s")
     (folders / "dog/0-0.wav").unlink()
     with pytest.raises(UserError, match="(?s)1 of 30 clips.*dog/0-0.wav"):

@@ -203,7 +203,7 @@ def test_broken_clips_are_listed_at_once(data, warned):
     with pytest.raises(UserError) as caught:
         prepare(data)
     message = str(caught.value)
-    assert "6 of 12 clips" in message and "--skip_broken_audio True" in message
+    assert "6 of 12 clips" in message and "`skip_broken_audio`" in message
     for name, reason in reasons.items():
         [line] = [line for line in message.splitlines() if name in line]
         assert str(audio / f"{name}.wav") in line and reason in line

@@ -263,6 +263,17 @@ def test_a_font_is_found_by_its_letters():
     assert style._font_with("\U000f1234") == ""
 
 
+def test_a_font_that_was_installed_today_is_found(monkeypatch):
+    """matplotlib's list of fonts is kept on disk, and older."""
+    from matplotlib import font_manager
+
+    path = font_manager.findfont("DejaVu Serif")
+    fonts = [f for f in font_manager.fontManager.ttflist if f.fname != path]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", fonts)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [path, "no"])
+    assert path in [font.fname for font in style._fonts.__wrapped__()]
+
+
 def test_each_method_has_its_own_look():
     looks = METHODS.values()
     assert len({look.color for look in looks}) == len(METHODS)

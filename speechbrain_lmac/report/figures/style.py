@@ -6,6 +6,7 @@ that figures can be made in any process, with or without a display.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -204,7 +205,13 @@ def _font_with(character: str) -> str:
 @cache
 def _fonts() -> list[Any]:
     """Upright fonts for text; matplotlib's own first, CJK next."""
-    from matplotlib.font_manager import fontManager
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    # matplotlib keeps a list, without what was installed after it was made.
+    listed = {font.fname for font in fontManager.ttflist}
+    for path in set(findSystemFonts()) - listed:
+        with contextlib.suppress(Exception):  # not every font can be read
+            fontManager.addfont(path)
 
     def rank(font: Any) -> tuple:
         return font.name != FONT, "CJK JP" not in font.name, font.name
