@@ -17,13 +17,11 @@ import sys
 import torch
 from torch import nn
 
-from speechbrain_lmac.classifiers.wrapper import TorchClassifier
+from speechbrain_lmac.classifiers import TorchClassifier
 from speechbrain_lmac.data.synthetic.sounds import make_clip
 from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.inference import AudioInterpreter
-from speechbrain_lmac.interpreters.decoders import build_decoder
-from speechbrain_lmac.interpreters.loading import Interpreter
-from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.interpreters import Interpreter, build_decoder, explain
 from speechbrain_lmac.training import losses
 
 CLASSES = ["siren", "clock_tick", "rain"]
