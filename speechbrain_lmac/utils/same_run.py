@@ -67,8 +67,9 @@ def check_same_run(
         for key in keys
         if key not in FREE and _content(new.get(key)) != _content(old.get(key))
     ]
-    # An object that is of the same kind differs by the settings beside it.
-    named = [row for row in differing if row[0] != row[1]] or differing
+    # Objects and mappings mostly differ by the settings that they refer to.
+    plain = [row for row in differing if not isinstance(new.get(row[2]), dict)]
+    named = plain or differing
     if named:
         texts = [f"`{key}` is {is_}, was {was}" for is_, was, key in named]
         raise UserError(

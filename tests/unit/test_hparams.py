@@ -217,6 +217,7 @@ output_folder: results/run
 save_folder: !ref <output_folder>/save
 data: !name:os.path.join
     folder: !ref <data_folder>
+loader: {lr: !ref <lr>}
 model: !new:torch.nn.Linear
     in_features: !ref <seed>
     out_features: 2
