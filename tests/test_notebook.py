@@ -72,6 +72,7 @@ def test_its_links_exist(notebook):
             assert (NOTEBOOK.parent / link).exists(), link
 
 
+@pytest.mark.slow
 def test_every_cell_runs(tmp_path):
     done = run_cells(NOTEBOOK, NOTEBOOK.parent, tmp_path)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

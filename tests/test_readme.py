@@ -154,6 +154,7 @@ def test_relative_links_exist(readme):
             assert (readme.parent / link.partition("#")[0]).exists(), link
 
 
+@pytest.mark.slow
 def test_the_demo_goes_from_nothing_to_a_page(tmp_path):
     done = subprocess.run(
         [sys.executable, "tools/demo.py", "--quick", "--out", str(tmp_path)],

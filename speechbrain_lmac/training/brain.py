@@ -95,9 +95,11 @@ class RecipeBrain(sb.Brain):
     def make_dataloader(self, dataset: Any, stage: Any, **kwargs: Any) -> Any:
         """As SpeechBrain's; beside training, batches are of one length.
 
-        So that no score depends on a clip's neighbours.
+        So that no score depends on a clip's neighbours. Other data sets than
+        :func:`speechbrain_lmac.data.dataio_prep` makes come as they are.
         """
-        size = kwargs.pop("batch_size", None)
+        ours = hasattr(dataset, "fixed_length")
+        size = kwargs.pop("batch_size", None) if ours else None
         if size is not None and stage == sb.Stage.TRAIN:
             kwargs["batch_size"] = min(size, max(len(dataset), 1))
         elif size is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow  # each process imports everything
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")

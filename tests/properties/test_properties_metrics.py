@@ -163,7 +163,7 @@ def test_closed_forms(size, active):
 def test_what_is_no_probability_is_refused_or_undefined(drawn, how):
     p, o, _, c = drawn
     wrong = {
-        "logits": p * 3,
+        "logits": p + 1.5,
         "nan": p * math.nan,
         "inf": p / 0,
         "negative": torch.cat([p[:, :1] - 2, p[:, 1:] + 2], 1),
