@@ -9,10 +9,12 @@ others; another kind of classifier is a subclass that overrides these methods.
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
+
+_Self = TypeVar("_Self", bound="AudioClassifier")
 
 #: How the masked-out rest loses a decision; see `AudioClassifier.rest_loss`.
 REST_LOSSES = ("published", "saturating")
@@ -69,11 +71,11 @@ class AudioClassifier(torch.nn.Module):
     #: Classes by index, where the classifier's folder names them.
     labels: list[str] | None = None
 
-    def compute(self, features):
+    def compute(self, features: torch.Tensor) -> ClassifierOutput:
         """Logits, embedding and hidden maps; implemented by subclasses."""
         raise NotImplementedError
 
-    def forward(self, features):
+    def forward(self, features: torch.Tensor) -> ClassifierOutput:
         """Classify features (batch, frames, bands); zeros are silence."""
         missing = self.min_frames - features.shape[1]
         if missing > 0:
@@ -134,11 +136,11 @@ class AudioClassifier(torch.nn.Module):
         log_probs = logits.float().log_softmax(1)
         return F.kl_div(log_probs, probs, reduction="batchmean")
 
-    def parts(self):
+    def parts(self) -> dict[str, torch.nn.Module]:
         """Modules by the name of their checkpoint file."""
         return {"classifier": self}
 
-    def blocks(self):
+    def blocks(self) -> dict[str, torch.nn.Module]:
         """Layers from the output down, to be randomised one after another.
 
         Here the direct children, last registered first; a subclass whose
@@ -153,7 +155,7 @@ class AudioClassifier(torch.nn.Module):
         children = reversed(list(self.named_children()))
         return {name: child for name, child in children if child.state_dict()}
 
-    def outside_blocks(self):
+    def outside_blocks(self) -> tuple[str, ...]:
         """What no sound passes, and no randomisation touches; here nothing.
 
         Returns
@@ -164,11 +166,11 @@ class AudioClassifier(torch.nn.Module):
         """
         return ()
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """What its answers depend on besides its weights, as JSON."""
         return {}
 
-    def freeze(self):
+    def freeze(self: _Self) -> _Self:
         """Make this the fixed object of an explanation, for good.
 
         Weights get no gradient and batch-norm statistics no update: a frozen
@@ -179,7 +181,7 @@ class AudioClassifier(torch.nn.Module):
         self.requires_grad_(False)
         return self.eval()
 
-    def check_labels(self, label_encoder):
+    def check_labels(self: _Self, label_encoder: Any) -> _Self:
         """Refuse data whose classes are not this classifier's.
 
         Arguments
@@ -200,12 +202,12 @@ class AudioClassifier(torch.nn.Module):
         self.labels = names
         return self
 
-    def train(self, mode=True):
+    def train(self: _Self, mode: bool = True) -> _Self:
         """As ``torch.nn.Module.train``; a frozen classifier stays in eval."""
         return super().train(mode and not self.frozen)
 
 
-def fingerprint(module):
+def fingerprint(module: torch.nn.Module) -> str:
     """16 hexadecimal digits of a module's weights and buffers.
 
     Equal if and only if names, shapes, types and values agree.

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 
-def straight(maps):
+def straight(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Tap of a stage that gives (batch, channels, frames, bands) itself."""
     return maps, maps
 
 
 @contextlib.contextmanager
-def tapped(stages, taps):
+def tapped(
+    stages: Iterable[nn.Module],
+    taps: Iterable[Callable[[Tensor], tuple[Tensor, Any]]],
+) -> Iterator[list[Any]]:
     """Collect the maps of some stages while a forward runs inside.
 
     Each stage returns a tensor, or a tuple that starts with it; its tap leads
@@ -27,7 +33,7 @@ def tapped(stages, taps):
     >>> maps[0].shape
     torch.Size([1, 3])
     """
-    maps = []
+    maps: list[Any] = []
 
     def hook_of(tap):
         def hook(module, args, output):
@@ -50,7 +56,9 @@ def tapped(stages, taps):
 
 
 @functools.lru_cache(maxsize=256)
-def line_weights(size, new_size, scale=None):
+def line_weights(
+    size: int, new_size: int, scale: float | None = None
+) -> Tensor:
     """Matrix (new_size, size) that resamples a line of cells linearly.
 
     Between the centres of cells that begin at the same place; ``scale`` is the
@@ -70,7 +78,11 @@ def line_weights(size, new_size, scale=None):
         return (weights / weights.sum(1, keepdim=True)).float()
 
 
-def resample(maps, sizes, scales=(None, None)):
+def resample(
+    maps: Tensor,
+    sizes: Sequence[int],
+    scales: Sequence[float | None] = (None, None),
+) -> Tensor:
     """Maps (batch, channels, frames, bands) on another grid, linearly.
 
     Products of matrices, which give the same bits every time on every device;

@@ -203,7 +203,9 @@ class TorchClassifier(AudioClassifier):
         features = torch.rand(2, frames, n_mels, generator=generator)
         features = features.to(next(self.model.parameters()).device)
         modules = [self.model.get_submodule(name) for name in self.layers]
-        taps = [lambda x, name=name: (x, (name, x)) for name in self.layers]
+        taps: list[Any] = [
+            lambda x, name=name: (x, (name, x)) for name in self.layers
+        ]
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:

@@ -190,7 +190,7 @@ def report_broken(
     logger.warning("%s and are left out:\n%s", found, listing)
 
 
-def some_lines(lines) -> str:
+def some_lines(lines: Iterable[str]) -> str:
     """The first lines of many, indented.
 
     >>> print(some_lines(["a.wav", "b.wav"]))

@@ -8,7 +8,7 @@ source of a 0 dB mixture when its class is named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.batches import ClipBatch, make_batch
 from speechbrain_lmac.evaluation.clips import LabelledClips, spread
 from speechbrain_lmac.evaluation.conditions import (
+    ConditionClip,
     build_condition,
     build_pairs,
 )
@@ -67,7 +68,13 @@ class PromptMasker:
         self.device = device
         self.seed = seed
 
-    def batches(self, items, text, progressbar, batch_size):
+    def batches(
+        self,
+        items: Sequence[ConditionClip],
+        text: str,
+        progressbar: bool,
+        batch_size: int,
+    ) -> Iterator[tuple[list[int], list[Tensor], ClipBatch]]:
         """Clips of equal length: their places, mixtures and batch."""
         lengths = [item.num_samples for item in items]
         sampler = list(SameLengthBatchSampler(lengths, batch_size))
@@ -78,7 +85,7 @@ class PromptMasker:
             ids = [items[i].id for i in indices]
             yield indices, parts, self.batch(parts[0], ids)
 
-    def batch(self, wavs, ids):
+    def batch(self, wavs: Tensor, ids: Sequence[str]) -> ClipBatch:
         """All that the methods share for clips (batch, samples)."""
         parts = (self.frontend, self.classifier, self.decoder)
         return make_batch(wavs, ids, *parts, self.seed)
@@ -124,8 +131,12 @@ def _named(batch: ClipBatch, targets: Tensor) -> ClipBatch:
 
 @torch.no_grad()
 def measure_prompts(
-    masker, items, methods=PROMPT_METHODS, progressbar=True, batch_size=8
-):
+    masker: PromptMasker,
+    items: Sequence[ConditionClip],
+    methods: Sequence[str] = PROMPT_METHODS,
+    progressbar: bool = True,
+    batch_size: int = 8,
+) -> dict[str, np.ndarray]:
     """Similarity and mask mean of every prompt on every clip.
 
     ``similarity`` and ``probability``, and the mask means by method, each
@@ -151,8 +162,13 @@ def measure_prompts(
 
 @torch.no_grad()
 def measure_sources(
-    masker, pairs, names, methods=SOURCE_METHODS, progressbar=True, batch_size=8
-):
+    masker: PromptMasker,
+    pairs: Sequence[ConditionClip],
+    names: Sequence[str],
+    methods: Sequence[str] = SOURCE_METHODS,
+    progressbar: bool = True,
+    batch_size: int = 8,
+) -> dict[str, pandas.DataFrame]:
     """What is left of each source of a mixture when either is named.
 
     By method, two rows a mixture: mixture, clip, named, other (classes),
@@ -161,7 +177,7 @@ def measure_sources(
     over the mixture, against the named source).
     """
     index = {name: k for k, name in enumerate(names)}
-    found = {method: [] for method in methods}
+    found: dict[str, list] = {method: [] for method in methods}
     for indices, parts, batch in masker.batches(
         pairs, "mixtures", progressbar, batch_size
     ):
@@ -276,7 +292,10 @@ def run_prompt_sensitivity(
     clips = spread(data.clips, max_clips, "sensitivity_clips")
     methods = list(dict.fromkeys((*PROMPT_METHODS, *SOURCE_METHODS)))
     seed, n_mixtures = settings.seed, settings.n_mixtures
-    options = {"progressbar": progressbar, "batch_size": batch_size}
+    options: dict[str, Any] = {
+        "progressbar": progressbar,
+        "batch_size": batch_size,
+    }
     masker = PromptMasker(
         interpreter, methods, device, seed, settings.attribution
     )
@@ -330,7 +349,7 @@ def _summary_rows(part, method, found):
     return rows
 
 
-def format_summary(rows):
+def format_summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """The summary as text for a terminal.
 
     >>> row = {"part": "prompts", "method": "lmac_zs", "measure": "dead",

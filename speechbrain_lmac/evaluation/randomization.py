@@ -225,7 +225,11 @@ def run_randomization(
     return frame
 
 
-def save_randomization(folder, ids, results):
+def save_randomization(
+    folder: Path,
+    ids: Sequence[str],
+    results: Mapping[str, Sequence[BlockSimilarity]],
+) -> pandas.DataFrame:
     """Write the values of each clip, and the table of means."""
     rows = []
     for method, found in results.items():
@@ -246,7 +250,9 @@ def save_randomization(folder, ids, results):
     return frame
 
 
-def print_table(frame, rows, values, methods):
+def print_table(
+    frame: pandas.DataFrame, rows: str, values: str, methods: Sequence[str]
+) -> None:
     """Print values by row, one column per method, in the order of the run.
 
     >>> frame = pandas.DataFrame(

@@ -15,9 +15,9 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas
 import torch
@@ -27,6 +27,7 @@ from scipy.stats import binomtest
 from torch import Tensor
 from tqdm import tqdm
 
+from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.data.mixtures import fit_length
 from speechbrain_lmac.evaluation.batches import make_batch
@@ -76,7 +77,9 @@ def check_roar(shares: Sequence[float], epochs: int) -> list[float]:
     return sorted({0.0, *map(float, shares)})
 
 
-def remove_top(features, ranks, share, fill):
+def remove_top(
+    features: Tensor, ranks: Tensor, share: float, fill: Tensor
+) -> Tensor:
     """Replace the highest ranked share of each clip's bins.
 
     Features and ranks (clips, frames, bands), 0 the first to go; what takes
@@ -90,7 +93,14 @@ def remove_top(features, ranks, share, fill):
     return torch.where(ranks < count, fill, features)
 
 
-def retrain(classifier, train, epochs=25, seed=1234, lr=3e-3, batch_size=24):
+def retrain(
+    classifier: AudioClassifier,
+    train: LabelledFeatures,
+    epochs: int = 25,
+    seed: int = 1234,
+    lr: float = 3e-3,
+    batch_size: int = 24,
+) -> AudioClassifier:
     """Train a classifier of the same architecture from scratch; frozen.
 
     AdamW with a cosine schedule after a short warm-up, label smoothing 0.05,
@@ -135,7 +145,14 @@ def retrain(classifier, train, epochs=25, seed=1234, lr=3e-3, batch_size=24):
     return model.freeze()
 
 
-def remove_and_retrain(classifier, parts, ranks, share, *training, **options):
+def remove_and_retrain(
+    classifier: AudioClassifier,
+    parts: Sequence[LabelledFeatures],
+    ranks: Sequence[Tensor],
+    share: float,
+    *training: Any,
+    **options: Any,
+) -> RoarPoint:
     """Test accuracy after the same share went from training and test clips.
 
     ``parts`` and ``ranks`` are of the training and of the test clips. A
@@ -319,7 +336,9 @@ def run_roar(
     return frame
 
 
-def save_roar(folder, curves, n_clips):
+def save_roar(
+    folder: Path, curves: Mapping[str, Sequence[RoarPoint]], n_clips: int
+) -> pandas.DataFrame:
     """Write ``roar.csv``: accuracy by method and share, and the area.
 
     The area under a method's curve is divided by the range of the shares: a

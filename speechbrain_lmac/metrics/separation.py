@@ -8,8 +8,11 @@ comes to the source (:func:`si_sdr`, :func:`si_sdr_gain`). An undefined value
 in double precision and returned in float32 (float64 for float64 inputs).
 """
 
+from __future__ import annotations
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from speechbrain_lmac.utils.checks import check_mask, check_same_shape
 
@@ -17,7 +20,7 @@ from speechbrain_lmac.utils.checks import check_mask, check_same_shape
 SILENT_RATIO = 1e-24
 
 
-def energy_kept(gain, power):
+def energy_kept(gain: Tensor, power: Tensor) -> Tensor:
     """Share of a source's energy that the explanation keeps; in [0, 1].
 
     share = sum(G^2 * |S|^2) / sum(|S|^2) over frames and bins, S being the
@@ -64,7 +67,9 @@ def energy_kept(gain, power):
     return (kept / weights.sum(dim=1)).to(_result_dtype(gain))
 
 
-def mask_auc(mask, target_dominates, weight=None):
+def mask_auc(
+    mask: Tensor, target_dominates: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Area under the ROC of a mask against the ideal binary mask; in [0, 1].
 
     The probability that a bin which the target dominates has a larger mask
@@ -127,7 +132,9 @@ def _auc(scores, positive, weight):
     return float(weight[positive] @ passed / total) if total else float("nan")
 
 
-def si_sdr(estimate, reference, zero_mean=False):
+def si_sdr(
+    estimate: Tensor, reference: Tensor, zero_mean: bool = False
+) -> Tensor:
     """Scale-invariant signal-to-distortion ratio in dB; higher is better.
 
     With the target a * s, a = <e, s> / <s, s>, of the estimate e and the
@@ -179,7 +186,12 @@ def si_sdr(estimate, reference, zero_mean=False):
     return (10 * torch.log10(ratio)).to(dtype)
 
 
-def si_sdr_gain(estimate, mixture, reference, zero_mean=False):
+def si_sdr_gain(
+    estimate: Tensor,
+    mixture: Tensor,
+    reference: Tensor,
+    zero_mean: bool = False,
+) -> Tensor:
     """Gain in SI-SDR of an estimate over the mixture, in dB.
 
     Arguments

@@ -169,11 +169,11 @@ class ClapBrain(ClassifierBrain):
         self.groups = self.heard = groups
         self.prompt_sets = prompt_sets
 
-    def on_fit_start(self):
+    def on_fit_start(self) -> None:
         """Recover; a fresh start learns the words, and texts alone."""
         super().on_fit_start()
         if not self.optimizer_step:
-            clap = self.average.module
+            clap: Any = self.average.module
             clap.learn_words(self.groups.texts())
             warm_up_texts(
                 clap,
@@ -184,18 +184,24 @@ class ClapBrain(ClassifierBrain):
             )
             self.average.reset()
 
-    def fit(self, epoch_counter, train_set, valid_set=None, **kwargs):
+    def fit(
+        self,
+        epoch_counter: Any,
+        train_set: Any,
+        valid_set: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """As SpeechBrain's; notes the texts of the validation set."""
         if valid_set is not None:
             self.valid_groups = TextGroups.of(valid_set)
         return super().fit(epoch_counter, train_set, valid_set, **kwargs)
 
-    def evaluate(self, test_set, *args, **kwargs):
+    def evaluate(self, test_set: Any, *args: Any, **kwargs: Any) -> float:
         """As SpeechBrain's; notes the texts of the test set."""
         self.test_groups = TextGroups.of(test_set)
         return super().evaluate(test_set, *args, **kwargs)
 
-    def on_stage_start(self, stage, epoch=None):
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Embed the texts that the clips of the stage are compared with."""
         super().on_stage_start(stage, epoch)
         if stage == sb.Stage.TRAIN:
@@ -225,7 +231,9 @@ class ClapBrain(ClassifierBrain):
         embeddings = self.modules.average.encode_text(texts).split(sizes)
         return F.normalize(torch.stack([e.mean(0) for e in embeddings]), dim=1)
 
-    def compute_forward(self, batch, stage):
+    def compute_forward(
+        self, batch: Any, stage: sb.Stage
+    ) -> tuple[Tensor, ...]:
         """Embeddings, what belongs together and the scale; or logits."""
         batch = batch.to(self.device)
         wavs = batch.sig.data
@@ -251,7 +259,9 @@ class ClapBrain(ClassifierBrain):
         words, grams = hashed(texts, self.device)
         return (*self.modules.clap(features, words, grams), same)
 
-    def compute_objectives(self, predictions, batch, stage):
+    def compute_objectives(
+        self, predictions: tuple[Tensor, ...], batch: Any, stage: sb.Stage
+    ) -> Tensor:
         """InfoNCE in training; cross-entropy and accuracy elsewhere."""
         if stage == sb.Stage.TRAIN:
             audio, text, scale, same = predictions
@@ -269,7 +279,7 @@ class ClapBrain(ClassifierBrain):
         self.stats.append(batch.id, stats)
         return F.cross_entropy(logits, labels)
 
-    def probabilities(self, features):
+    def probabilities(self, features: Tensor) -> Tensor:
         """Of the groups, (lists of prompts, batch, groups)."""
         audio, _ = self.modules.average.embed(features)
         banks = [bank for some in self.banks.values() for bank in some]

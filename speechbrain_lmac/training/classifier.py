@@ -84,7 +84,7 @@ class ClassifierBrain(RecipeBrain):
         modules["average"].requires_grad_(False)
         super().__init__(modules, *args, **kwargs)
 
-    def on_fit_start(self):
+    def on_fit_start(self) -> None:
         """Recover; a fresh start averages from the initial weights."""
         super().on_fit_start()
         trained = self.modules[self.trained]
@@ -96,7 +96,7 @@ class ClassifierBrain(RecipeBrain):
         if not self.optimizer_step:
             self.average.reset()
 
-    def compute_forward(self, batch, stage):
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Any, ...]:
         """Output and soft labels of a batch."""
         batch = batch.to(self.device)
         wavs, target = batch.sig.data, batch.label.data[:, 0]
@@ -130,7 +130,9 @@ class ClassifierBrain(RecipeBrain):
                 features = augment.features(features)
         return features, labels
 
-    def compute_objectives(self, predictions, batch, stage):
+    def compute_objectives(
+        self, predictions: Any, batch: Any, stage: sb.Stage
+    ) -> Tensor:
         """Cross-entropy against the soft labels; accuracy per clip."""
         output, labels = predictions
         classifier = self.modules.average
@@ -147,7 +149,7 @@ class ClassifierBrain(RecipeBrain):
             )
         return loss
 
-    def stage_summary(self, stage_loss):
+    def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As the base's; validation and test also hear sounds of no class.
 
         ``silence`` and ``white_noise`` are the largest probability of any
@@ -183,7 +185,9 @@ class ClassifierBrain(RecipeBrain):
             "white_noise": float(top[..., 1:].max()),
         }
 
-    def on_fit_batch_end(self, batch, outputs, loss, should_step):
+    def on_fit_batch_end(
+        self, batch: Any, outputs: Any, loss: Tensor, should_step: bool
+    ) -> None:
         """Average the weights after each optimiser step."""
         if should_step:
             self.average.update(self.optimizer_step)

@@ -7,7 +7,7 @@ Audio Networks with NMF", NeurIPS 2022 (arXiv 2202.11479).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import speechbrain as sb
 import torch
@@ -62,13 +62,15 @@ class L2IBrain(ExplainerBrain):
         """The decoder itself, not what distributes it."""
         return getattr(self.modules.decoder, "module", self.modules.decoder)
 
-    def fit(self, epoch_counter, train_set, *args, **kwargs):
+    def fit(
+        self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any
+    ) -> None:
         """As the base's; the dictionary is fitted on the same clips."""
         loader = isinstance(train_set, torch.utils.data.DataLoader)
         self.dictionary_set = train_set.dataset if loader else train_set
         return super().fit(epoch_counter, train_set, *args, **kwargs)
 
-    def on_fit_start(self):
+    def on_fit_start(self) -> None:
         """As the base's; then the dictionary, unless a checkpoint had it."""
         super().on_fit_start()
         # In every process: asking waits for no other one.
@@ -107,7 +109,7 @@ class L2IBrain(ExplainerBrain):
                 break
             yield self.modules.frontend(batch.sig.data.to(self.device)).view
 
-    def compute_forward(self, batch, stage):
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> L2IPrediction:
         """One STFT, one frozen forward, one of ``psi`` and ``theta``."""
         batch, modules = batch.to(self.device), self.modules
         wavs, contamination = batch.sig.data, self.hparams.contamination
@@ -123,7 +125,7 @@ class L2IBrain(ExplainerBrain):
         l2i = modules.decoder(output.hidden, spectrum.view.shape[1])
         return L2IPrediction(spectrum, output, l2i)
 
-    def weights(self):
+    def weights(self) -> dict[str, float]:
         """Weight of each term of the objective."""
         return {
             "l_fid": self.hparams.l_fid_w,
@@ -131,7 +133,9 @@ class L2IBrain(ExplainerBrain):
             "l_h": self.hparams.reg_w_h,
         }
 
-    def terms(self, predictions, batch, stage):
+    def terms(
+        self, predictions: L2IPrediction, batch: Any, stage: sb.Stage
+    ) -> dict[str, Tensor]:
         """Fidelity to the classifier, reconstruction, sparse activations."""
         spectrum, output, l2i = predictions
         classifier = self.modules.classifier
@@ -145,7 +149,9 @@ class L2IBrain(ExplainerBrain):
         }
 
     @torch.no_grad()
-    def note_metrics(self, predictions, batch, stage):
+    def note_metrics(
+        self, predictions: L2IPrediction, batch: Any, stage: sb.Stage
+    ) -> None:
         """Per-clip metrics of the masks; in training the cheap ones alone."""
         spectrum, output, l2i = predictions
         classifier = self.modules.classifier
@@ -161,6 +167,6 @@ class L2IBrain(ExplainerBrain):
         mask = self.decoder.select(l2i, target).float()
         masked = self.modules.frontend.masked(mask, spectrum)
         outputs = (output, *map(classifier, masked))
-        probs = map(classifier.probabilities, outputs)
-        metrics = explanation_metrics(*probs, mask, target)
+        before, kept, rest = map(classifier.probabilities, outputs)
+        metrics = explanation_metrics(before, kept, rest, mask, target)
         self.stats.append(batch.id, {**values, **metrics})

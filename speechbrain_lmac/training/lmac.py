@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import speechbrain as sb
@@ -79,13 +80,13 @@ class SparsityWeight:
         return self.weight
 
     @mark_as_saver
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """SpeechBrain checkpoint hook."""
         with open(path, "w", encoding="utf-8") as file:
             file.write(repr(self.weight))
 
     @mark_as_loader
-    def load(self, path, end_of_epoch):
+    def load(self, path: str | Path, end_of_epoch: bool) -> None:
         """SpeechBrain checkpoint hook."""
         with open(path, encoding="utf-8") as file:
             self.weight = float(file.read())
@@ -114,14 +115,19 @@ class ExplainerBrain(RecipeBrain):
         """Write what is measured besides the terms."""
         raise NotImplementedError
 
-    def compute_objectives(self, predictions, batch, stage):
+    def compute_objectives(
+        self, predictions: Any, batch: Any, stage: sb.Stage
+    ) -> Tensor:
         """The objective; terms and metrics are noted."""
         terms, weights = self.terms(predictions, batch, stage), self.weights()
         self.add_terms(**terms)
         self.note_metrics(predictions, batch, stage)
-        return sum(weights[name] * term for name, term in terms.items())
+        objective: Any = sum(
+            weights[name] * term for name, term in terms.items()
+        )
+        return objective
 
-    def stage_summary(self, stage_loss):
+    def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As the base's, with the quality that ranks checkpoints."""
         summary = super().stage_summary(stage_loss)
         if "Fid-In" in summary:
@@ -159,7 +165,7 @@ class LMACBrain(ExplainerBrain):
     None), ``wave_prob``, ``seed``.
     """
 
-    def compute_forward(self, batch, stage):
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> Prediction:
         """One STFT, one frozen forward, one decoder forward, two masked."""
         batch = batch.to(self.device)
         mixture, clean = self.contaminate(batch, stage)
@@ -200,7 +206,7 @@ class LMACBrain(ExplainerBrain):
         # The golden ratio spreads the chosen steps evenly, without a draw.
         return (self.optimizer_step * 0.6180339887) % 1 < prob
 
-    def weights(self):
+    def weights(self) -> dict[str, float]:
         """Weight of each term of the objective."""
         return {
             "l_in": self.hparams.l_in_w,
@@ -210,7 +216,9 @@ class LMACBrain(ExplainerBrain):
             "guidance": self.hparams.g_w,
         }
 
-    def terms(self, predictions, batch, stage):
+    def terms(
+        self, predictions: Prediction, batch: Any, stage: sb.Stage
+    ) -> dict[str, Tensor]:
         """Keep the decision, remove it from the rest, keep little."""
         explanation, masked_in, masked_out, clean = predictions
         hparams, classifier = self.hparams, self.modules.classifier
@@ -226,7 +234,7 @@ class LMACBrain(ExplainerBrain):
         }
         if hparams.reg_w_tv:
             terms["tv"] = (losses.total_variation(mask) * free).mean()
-        if clean is not None:
+        if guidance is not None:
             terms["guidance"] = (guidance * guided).mean()
             self.add_terms(guided=guided.float().mean())
         return terms
@@ -263,7 +271,9 @@ class LMACBrain(ExplainerBrain):
         added = (view - clean).abs().amax((-2, -1)) > 1e-6
         return sounds & added & (correlation >= hparams.crosscor_th), guidance
 
-    def note_metrics(self, predictions, batch, stage):
+    def note_metrics(
+        self, predictions: Prediction, batch: Any, stage: sb.Stage
+    ) -> None:
         """Per-clip metrics; in training the cheap ones alone."""
         explanation, *masked, _ = predictions
         mask, target = explanation.mask.detach(), explanation.target
@@ -272,16 +282,16 @@ class LMACBrain(ExplainerBrain):
             self.add_terms(accuracy=correct.mean(), MM=mask.mean())
             return
         outputs = (explanation.output, *masked)
-        probs = map(self.modules.classifier.probabilities, outputs)
-        metrics = explanation_metrics(*probs, mask, target)
+        before, kept, rest = map(self.modules.classifier.probabilities, outputs)
+        metrics = explanation_metrics(before, kept, rest, mask, target)
         self.stats.append(batch.id, {"accuracy": correct, **metrics})
 
-    def stage_summary(self, stage_loss):
+    def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As the base's, with the weight of the sparsity."""
         summary = super().stage_summary(stage_loss)
         return {**summary, "reg_w_l1": self.hparams.sparsity.weight}
 
-    def on_validated(self, summary, epoch):
+    def on_validated(self, summary: dict[str, float], epoch: int) -> None:
         """Collapse warning, and the sparsity weight's correction."""
         super().on_validated(summary, epoch)
         self.hparams.sparsity.update(summary["MM"])

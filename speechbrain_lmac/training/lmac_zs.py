@@ -114,7 +114,7 @@ class LMACZSBrain(ZeroShotExplainer):
         _check_settings(self.hparams)
         self.groups = groups
 
-    def on_fit_start(self):
+    def on_fit_start(self) -> None:
         """Recover; a decoder that knows no texts yet is centred on them."""
         super().on_fit_start()
         decoder = self.hparams.modules["decoder"]
@@ -124,7 +124,7 @@ class LMACZSBrain(ZeroShotExplainer):
 
     # ------------------------------------------------------------- a step
 
-    def compute_forward(self, batch, stage):
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Any, Any]:
         """Clips and what the encoder makes of them; in training the pairs'."""
         batch = batch.to(self.device)
         wavs = self.modules.frontend.fit_length(batch.sig.data)
@@ -252,18 +252,30 @@ class LMACZSBrain(ZeroShotExplainer):
 
     # ---------------------------------------------------------- objective
 
-    def compute_objectives(self, predictions, batch, stage):
+    def compute_objectives(
+        self, predictions: tuple[Any, Any], batch: Any, stage: sb.Stage
+    ) -> Tensor:
         """The objective; in validation and test the metrics."""
         if stage != sb.Stage.TRAIN:
             return self.measure(*predictions, batch.id)
         return super().compute_objectives(predictions, batch, stage)
 
-    def note_metrics(self, predictions, batch, stage):
+    def note_metrics(
+        self,
+        predictions: tuple[Scene, tuple[Tensor, ...]],
+        batch: Any,
+        stage: sb.Stage,
+    ) -> None:
         """In training: the mean of the masks, and the share that is guided."""
         _, (area, *_, guided) = predictions
         self.add_terms(MM=area.mean(), guided=guided.float().mean())
 
-    def terms(self, predictions, batch, stage):
+    def terms(
+        self,
+        predictions: tuple[Scene, tuple[Tensor, ...]],
+        batch: Any,
+        stage: sb.Stage,
+    ) -> dict[str, Tensor]:
         """The terms of the objective by name, each a scalar."""
         scene, values = predictions
         area, masked_in, masked_out, guidance, guided = values
@@ -303,7 +315,7 @@ class LMACZSBrain(ZeroShotExplainer):
             terms["guidance"] = losses.weighted_mean(guidance, guided.to(area))
         return terms
 
-    def weights(self):
+    def weights(self) -> dict[str, float]:
         """Weight of each term at this step."""
         hparams, ramp = self.hparams, 1.0
         if hparams.sparsity_ramp and hparams.objective != "published":

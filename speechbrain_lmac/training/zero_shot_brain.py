@@ -192,10 +192,11 @@ class ZeroShotExplainer(ExplainerBrain):
             self.modules.encoder, prompts, templates
         ).to(self.device)
 
-    def on_stage_start(self, stage, epoch=None):
+    def on_stage_start(self, stage: Any, epoch: int | None = None) -> None:
         """Forget the last stage's masks."""
         super().on_stage_start(stage, epoch)
-        self.areas, self.similarities = [], []
+        self.areas: list[Tensor] = []
+        self.similarities: list[Tensor] = []
 
     def scene_of(self, wavs: Tensor) -> Scene:
         """What front end and encoder make of some clips."""
@@ -301,7 +302,7 @@ class ZeroShotExplainer(ExplainerBrain):
             for name, value in values.items()
         }
 
-    def stage_summary(self, stage_loss):
+    def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As the base's; the quality counts whether the prompt is followed."""
         summary = super().stage_summary(stage_loss)
         if "Fid-In" in summary:

@@ -140,7 +140,7 @@ def check_captions(
         )
 
 
-def shortened(text, encoder):
+def shortened(text: str, encoder: Any) -> str:
     """The beginning of a text that a text encoder takes.
 
     Arguments

@@ -6,6 +6,8 @@ sound (engine): within a group the spectra are alike and the movement in time
 differs.
 """
 
+from __future__ import annotations
+
 import hashlib
 from typing import NamedTuple
 
@@ -208,8 +210,13 @@ def _distractor(rng, n, sr):
 
 
 def make_clip(
-    category, fold, index, seed=1234, duration=5.0, sample_rate=16000
-):
+    category: str,
+    fold: int,
+    index: int,
+    seed: int = 1234,
+    duration: float = 5.0,
+    sample_rate: int = 16000,
+) -> SyntheticClip:
     """Synthesise one clip of the data set, with its sources.
 
     A pure function of its arguments: the random numbers of a clip come from
