@@ -110,7 +110,7 @@ def marked(row):
     return pytest.param(row, marks=[pytest.mark.slow] * slow, id=name(row))
 
 
-@pytest.mark.parametrize("row", map(marked, ROWS))
+@pytest.mark.parametrize("row", [marked(row) for row in ROWS])
 def test_recipe(row, recipe, fill, synthetic_folder, tmp_path):
     output = tmp_path / "out"
     done = recipe(
