@@ -24,7 +24,6 @@ from speechbrain_lmac.cli.console import (
 from speechbrain_lmac.cli.sources import (
     DEVICE,
     Source,
-    check_device,
     find_source,
     load_parts,
 )
@@ -134,9 +133,9 @@ def run(args: argparse.Namespace) -> int:
     """Check everything, then measure."""
     from speechbrain_lmac.evaluation import EvaluationSettings, evaluate
     from speechbrain_lmac.interpreters.loading import load_others
-    from speechbrain_lmac.utils.checks import UserError
+    from speechbrain_lmac.utils.checks import UserError, check_device
 
-    check_device(args.device)
+    check_device(args.device, "`device`:")
     if not args.data_folder.exists():
         raise UserError(f"`data_folder`: there is no {args.data_folder}.")
     names = ("methods", "conditions", "protocols", "n_examples", "batch_size")

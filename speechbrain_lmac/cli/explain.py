@@ -33,7 +33,6 @@ from speechbrain_lmac.cli.inputs import (
 from speechbrain_lmac.cli.sources import (
     DEVICE,
     HELP,
-    check_device,
     load_audio_interpreter,
 )
 
@@ -90,7 +89,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain every file; the failed ones are listed at the end."""
-    from speechbrain_lmac.utils.checks import check_writable
+    from speechbrain_lmac.utils.checks import check_device, check_writable
 
     for text in args.prompts or ():
         # A folder for the class "dog" makes no file of the prompt "dog".
@@ -102,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     files, failed = collect(args.inputs, args.recursive)
     if files:
         targets = plan_outputs(files, args.out, args.overwrite)
-        check_device(args.device)
+        check_device(args.device, "`device`:")
         interpreter = load_audio_interpreter(args.source, args.device)
         # Wrong classes or prompts are refused here, before anything is made.
         results = interpreter.interpret_files(

@@ -95,19 +95,3 @@ def load_parts(source: Source) -> Interpreter:
     if source.kind == "package":
         return load_package(source.place)
     return Interpreter.load(source.place)
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there, such as cuda without a GPU."""
-    import torch
-
-    from speechbrain_lmac.utils.checks import UserError
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as err:
-        reason = str(err).splitlines()[0]
-        raise UserError(
-            f"`device`: {device}: it cannot be used ({reason}). Expected one "
-            "such as cpu or cuda:0."
-        ) from err
