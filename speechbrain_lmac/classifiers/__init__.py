@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = attach(
             "save_classifier",
         ],
         "slim": ["SlimCnn"],
+        "waveform": ["WaveformClassifier"],
         "wrapper": ["TorchClassifier"],
         "zero_shot.base": ["ClapEncoder", "ZeroShotClassifier"],
         "zero_shot.hf": ["HfClap"],

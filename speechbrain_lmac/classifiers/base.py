@@ -1,9 +1,9 @@
 """The contract of a classifier: what it returns, and what its decision is.
 
-Logits mean nothing by themselves. What is a probability, which class a clip is
-decided for, and what keeps or removes that decision is the classifier's
-business alone: losses, metrics and methods ask it. Here one class excludes the
-others; another kind of classifier is a subclass that overrides these methods.
+Logits mean nothing by themselves. What is a probability, which classes a clip
+is decided for, and what keeps or removes a decision is the classifier's
+business alone: losses, metrics and methods ask it. One class excludes the
+others (softmax), or each is decided for by itself (sigmoid, ``threshold``).
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class AudioClassifier(torch.nn.Module):
         Channels of each hidden map, deepest first.
     hidden_strides : tuple of int
         Input frames (and bands) that one cell of each hidden map covers.
+        Empty if every map covers its clip evenly, however many cells it has;
+        one band then stands for all of them.
     min_frames : int
         Shorter inputs are padded with silence at the end up to this length.
     reentrant : bool
@@ -64,6 +66,9 @@ class AudioClassifier(torch.nn.Module):
     min_frames: int = 1
     reentrant: bool = True
     frozen: bool = False
+    #: None where one class excludes the others; else the probability above
+    #: which each of several labels is decided for.
+    threshold: float | None = None
     #: Whether the classes are prompts, which the user chooses.
     zero_shot: bool = False
     #: What tables call the decoder that explains classifiers of this kind.
@@ -84,12 +89,30 @@ class AudioClassifier(torch.nn.Module):
 
     def probabilities(self, output: ClassifierOutput) -> torch.Tensor:
         """Probability of each class, float32, (..., classes)."""
-        return output.logits.float().softmax(-1)
+        logits = output.logits.float()
+        several = self.threshold is not None
+        return logits.sigmoid() if several else logits.softmax(-1)
+
+    def decided(self, probs: torch.Tensor) -> torch.Tensor:
+        """Which classes probabilities (..., classes) decide for, bool.
+
+        The most probable one or, of several labels, all above the threshold:
+        none, one or many.
+        """
+        if self.threshold is not None:
+            return probs > self.threshold
+        best = probs.argmax(-1, keepdim=True)
+        return torch.zeros_like(probs, dtype=torch.bool).scatter(-1, best, True)
+
+    @property
+    def decided_set(self) -> Any:
+        """:meth:`decided` of several labels, else None; for metrics."""
+        return None if self.threshold is None else self.decided
 
     def decide(self, output: ClassifierOutput) -> torch.Tensor:
-        """The class that a clip is decided for, and explained: int64 (...,).
+        """The class that is explained unless one is asked for: int64 (...,).
 
-        A classifier that may decide for several classes names its first.
+        The most probable one.
         """
         return output.logits.argmax(-1)
 
@@ -99,40 +122,66 @@ class AudioClassifier(torch.nn.Module):
         """How far logits are from classes: ``CE(f(x), y)``, a scalar in nats.
 
         Logits are (batch, classes); the target is int64 (batch,), or soft
-        labels (batch, classes).
+        labels (batch, classes). Of several labels it is the binary cross-
+        entropy, of the target's class alone or of all soft labels.
         """
-        return F.cross_entropy(logits.float(), target)
+        logits = logits.float()
+        if self.threshold is None:
+            return F.cross_entropy(logits, target)
+        if target.dim() == 1:
+            logits = logits.gather(1, target[:, None])
+            target = torch.ones_like(logits)
+        return F.binary_cross_entropy_with_logits(logits, target)
 
     def rest_loss(
         self,
         logits: torch.Tensor,
         target: torch.Tensor,
         kind: str = "published",
+        probs: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """How much of a decision is left in the masked-out rest, in nats.
 
         ``published`` is the paper's ``-CE(f((1-M)*X), y)``, which has no lower
         bound: a clip whose class is gone already keeps pulling. ``saturating``
-        is ``-log(1 - p_y)``: its gradient fades once the class is gone.
+        is ``-log(1 - p_y)``: its gradient fades once the class is gone. Of
+        several labels the other classes are held where they were: at the
+        probabilities ``probs`` (batch, classes) of the clips, if given.
         """
         if kind not in REST_LOSSES:
             raise ValueError(
                 f"Expected `mask_out_loss` of {REST_LOSSES}, but got {kind!r}"
             )
-        if kind == "published":
-            return -self.evidence_loss(logits, target)
         logits = logits.float()
+        published = kind == "published"
+        if self.threshold is not None:
+            z = logits.gather(1, target[:, None])
+            gone = F.logsigmoid(z) if published else F.softplus(z)
+            return gone.mean() + self._moved(logits, target, probs)
+        if published:
+            return -self.evidence_loss(logits, target)
         others = logits.scatter(1, target[:, None], float("-inf"))
         return (logits.logsumexp(1) - others.logsumexp(1)).mean()
+
+    def _moved(self, logits, target, probs):
+        """How far the other classes are from where they were, in nats."""
+        if probs is None:
+            return 0.0
+        losses = F.binary_cross_entropy_with_logits(
+            logits, probs, reduction="none"
+        )
+        return losses.scatter(1, target[:, None], 0.0).mean()
 
     def imitation_loss(
         self, logits: torch.Tensor, probs: torch.Tensor
     ) -> torch.Tensor:
         """How far another model's logits are from this one's probabilities.
 
-        The Kullback-Leibler divergence, a scalar >= 0 in nats; logits and
-        probabilities are (batch, classes).
+        The Kullback-Leibler divergence (of several labels the binary cross-
+        entropy), a scalar >= 0 in nats; both are (batch, classes).
         """
+        if self.threshold is not None:
+            return self.evidence_loss(logits, probs)
         log_probs = logits.float().log_softmax(1)
         return F.kl_div(log_probs, probs, reduction="batchmean")
 

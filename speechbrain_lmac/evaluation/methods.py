@@ -142,8 +142,8 @@ def _by_decoder(decoder):
     """A further trained decoder as a method."""
 
     def method(clips):
-        output, num_frames = clips.explanation.output, clips.view.shape[1]
-        return decode_mask(decoder, output, clips.target, num_frames)
+        found = clips.explanation
+        return decode_mask(decoder, found.output, found.target, found.spectrum)
 
     return method
 

@@ -7,7 +7,7 @@ that share them; the metrics themselves are those of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -146,8 +146,10 @@ class Scorer:
             wavs_in = restore_level(wavs_in, batch.mixture.mixture)
         masked_in = batch.classify(kept)
         values = {"accuracy": (target == batch.truth).float()}
+        classifier = batch.classifier
+        decided = classifier.decided_set
         values |= faithfulness_metrics(
-            probs, masked_in, parts.masked_out_probs, target
+            probs, masked_in, parts.masked_out_probs, target, decided
         )
         if self.settings.ad_variant == "speechbrain":
             values["AD_speechbrain"] = average_drop_speechbrain(
@@ -157,10 +159,10 @@ class Scorer:
         if self.settings.heard:
             heard_in = batch.classify(frontend.features(wavs_in))
             values |= heard_metrics(
-                probs, heard_in, parts.heard_out_probs, target
+                probs, heard_in, parts.heard_out_probs, target, decided
             )
-            agree = masked_in.argmax(1) == heard_in.argmax(1)
-            values["agreement_wav"] = agree.float()
+            alike = map(classifier.decided, (masked_in, heard_in))
+            values["agreement_wav"] = torch.eq(*alike).all(1).float()
         return Scored(
             values,
             parts.mask,
@@ -198,7 +200,11 @@ def restore_level(wavs: Tensor, reference: Tensor) -> Tensor:
 
 
 def heard_metrics(
-    probs: Tensor, masked_in: Tensor, masked_out: Tensor, target: Tensor
+    probs: Tensor,
+    masked_in: Tensor,
+    masked_out: Tensor,
+    target: Tensor,
+    decided: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """:func:`faithfulness_metrics` of what is heard, with the suffix ``_wav``.
 
@@ -214,5 +220,5 @@ def heard_metrics(
     """
     same = (masked_in - probs).abs() < ROUND_TRIP
     masked_in = torch.where(same, probs, masked_in)
-    values = faithfulness_metrics(probs, masked_in, masked_out, target)
+    values = faithfulness_metrics(probs, masked_in, masked_out, target, decided)
     return {f"{name}_wav": value for name, value in values.items()}

@@ -116,8 +116,7 @@ class ClipExplainer:
         targets = self._targets(answer[:, 0], request)
         masks, sounds, answers = [], [], []
         for target in targets.unbind(1) if self.depends else targets[:, :1].T:
-            frames = spectrum.view.shape[1]
-            mask = decode_mask(self.decoder, output, target, frames)
+            mask = decode_mask(self.decoder, output, target, spectrum)
             masked = torch.cat(self.frontend.masked(mask, spectrum))
             parts = self._answer(self.classifier(masked)).chunk(2)
             _, kept, rest = self.frontend.parts(mask, spectrum, n)
@@ -153,11 +152,12 @@ class ClipExplainer:
         """
         alone = self.zero_shot and len(self.names) == 1
         best = answers[0, 0].topk(min(N_TOP, len(self.names)))
+        decided = self.classifier.decided(answers[0, 0])
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         facts = {
             "label": self.names[target],
             "class_index": target,
-            "is_decision": target == answers[0, 0].argmax().item(),
+            "is_decision": decided[target].item(),
             "top": [(self.names[k], None if alone else p) for k, p in pairs],
             "mask_depends_on_class": self.depends,
             "sample_rate": self.frontend.sample_rate,

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
-from speechbrain_lmac.features import BaseFrontEnd
+from speechbrain_lmac.features import BaseFrontEnd, Spectrum
 from speechbrain_lmac.interpreters.decoders import MaskDecoder
 from speechbrain_lmac.utils.checks import UserError
 
@@ -297,10 +297,11 @@ class L2IDecoder(nn.Module):
         )
 
     def mask(
-        self, output: ClassifierOutput, target: Tensor, num_frames: int
+        self, output: ClassifierOutput, target: Tensor, spectrum: Spectrum
     ) -> Tensor:
         """Masks of classes (batch,), as ``decode_mask`` wants them."""
-        return self.select(self(output.hidden, num_frames), target)
+        frames = spectrum.view.shape[1]
+        return self.select(self(output.hidden, frames), target)
 
 
 def build_l2i(

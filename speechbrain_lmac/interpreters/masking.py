@@ -78,7 +78,7 @@ def explain(
         output = classifier(features)
     if target is None:
         target = classifier.decide(output)
-    mask = decode_mask(decoder, output, target, spectrum.view.shape[1])
+    mask = decode_mask(decoder, output, target, spectrum)
     return Explanation(spectrum, features, output, target, mask)
 
 
@@ -86,24 +86,27 @@ def decode_mask(
     decoder: Any,
     output: ClassifierOutput,
     target: Tensor,
-    num_frames: int,
+    spectrum: Spectrum,
 ) -> Tensor:
-    """A decoder's masks (batch, num_frames, bins), in [0, 1], of classes.
+    """A decoder's masks (batch, frames, bins), in [0, 1], of classes.
 
     The decoder is ``decoder(hidden, num_frames) -> logits``, or an object with
-    a method ``mask(output, target, num_frames)`` where a mask depends on more
-    than the hidden maps: on the class (L2I) or on a prompt.
+    a method ``mask(output, target, spectrum)`` where a mask depends on more
+    than the hidden maps: on the class (L2I), on a prompt, or on the clip.
 
     Example
     -------
     >>> from types import SimpleNamespace
     >>> output = SimpleNamespace(hidden=torch.zeros(2, 1, 1))
-    >>> decode_mask(lambda h, n: h.expand(2, n, 3), output, None, 5).unique()
+    >>> spectrum = SimpleNamespace(view=torch.zeros(2, 5, 3))
+    >>> decode_mask(lambda h, n: h.expand(2, n, 3), output, None,
+    ...             spectrum).unique()
     tensor([0.5000])
     """
     if depends_on_class(decoder):
-        return decoder.mask(output, target, num_frames)
-    return torch.sigmoid(decoder(output.hidden, num_frames).float())
+        return decoder.mask(output, target, spectrum)
+    logits = decoder(output.hidden, spectrum.view.shape[1])
+    return torch.sigmoid(logits.float())
 
 
 def depends_on_class(decoder: object) -> bool:

@@ -22,7 +22,7 @@ from speechbrain_lmac.classifiers.zero_shot.base import (
     ClapEncoder,
     ZeroShotClassifier,
 )
-from speechbrain_lmac.features import BaseFrontEnd
+from speechbrain_lmac.features import BaseFrontEnd, Spectrum
 from speechbrain_lmac.interpreters.decoders import MaskDecoder, _fit
 
 # Similarities are cosines; times this they are of the size of one.
@@ -226,11 +226,11 @@ class PromptedDecoder(nn.Module):
         return self._classifier[0]
 
     def mask(
-        self, output: ClassifierOutput, target: Tensor, num_frames: int
+        self, output: ClassifierOutput, target: Tensor, spectrum: Spectrum
     ) -> Tensor:
         """Masks for prompts by number, as ``decode_mask`` wants them."""
         text = self.classifier.text_embeddings[target]
-        return self.prompted(output, num_frames, text)
+        return self.prompted(output, spectrum.view.shape[1], text)
 
     def prompted(
         self, output: ClassifierOutput, num_frames: int, text: Tensor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from speechbrain_lmac.metrics.functional import (
@@ -10,6 +12,7 @@ from speechbrain_lmac.metrics.functional import (
     average_increase,
     faithfulness,
     input_fidelity,
+    set_fidelity,
 )
 from speechbrain_lmac.metrics.masks import complexity, mask_mean, sparseness
 from speechbrain_lmac.utils.checks import UserError, check_mask
@@ -22,15 +25,26 @@ def faithfulness_metrics(
     masked_in_probs: Tensor,
     masked_out_probs: Tensor,
     target: Tensor,
+    decided: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """AI, AD, AG, FF and Fid-In from probabilities (batch, classes)."""
-    return {
+    """AI, AD, AG, FF and Fid-In from probabilities (batch, classes).
+
+    ``decided``, from probabilities to the classes that they decide for, bool,
+    is that of a classifier of several labels: Fid-In is then that of the set,
+    and its Jaccard index is there, too.
+    """
+    values = {
         "AI": average_increase(probs, masked_in_probs, target),
         "AD": average_drop(probs, masked_in_probs, target),
         "AG": average_gain(probs, masked_in_probs, target),
         "FF": faithfulness(probs, masked_out_probs, target),
         "Fid-In": input_fidelity(masked_in_probs, target),
     }
+    if decided is not None:
+        values["Fid-In"], values["Jaccard"] = set_fidelity(
+            decided(probs), decided(masked_in_probs), masked_in_probs
+        )
+    return values
 
 
 def mask_metrics(mask: Tensor) -> dict[str, Tensor]:
@@ -48,6 +62,7 @@ def explanation_metrics(
     masked_out_probs: Tensor,
     mask: Tensor,
     target: Tensor,
+    decided: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Compute every metric of a batch of explanations.
 
@@ -61,11 +76,14 @@ def explanation_metrics(
         of that clip NaN).
     target : torch.Tensor
         The explained class of each clip, integers (batch,).
+    decided : callable or None
+        As for :func:`faithfulness_metrics`.
 
     Returns
     -------
     dict of str to torch.Tensor
-        "AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP" and "MM", (batch,).
+        "AI", "AD", "AG", "FF", "Fid-In", "SPS", "COMP" and "MM", (batch,); of
+        several labels also "Jaccard".
 
     Raises
     ------
@@ -92,7 +110,7 @@ def explanation_metrics(
         )
     return {
         **faithfulness_metrics(
-            probs, masked_in_probs, masked_out_probs, target
+            probs, masked_in_probs, masked_out_probs, target, decided
         ),
         **mask_metrics(mask),
     }

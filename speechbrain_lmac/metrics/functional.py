@@ -9,11 +9,11 @@ explained class (the classifier's own decision), X the input and M the mask:
 * o, the probability of c on the masked-in input M * X,
 * q, the probability of c on the masked-out input (1 - M) * X,
 
-all three from one softmax. A value that is undefined is NaN, never zero: that
-of a clip whose probabilities hold NaN. Values are computed in double precision
-and returned in float32 (float64 for float64 inputs). Rows that are no
-probabilities raise a UserError, shapes or targets that do not fit a
-ValueError.
+all three from one softmax, or from sigmoids. A value that is undefined is NaN,
+never zero: that of a clip whose probabilities hold NaN. Values are computed in
+double precision and returned in float32 (float64 for float64 inputs). Rows
+that are no probabilities raise a UserError, shapes or targets that do not fit
+a ValueError.
 
 Reference: F. Paissan, M. Ravanelli and C. Subakan, "Listenable maps for audio
 classifiers", ICML 2024, https://arxiv.org/abs/2403.13086, section 4.
@@ -213,10 +213,52 @@ def input_fidelity(masked_probs: Tensor, target: Tensor) -> Tensor:
     """
     check_probs(masked_probs, "masked_probs", allow_nan=True)
     _check_target(masked_probs, target)
-    kept = torch.where(masked_probs.argmax(dim=1) == target, 1.0, 0.0)
-    undefined = masked_probs.isnan().any(dim=1)
-    kept = torch.where(undefined, torch.nan, kept)
-    return kept.to(result_dtype(masked_probs))
+    kept = masked_probs.argmax(dim=1) == target
+    return _where_defined(kept, masked_probs)
+
+
+def set_fidelity(
+    decided: Tensor, kept: Tensor, masked_probs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """How far the masked-in input keeps the set of decisions.
+
+    Of classifiers of several labels: Fid-In, whether the two sets are the
+    same, 0 or 1, and their Jaccard index ``|A & B| / |A | B|``, 0 to 1; two
+    empty sets are the same. Higher is better.
+
+    Arguments
+    ---------
+    decided, kept : torch.Tensor
+        Classes that are decided for on the input and on the masked-in input,
+        bool (batch, classes).
+    masked_probs : torch.Tensor
+        Class probabilities on the masked-in input, (batch, classes).
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Fid-In and Jaccard index, each (batch,).
+
+    Example
+    -------
+    >>> a, b = torch.tensor([[True, True]]), torch.tensor([[True, False]])
+    >>> set_fidelity(a, b, torch.tensor([[0.9, 0.1]]))
+    (tensor([0.]), tensor([0.5000]))
+    """
+    either = (decided | kept).sum(1)
+    jaccard = (decided & kept).sum(1) / either.clamp_min(1)
+    same, jaccard = (decided == kept).all(1), jaccard + (either == 0)
+    return (
+        _where_defined(same, masked_probs),
+        _where_defined(jaccard, masked_probs),
+    )
+
+
+def _where_defined(values, probs):
+    """Values (batch,), NaN where a clip's probabilities hold NaN."""
+    undefined = probs.isnan().any(dim=1)
+    values = values.to(result_dtype(probs))
+    return torch.where(undefined, torch.nan, values)
 
 
 def result_dtype(tensor: Tensor) -> torch.dtype:

@@ -53,6 +53,9 @@ SPECTRA = (
            "loses when the explanation is removed from the input, -1 to 1"),
     Metric("Fid-In", "Fid-In", 1, 2, "input fidelity: share of the clips that "
            "keep their decision on the explanation alone, 0 to 1"),
+    Metric("Jaccard", "Jaccard", 1, 2, "of several labels: classes that are "
+           "decided for with and without the mask, over those with or without "
+           "it, 0 to 1"),
     Metric("SPS", "SPS", 1, 2, "sparseness: Gini index of the mask, 0 (flat) "
            "to 1 (one bin); undefined for an empty mask"),
     Metric("COMP", "COMP", -1, 2, "complexity: entropy in nats of the mask as "
@@ -65,7 +68,7 @@ HEARD = tuple(
     Metric(f"{metric.name}_wav", metric.label, metric.direction,
            metric.digits, f"{metric.label} on the resynthesised sound")
     for metric in SPECTRA
-    if metric.name in ("AI", "AD", "AG", "FF", "Fid-In")
+    if metric.name in ("AI", "AD", "AG", "FF", "Fid-In", "Jaccard")
 ) + (
     Metric("agreement_wav", "agreement", 1, 2, "share of the clips with the "
            "same decision on the masked spectrogram and on the sound, 0 to 1"),

@@ -225,10 +225,11 @@ class LMACBrain(ExplainerBrain):
         mask, target = explanation.mask, explanation.target
         guided, guidance = self.guidance(explanation, clean)
         free = (~guided).float()
+        before = classifier.probabilities(explanation.output)
         terms = {
             "l_in": classifier.evidence_loss(masked_in.logits, target),
             "l_out": classifier.rest_loss(
-                masked_out.logits, target, hparams.mask_out_loss
+                masked_out.logits, target, hparams.mask_out_loss, before
             ),
             "l1": (losses.sparsity_loss(mask) * free).mean(),
         }
@@ -282,8 +283,11 @@ class LMACBrain(ExplainerBrain):
             self.add_terms(accuracy=correct.mean(), MM=mask.mean())
             return
         outputs = (explanation.output, *masked)
-        before, kept, rest = map(self.modules.classifier.probabilities, outputs)
-        metrics = explanation_metrics(before, kept, rest, mask, target)
+        classifier = self.modules.classifier
+        before, kept, rest = map(classifier.probabilities, outputs)
+        metrics = explanation_metrics(
+            before, kept, rest, mask, target, classifier.decided_set
+        )
         self.stats.append(batch.id, {"accuracy": correct, **metrics})
 
     def stage_summary(self, stage_loss: float) -> dict[str, float]:

@@ -20,8 +20,8 @@ def parts():
 class OfClass:
     """A decoder whose masks are the number of the class."""
 
-    def mask(self, output, target, num_frames):
-        return target[:, None, None].expand(-1, num_frames, 513)
+    def mask(self, output, target, spectrum):
+        return target[:, None, None].expand(-1, *spectrum.view.shape[1:])
 
 
 def test_the_decision_is_explained_or_what_is_asked_for(parts):

@@ -1,5 +1,7 @@
 """The text decoder: shapes, prompts, geometry of real encoders."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -150,7 +152,8 @@ def test_prompts_are_explained_by_number(prompted):
     text = classifier.text_embeddings[target]
     similarity = (output.embedding * text).sum(1)
     expected = prompted.decoder(output.hidden, 40, text, similarity).sigmoid()
-    assert_close(decode_mask(prompted, output, target, 40), expected)
+    spectrum = SimpleNamespace(view=torch.zeros(2, 40, 80))
+    assert_close(decode_mask(prompted, output, target, spectrum), expected)
 
 
 def test_other_prompts_can_be_explained(prompted):
