@@ -15,7 +15,7 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.metric_stats import MetricStats
 
-from speechbrain_lmac.metrics.explanation import faithfulness_metrics
+from speechbrain_lmac.metrics.functional import faithfulness_metrics
 
 
 class RecipeEvaluation(steps.RecipeStep):

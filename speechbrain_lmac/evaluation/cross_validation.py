@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas
-
 from speechbrain_lmac.evaluation.seeds import write_seeds
+from speechbrain_lmac.report.page.data import read_table
 from speechbrain_lmac.utils.checks import UserError
 
 #: One to train on, one to validate, one to test on.
@@ -87,9 +86,8 @@ def average_folds(
     list of dict
         As of :func:`speechbrain_lmac.evaluation.seeds.write_seeds`.
     """
-    found: dict[int, list[dict[str, Any]]] = {}
-    for fold, folder in evaluations.items():
-        frame = pandas.read_csv(Path(folder) / "results.csv")
-        frame = frame.astype(object).where(frame.notna(), None)
-        found[fold] = [dict(row) for _, row in frame.iterrows()]
+    found = {
+        fold: read_table(Path(folder) / "results.csv")
+        for fold, folder in evaluations.items()
+    }
     return write_seeds(found, output_folder, "fold")

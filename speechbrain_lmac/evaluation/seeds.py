@@ -11,6 +11,7 @@ import pandas
 
 from speechbrain_lmac.interpreters.loading import INFO_FILE, read_info
 from speechbrain_lmac.metrics.table import METRICS
+from speechbrain_lmac.report.render import markdown_table
 from speechbrain_lmac.utils.files import write_atomically
 
 Row = dict[str, Any]
@@ -134,34 +135,26 @@ def seed_rows(
             groups.setdefault(key, []).append(row)
     summed = []
     for key, group in groups.items():
-        row = {
-            **dict(zip(ROW_KEYS, key, strict=True)),
-            f"n_{unit}s": len(group),
-        }
+        sums: Row = dict(zip(ROW_KEYS, key, strict=True))
+        sums[f"n_{unit}s"] = len(group)
         for name in ("accuracy", *METRICS):
             values = [r[name] for r in group if r.get(name) is not None]
             if len(values) == len(group):
-                row[name] = statistics.fmean(values)
-                several = len(values) > 1
-                row[f"{name}_sd"] = (
-                    statistics.stdev(values) if several else None
-                )
-        summed.append(row)
+                sums[name] = statistics.fmean(values)
+                spread = statistics.stdev(values) if values[1:] else None
+                sums[f"{name}_sd"] = spread
+        summed.append(sums)
     return summed
 
 
 def _table(group):
     """Markdown lines of the rows of one condition and protocol."""
-    present = {name for row in group for name in row}
-    metrics = [m for m in METRICS.values() if m.name in present]
+    metrics = [m for m in METRICS.values() if any(m.name in r for r in group)]
     lines = [
-        "| method | " + " | ".join(m.title for m in metrics) + " |",
-        "|---" * (len(metrics) + 1) + "|",
+        [row["method"], *(_cell(row, m.name, m.digits) for m in metrics)]
+        for row in group
     ]
-    for row in group:
-        cells = [_cell(row, metric.name, metric.digits) for metric in metrics]
-        lines.append(f"| {row['method']} | " + " | ".join(cells) + " |")
-    return lines
+    return markdown_table(["method", *(m.title for m in metrics)], lines)
 
 
 def _cell(row, name, digits):

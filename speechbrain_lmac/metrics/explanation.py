@@ -6,54 +6,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from speechbrain_lmac.metrics.functional import (
-    average_drop,
-    average_gain,
-    average_increase,
-    faithfulness,
-    input_fidelity,
-    set_fidelity,
-)
-from speechbrain_lmac.metrics.masks import complexity, mask_mean, sparseness
+from speechbrain_lmac.metrics.functional import faithfulness_metrics
+from speechbrain_lmac.metrics.masks import mask_metrics
 from speechbrain_lmac.utils.checks import UserError, check_mask
 
 AD_VARIANTS = ("definition", "speechbrain")
-
-
-def faithfulness_metrics(
-    probs: Tensor,
-    masked_in_probs: Tensor,
-    masked_out_probs: Tensor,
-    target: Tensor,
-    decided: Callable[[Tensor], Tensor] | None = None,
-) -> dict[str, Tensor]:
-    """AI, AD, AG, FF and Fid-In from probabilities (batch, classes).
-
-    ``decided``, from probabilities to the classes that they decide for, bool,
-    is that of a classifier of several labels: Fid-In is then that of the set,
-    and its Jaccard index is there, too.
-    """
-    values = {
-        "AI": average_increase(probs, masked_in_probs, target),
-        "AD": average_drop(probs, masked_in_probs, target),
-        "AG": average_gain(probs, masked_in_probs, target),
-        "FF": faithfulness(probs, masked_out_probs, target),
-        "Fid-In": input_fidelity(masked_in_probs, target),
-    }
-    if decided is not None:
-        values["Fid-In"], values["Jaccard"] = set_fidelity(
-            decided(probs), decided(masked_in_probs), masked_in_probs
-        )
-    return values
-
-
-def mask_metrics(mask: Tensor) -> dict[str, Tensor]:
-    """SPS, COMP and MM of masks, (batch, ...); per-clip values by name."""
-    return {
-        "SPS": sparseness(mask),
-        "COMP": complexity(mask),
-        "MM": mask_mean(mask),
-    }
 
 
 def explanation_metrics(

@@ -21,6 +21,8 @@ classifiers", ICML 2024, https://arxiv.org/abs/2403.13086, section 4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -252,6 +254,33 @@ def set_fidelity(
         _where_defined(same, masked_probs),
         _where_defined(jaccard, masked_probs),
     )
+
+
+def faithfulness_metrics(
+    probs: Tensor,
+    masked_in_probs: Tensor,
+    masked_out_probs: Tensor,
+    target: Tensor,
+    decided: Callable[[Tensor], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """AI, AD, AG, FF and Fid-In from probabilities (batch, classes).
+
+    ``decided``, from probabilities to the classes that they decide for, bool,
+    is that of a classifier of several labels: Fid-In is then that of the set,
+    and its Jaccard index is there, too.
+    """
+    values = {
+        "AI": average_increase(probs, masked_in_probs, target),
+        "AD": average_drop(probs, masked_in_probs, target),
+        "AG": average_gain(probs, masked_in_probs, target),
+        "FF": faithfulness(probs, masked_out_probs, target),
+        "Fid-In": input_fidelity(masked_in_probs, target),
+    }
+    if decided is not None:
+        values["Fid-In"], values["Jaccard"] = set_fidelity(
+            decided(probs), decided(masked_in_probs), masked_in_probs
+        )
+    return values
 
 
 def _where_defined(values, probs):

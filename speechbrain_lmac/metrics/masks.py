@@ -102,6 +102,15 @@ def mask_mean(mask: Tensor) -> Tensor:
     return mask.flatten(1).to(result_dtype(mask)).mean(dim=1)
 
 
+def mask_metrics(mask: Tensor) -> dict[str, Tensor]:
+    """SPS, COMP and MM of masks, (batch, ...); per-clip values by name."""
+    return {
+        "SPS": sparseness(mask),
+        "COMP": complexity(mask),
+        "MM": mask_mean(mask),
+    }
+
+
 def _per_clip(function: Callable[[Tensor], Tensor], mask: Tensor) -> Tensor:
     """Apply `function`: (clips, values) -> (clips,), to a few clips a time."""
     _check_batched(mask)

@@ -116,11 +116,12 @@ class RecipeBrain(sb.Brain):
 
     def fit(self, epoch_counter: Any, train_set: Any, *args, **kwargs) -> None:
         """As SpeechBrain's; ``train_set`` may be a loader, too."""
-        clips = train_set
+        self.train_set = train_set
         if isinstance(train_set, torch.utils.data.DataLoader):
-            clips, self.steps_per_epoch = train_set.dataset, len(train_set)
-        self.draws = getattr(clips, "draws", None)
-        self.trained_on.clips = getattr(clips, "data", None)
+            self.train_set = train_set.dataset
+            self.steps_per_epoch = len(train_set)
+        self.draws = getattr(self.train_set, "draws", None)
+        self.trained_on.clips = getattr(self.train_set, "data", None)
         with _terminations(self):
             super().fit(epoch_counter, train_set, *args, **kwargs)
 

@@ -168,6 +168,7 @@ class ClapBrain(ClassifierBrain):
         super().__init__(*args, **kwargs)
         self.groups = self.heard = groups
         self.prompt_sets = prompt_sets
+        self.compared: dict[Any, TextGroups] = {}
 
     def on_fit_start(self) -> None:
         """Recover; a fresh start learns the words, and texts alone."""
@@ -175,54 +176,34 @@ class ClapBrain(ClassifierBrain):
         if not self.optimizer_step:
             clap: Any = self.average.module
             clap.learn_words(self.groups.texts())
-            warm_up_texts(
-                clap,
-                self.groups,
-                self.hparams.warmup_steps,
-                self.hparams.warmup_lr,
-                self.hparams.seed,
-            )
+            steps, lr = self.hparams.warmup_steps, self.hparams.warmup_lr
+            warm_up_texts(clap, self.groups, steps, lr, self.hparams.seed)
             self.average.reset()
 
-    def fit(
-        self,
-        epoch_counter: Any,
-        train_set: Any,
-        valid_set: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """As SpeechBrain's; notes the texts of the validation set."""
-        if valid_set is not None:
-            self.valid_groups = TextGroups.of(valid_set)
-        return super().fit(epoch_counter, train_set, valid_set, **kwargs)
+    def make_dataloader(self, dataset: Any, stage: Any, **kwargs: Any) -> Any:
+        """As the base's; notes the texts of the stage.
 
-    def evaluate(self, test_set: Any, *args: Any, **kwargs: Any) -> float:
-        """As SpeechBrain's; notes the texts of the test set."""
-        self.test_groups = TextGroups.of(test_set)
-        return super().evaluate(test_set, *args, **kwargs)
+        The training groups, if they hold these: all classes compete.
+        """
+        groups = TextGroups.of(dataset)
+        known = set(groups.groups) <= set(self.groups.groups)
+        self.compared[stage] = self.groups if known else groups
+        return super().make_dataloader(dataset, stage, **kwargs)
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Embed the texts that the clips of the stage are compared with."""
         super().on_stage_start(stage, epoch)
         if stage == sb.Stage.TRAIN:
             return
-        average = self.modules.average
+        self.heard = self.compared[stage]
         if stage == sb.Stage.VALID:
-            self.heard = self._unless_known(self.valid_groups)
-            average.center_on(self.groups.texts(MAX_CENTER_TEXTS))
-        else:
-            self.heard = self._unless_known(self.test_groups)
+            texts = self.groups.texts(MAX_CENTER_TEXTS)
+            self.modules.average.center_on(texts)
         self.banks = {"": [self._bank(self.heard.groups)]}
         if stage == sb.Stage.TEST and self.heard is self.groups:
             for name, prompts in self.prompt_sets.items():
-                self.banks[name] = [
-                    self._bank([[p] for p in one]) for one in prompts
-                ]
-
-    def _unless_known(self, groups):
-        """The training groups, if they hold these: all classes compete."""
-        known = set(groups.groups) <= set(self.groups.groups)
-        return self.groups if known else groups
+                banks = (self._bank([[p] for p in one]) for one in prompts)
+                self.banks[name] = list(banks)
 
     def _bank(self, groups):
         """Mean embedding of each group, L2-normalised, (groups, dim)."""

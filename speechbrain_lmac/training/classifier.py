@@ -50,12 +50,9 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Move the average towards the module's present weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        pairs = zip(
-            self.average.state_dict().values(),
-            self.module.state_dict().values(),
-            strict=True,
-        )
-        for mean, value in pairs:
+        values = self.module.state_dict()
+        for name, mean in self.average.state_dict().items():
+            value = values[name]
             if mean.dtype.is_floating_point:
                 mean.lerp_(value, 1 - decay)
             else:

@@ -62,14 +62,6 @@ class L2IBrain(ExplainerBrain):
         """The decoder itself, not what distributes it."""
         return getattr(self.modules.decoder, "module", self.modules.decoder)
 
-    def fit(
-        self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        """As the base's; the dictionary is fitted on the same clips."""
-        loader = isinstance(train_set, torch.utils.data.DataLoader)
-        self.dictionary_set = train_set.dataset if loader else train_set
-        return super().fit(epoch_counter, train_set, *args, **kwargs)
-
     def on_fit_start(self) -> None:
         """As the base's; then the dictionary, unless a checkpoint had it."""
         super().on_fit_start()
@@ -102,7 +94,7 @@ class L2IBrain(ExplainerBrain):
         if self.draws is not None:
             self.draws.epoch = 0  # the same crops whenever it is fitted
         loader = make_dataloader(
-            self.dictionary_set, batch_size=self.hparams.batch_size
+            self.train_set, batch_size=self.hparams.batch_size
         )
         for k, batch in enumerate(loader):
             if self.debug and k == self.debug_batches:

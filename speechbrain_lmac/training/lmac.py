@@ -82,14 +82,12 @@ class SparsityWeight:
     @mark_as_saver
     def save(self, path: str | Path) -> None:
         """SpeechBrain checkpoint hook."""
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(repr(self.weight))
+        Path(path).write_text(repr(self.weight), encoding="utf-8")
 
     @mark_as_loader
     def load(self, path: str | Path, end_of_epoch: bool) -> None:
         """SpeechBrain checkpoint hook."""
-        with open(path, encoding="utf-8") as file:
-            self.weight = float(file.read())
+        self.weight = float(Path(path).read_text(encoding="utf-8"))
 
 
 class ExplainerBrain(RecipeBrain):
@@ -122,10 +120,8 @@ class ExplainerBrain(RecipeBrain):
         terms, weights = self.terms(predictions, batch, stage), self.weights()
         self.add_terms(**terms)
         self.note_metrics(predictions, batch, stage)
-        objective: Any = sum(
-            weights[name] * term for name, term in terms.items()
-        )
-        return objective
+        total: Any = sum(weights[name] * term for name, term in terms.items())
+        return total
 
     def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As the base's, with the quality that ranks checkpoints."""
@@ -251,20 +247,14 @@ class LMACBrain(ExplainerBrain):
         """
         mask, view = explanation.mask, explanation.spectrum.view
         if clean is None:
-            return torch.zeros(
-                len(mask), dtype=torch.bool, device=mask.device
-            ), None
+            return torch.zeros_like(mask[:, 0, 0], dtype=torch.bool), None
         hparams = self.hparams
         correlation = losses.cross_correlation(
             (mask * view).detach(), clean, hparams.crosscortype
         )
+        linear = self.modules.frontend.linear
         guidance = losses.guidance_loss(
-            mask,
-            view,
-            clean,
-            hparams.guidelosstype,
-            hparams.bin_th,
-            self.modules.frontend.linear,
+            mask, view, clean, hparams.guidelosstype, hparams.bin_th, linear
         )
         # Silence is flat, so it correlates with anything: it guides nothing.
         sounds = clean.amax((-2, -1)) > 1e-6

@@ -41,8 +41,11 @@ _RANGES = {
 
 def _check_settings(hparams):
     """Refuse settings that would fail, or mean nothing, in some later step."""
-    _refuse_unless("objective", hparams, OBJECTIVES)
-    _refuse_unless("crosscortype", hparams, losses.CROSSCOR_TYPES)
+    choices = {"objective": OBJECTIVES, "crosscortype": losses.CROSSCOR_TYPES}
+    for key, known in choices.items():
+        value = getattr(hparams, key)
+        if value not in known:
+            raise UserError(f"`{key}`: expected one of {known}, got {value!r}.")
     ranges = dict(_RANGES)
     if hparams.pairs_per_chunk is not None:
         ranges["pairs_per_chunk"] = (1, math.inf)
@@ -63,12 +66,6 @@ def _check_settings(hparams):
     low, high = hparams.mix_snr
     if low > high:
         raise UserError(f"`mix_snr`: {low} is above {high}; give [low, high].")
-
-
-def _refuse_unless(key, hparams, known):
-    value = getattr(hparams, key)
-    if value not in known:
-        raise UserError(f"`{key}`: expected one of {known}, got {value!r}.")
 
 
 class LMACZSBrain(ZeroShotExplainer):
@@ -194,14 +191,9 @@ class LMACZSBrain(ZeroShotExplainer):
         size = self.hparams.pairs_per_chunk or len(pairs[0])
         if size >= len(pairs[0]):
             return self.chunk_values(scene, *pairs)
+        options: Any = {"use_reentrant": False, "preserve_rng_state": False}
         values = [
-            checkpoint(
-                self.chunk_values,
-                scene,
-                *chunk,
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
+            checkpoint(self.chunk_values, scene, *chunk, **options)
             for chunk in zip(*(x.split(size) for x in pairs), strict=True)
         ]
         return tuple(torch.cat(parts) for parts in zip(*values, strict=True))
@@ -246,9 +238,8 @@ class LMACZSBrain(ZeroShotExplainer):
         )
         passed = sound & (correlation >= self.hparams.crosscor_th)
         residual = torch.where(passed, residual, 0.0)
-        return guidance.index_copy(0, rows, residual), guided.index_copy(
-            0, rows, passed
-        )
+        guidance = guidance.index_copy(0, rows, residual)
+        return guidance, guided.index_copy(0, rows, passed)
 
     # ---------------------------------------------------------- objective
 

@@ -337,7 +337,7 @@ def test_a_resumed_run_keeps_its_dictionary(brain, data):
 
 def test_fitting_the_dictionary_moves_no_draw_of_the_training(brain, data):
     brain = brain()
-    brain.dictionary_set = data.train
+    brain.train_set = data.train
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
