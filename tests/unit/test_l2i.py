@@ -196,7 +196,11 @@ def test_the_dictionary_is_saved_and_nothing_works_without_it():
     classifier = slim()
     decoder, other = filled(classifier), filled(classifier)
     empty = build_l2i(classifier, FRONTEND, 12, channels=CHANNELS)
-    asked = classifier(torch.rand(1, 64, 80)), torch.tensor([1]), 64
+    asked = (
+        classifier(torch.rand(1, 64, 80)),
+        torch.tensor([1]),
+        spectrum(64),
+    )
     with pytest.raises(UserError, match="train it first"):
         empty.mask(*asked)
     for loaded in (empty, other):
