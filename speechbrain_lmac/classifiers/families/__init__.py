@@ -1,0 +1,1 @@
+"""Families of classifiers that people have, each loaded by one string."""
