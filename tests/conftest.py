@@ -77,13 +77,13 @@ def synthetic_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def urban_folder(tmp_path_factory):
     """Built-in sounds as UrbanSound8K: 10 folds, 0.05 to 1 s, many formats."""
-    from speechbrain_lmac.data.synthetic.sets import make_synthetic_urbansound8k
+    from speechbrain_lmac.data.synthetic.sets import make_synthetic_dataset
 
     folder = tmp_path_factory.mktemp("data") / "urban"
-    make_synthetic_urbansound8k(
-        folder, seed=SEED, clips_per_class_and_fold=1, duration=1.0
+    few = {"clips_per_class_and_fold": 1, "duration": 1.0}
+    return make_synthetic_dataset(
+        folder, seed=SEED, **few, layout="urbansound8k"
     )
-    return folder
 
 
 class Done(NamedTuple):

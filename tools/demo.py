@@ -34,11 +34,11 @@ def steps(out, quick):
     data, cache = out / "data", out / "audio_cache"
     common = [f"--data_folder={data}", f"--cache_folder={cache}"]
     common += ["--noprogressbar"] if not sys.stderr.isatty() else []
-    clips = ["--clips_per_class_and_fold=2"] if quick else []
+    clips = ["--clips-per-class-and-fold=2"] if quick else []
     yield (
         "Make the sounds",
         ROOT,
-        ["-m", "speechbrain_lmac.data.synthetic.sets", str(data), *clips],
+        ["-m", "speechbrain_lmac", "data", "synthetic", str(data), *clips],
     )
     yield from closed_set_steps(out, common, quick)
     yield from zero_shot_steps(out, common, quick)

@@ -20,13 +20,13 @@ SOUNDS = {"UrbanSound8k": "urban_folder"}  # of others: data_folder
 MADE_BY: dict[str, tuple[tuple[str, ...], str]] = {
     "data_folder": (
         (),
-        "python -m speechbrain_lmac.data.synthetic.sets {data_folder}"
-        " --clips_per_class_and_fold=2 --duration=2.5",
+        "python -m speechbrain_lmac data synthetic {data_folder}"
+        " --clips-per-class-and-fold=2 --duration=2.5",
     ),
     "urban_folder": (
         (),
-        "python -m speechbrain_lmac.data.synthetic.sets {urban_folder}"
-        " --layout=urbansound8k --clips_per_class_and_fold=1 --duration=1",
+        "python -m speechbrain_lmac data synthetic {urban_folder}"
+        " --layout=urbansound8k --clips-per-class-and-fold=1 --duration=1",
     ),
     "captions_folder": (
         ("data_folder",),

@@ -20,6 +20,7 @@ from speechbrain_lmac.cli.console import (
 EXAMPLES = """\
   lmac data synthetic sounds
   lmac data synthetic sounds --clips-per-class-and-fold 2 --duration 2.5
+  lmac data synthetic city --layout urbansound8k
 """
 
 
@@ -32,7 +33,7 @@ def add_parser(commands: Any) -> None:
         add_commands(parser),
         "synthetic",
         "make the built-in data set: ten classes of sounds made by code, in "
-        "the layout of ESC-50",
+        "the layout of ESC-50 or UrbanSound8K",
         EXAMPLES,
         run,
     )
@@ -44,8 +45,10 @@ def add_parser(commands: Any) -> None:
     option(parser, name, whole_number, "how many clips")
     option(parser, "--n-folds", whole_number, "how many folds")
     option(parser, "--duration", float, "of every clip", metavar="SECONDS")
-    rate = "of the files"
+    rate = "of the files; those of urbansound8k have many"
     option(parser, "--sample-rate", whole_number, rate, metavar="HZ")
+    layouts = ("esc50", "urbansound8k")
+    option(parser, "--layout", str, "esc50 if not given", choices=layouts)
     kept = "replace a synthetic set of other settings; nothing else ever is"
     flag(parser, "--overwrite", kept)
 

@@ -41,7 +41,7 @@ def collect(
 
 def _audio_in(folder: Path, recursive: bool) -> list[Path]:
     """Audio files of a folder by relative path."""
-    from speechbrain_lmac.data.folders import audio_suffixes
+    from speechbrain_lmac.data.listing import audio_suffixes
 
     suffixes, within = audio_suffixes(), []
     for parent, folders, names in os.walk(folder):

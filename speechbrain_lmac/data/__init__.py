@@ -3,15 +3,14 @@
 from speechbrain_lmac.utils.lazy import attach
 
 _NAMES = {
-    "audio": "AudioCache AudioError Sound audio_info load_audio mono_sound "
-    "read_audio write_wav",
+    "audio": "AudioCache Sound load_audio mono_sound read_audio write_wav",
     "augment": "Augmenter",
     "captions.datasets": "caption_dataio_prep check_captions clip_classes",
     "captions.prepare": "prepare_captions",
     "captions.prompts": "prompt_table",
+    "decoding": "AudioError audio_info",
     "following": "follow_data",
-    "labelled": "dataio_prep prepare_csv prepare_esc50 "
-    "prepare_folders prepare_labelled prepare_urbansound8k",
+    "labelled": "dataio_prep prepare_labelled",
     "manifests": "Manifests manifest_clips read_manifests",
     "mixtures": "Mixture TrainingContamination mix_clips",
     "pipelines": "SameLengthBatchSampler make_label_encoder read_class_names "

@@ -16,8 +16,6 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.decoding import (
     AudioError,
-    AudioInfo,
-    audio_info,
     check_file,
     decode,
     resample,
@@ -25,18 +23,6 @@ from speechbrain_lmac.data.decoding import (
 )
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
-
-__all__ = [
-    "AudioCache",
-    "AudioError",
-    "AudioInfo",
-    "Sound",
-    "audio_info",
-    "load_audio",
-    "mono_sound",
-    "read_audio",
-    "write_wav",
-]
 
 # Part of every cache key: raise it when load_audio returns other values.
 CACHE_FORMAT = 3

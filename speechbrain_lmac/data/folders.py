@@ -9,7 +9,6 @@ import pandas as pd
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data.listing import (
-    audio_suffixes,
     files_below,
     is_audio,
     is_ignored,
@@ -19,7 +18,6 @@ from speechbrain_lmac.data.listing import (
 from speechbrain_lmac.data.tables import read_table
 from speechbrain_lmac.utils.checks import UserError
 
-__all__ = ["audio_suffixes", "read_csv", "read_folders"]
 logger = get_logger(__name__)
 
 LABELS_FILE = "labels.csv"
@@ -80,18 +78,11 @@ def _check_link(path: Path) -> None:
         )
 
 
-def labels_table(
-    data_folder: str | Path, labels_file: str | Path | None = None
-) -> Path:
-    """Where the table of layout csv is."""
-    return Path(labels_file or Path(data_folder) / LABELS_FILE)
-
-
 def read_csv(
     data_folder: str | Path, labels_file: str | Path | None = None
 ) -> pd.DataFrame:
     """Table of the audio files in a table of file, label and perhaps fold."""
-    table = labels_table(data_folder, labels_file)
+    table = Path(labels_file or Path(data_folder) / LABELS_FILE)
     if not table.is_file():
         raise UserError(
             f"{table}: expected a CSV file with the columns "

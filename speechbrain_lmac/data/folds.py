@@ -20,7 +20,6 @@ FOLD_KEYS = ("train_fold_nums", "valid_fold_nums", "test_fold_nums")
 #: Of data without folds: five, as ESC-50 has.
 SPLIT = {"n_folds": 5, "seed": 1234, "group_separator": None}
 MAX_FOLDS = 1000
-MIN_FOLDS = 3  # one to train on, one to validate, one to test
 
 
 def parse_folds(values: pd.Series, path: str | Path) -> pd.Series:

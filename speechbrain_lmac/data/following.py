@@ -9,7 +9,7 @@ from typing import Any
 
 from speechbrain.utils.logger import get_logger
 
-from speechbrain_lmac.data.audio import audio_info
+from speechbrain_lmac.data.decoding import audio_info
 from speechbrain_lmac.data.labelled import (
     ESC10,
     LAYOUTS,
@@ -63,11 +63,11 @@ def follow_data(hparams_file: str | Path, overrides: str | dict) -> str | dict:
     root = Path(folder).expanduser()
     follows: dict[str, Any] = {}
     # Captioned data sets have a layout csv of their own, without labels.
-    if "labels_file" in tree and LAYOUTS[layout_name(layout)].own:
-        read = LAYOUTS[layout_name(layout)].read
+    kind = LAYOUTS[layout_name(layout)] if "labels_file" in tree else None
+    if kind is not None and kind.dataset is None:
         classes = tree.get("classes")
         rows, names = select_classes(
-            read(root, tree["labels_file"]),
+            kind.read(root, tree["labels_file"]),
             None if classes == ESC10 else classes,
         )
         check_several(names)

@@ -28,11 +28,12 @@ from speechbrain_lmac.data.folds import (
 )
 from speechbrain_lmac.data.listing import twins
 from speechbrain_lmac.data.manifests import (
+    SPLITS,
     Manifests,
     read_manifests,
     write_manifests,
 )
-from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
+from speechbrain_lmac.data.pipelines import make_datasets, make_label_encoder
 from speechbrain_lmac.data.urbansound8k import read_urbansound8k
 from speechbrain_lmac.utils.checks import UserError
 
@@ -47,14 +48,16 @@ class Layout(NamedTuple):
     """How a kind of labelled data set lies on disk."""
 
     read: Callable  # (data_folder, labels_file) -> table of clips
-    own: bool = False  # whether the user decides on classes and folds
+    #: Name in tables of a published data set; None for data of one's own,
+    #: whose user decides on classes and folds.
+    dataset: str | None = None
 
 
 LAYOUTS = {
-    "esc50": Layout(read_esc50),
-    "urbansound8k": Layout(read_urbansound8k),
-    "folders": Layout(read_folders, own=True),
-    "csv": Layout(read_csv, own=True),
+    "esc50": Layout(read_esc50, "ESC-50"),
+    "urbansound8k": Layout(read_urbansound8k, "UrbanSound8K"),
+    "folders": Layout(read_folders),
+    "csv": Layout(read_csv),
 }
 
 
@@ -67,8 +70,7 @@ def layout_name(name: str, key: str = "layout") -> str:
     plain = "".join(c for c in str(name).lower() if c.isalnum())
     if plain not in LAYOUTS:
         raise UserError(
-            f"`{key}`: expected one of {', '.join(LAYOUTS)}, or ESC-50 or "
-            f"UrbanSound8K, found {name!r}."
+            f"`{key}`: expected one of {', '.join(LAYOUTS)}, found {name!r}."
         )
     return plain
 
@@ -162,10 +164,12 @@ def labelled_rows(
     # Names of files may meet from folder to folder, paths do not.
     shared = rows.clip_id.duplicated(keep=False)
     rows = rows.assign(clip_id=rows.clip_id.mask(shared, rows.wav))
+    own = LAYOUTS[name].dataset is None
+    copies = twins(Path(data_folder), rows.wav) if own else {}
+    _warn_of_two_labels(rows, copies)
     if "fold" in rows:
         rows = rows.assign(fold=parse_folds(rows.fold, data_folder))
     else:
-        copies = twins(Path(data_folder), rows.wav)
         made = make_folds(rows.wav, rows.class_string, split, copies)
         rows = rows.assign(fold=made)
     rows, names = select_classes(rows, _chosen_classes(name, rows, classes))
@@ -184,75 +188,15 @@ def labelled_rows(
     return rows, names
 
 
-def prepare_esc50(
-    data_folder: str | Path, save_folder: str | Path, **options: Any
-) -> Manifests:
-    """Write the manifests of ESC-50, or of data in its layout.
-
-    Arguments
-    ---------
-    data_folder, save_folder, **options
-        As for :func:`prepare_labelled`.
-
-    Returns
-    -------
-    Manifests
-    """
-    return prepare_labelled(data_folder, save_folder, "esc50", **options)
-
-
-def prepare_urbansound8k(
-    data_folder: str | Path, save_folder: str | Path, **options: Any
-) -> Manifests:
-    """Write the manifests of UrbanSound8K, or of data in its layout.
-
-    Arguments
-    ---------
-    data_folder, save_folder, **options
-        As for :func:`prepare_labelled`; of its ten folds the ninth is
-        validated on and the tenth tested.
-
-    Returns
-    -------
-    Manifests
-    """
-    folds = dict(zip(FOLD_KEYS, (range(1, 9), 9, 10), strict=True))
-    options = {"layout": "urbansound8k", **folds, **options}
-    return prepare_labelled(data_folder, save_folder, **options)
-
-
-def prepare_folders(
-    data_folder: str | Path, save_folder: str | Path, **options: Any
-) -> Manifests:
-    """Write the manifests of a folder that holds a folder per class.
-
-    Arguments
-    ---------
-    data_folder, save_folder, **options
-        As for :func:`prepare_labelled`.
-
-    Returns
-    -------
-    Manifests
-    """
-    return prepare_labelled(data_folder, save_folder, "folders", **options)
-
-
-def prepare_csv(
-    data_folder: str | Path, save_folder: str | Path, **options: Any
-) -> Manifests:
-    """Write the manifests of the audio files in a table.
-
-    Arguments
-    ---------
-    data_folder, save_folder, **options
-        As for :func:`prepare_labelled`.
-
-    Returns
-    -------
-    Manifests
-    """
-    return prepare_labelled(data_folder, save_folder, "csv", **options)
+def _warn_of_two_labels(rows, copies):
+    """Tell of sounds that stand in two classes: they teach that nothing is."""
+    label = dict(zip(rows.wav, rows.class_string, strict=True))
+    for wav, first in copies.items():
+        if label[wav] != label[first]:
+            logger.warning(
+                "%s and %s are the same sound, under two labels; remove one",
+                *(first, wav),
+            )
 
 
 def select_classes(
@@ -297,16 +241,6 @@ def _chosen_classes(layout: str, rows: pd.DataFrame, classes: Any) -> Any:
 
 
 # ------------------------------------------------------- data of one's own
-
-
-def own_name(layout: str, data_folder: str | Path) -> str | None:
-    """What tables call data of one's own; None for a published data set.
-
-    >>> own_name("folders", "sounds/birds/"), own_name("esc50", "sounds")
-    ('birds', None)
-    """
-    own = LAYOUTS[layout_name(layout)].own
-    return Path(data_folder).resolve().name or None if own else None
 
 
 def check_several(names: Sequence[str]) -> None:
@@ -367,27 +301,16 @@ def dataio_prep(
     labels = (names, save_folder / "label_encoder.txt")
     run_on_main(make_label_encoder, labels)
     encoder = make_label_encoder(*labels)
-    length = round(hparams["signal_length_s"] * hparams["sample_rate"])
+    missing = [split for split in SPLITS if getattr(manifests, split) is None]
+    if missing:
+        raise UserError(
+            f"`{missing[0]}_fold_nums` is null: training needs folds for "
+            "train, valid and test."
+        )
+    seconds = hparams["signal_length_s"]
     logger.info(
         "Training clips are %g s long (`signal_length_s`), their excerpts %g s",
-        hparams["signal_length_s"],
-        hparams.get("crop_s") or hparams["signal_length_s"],
+        *(seconds, hparams.get("crop_s") or seconds),
     )
-    datasets = {}
-    for split in ("train", "valid", "test"):
-        manifest = getattr(manifests, split)
-        if manifest is None:
-            raise UserError(
-                f"`{split}_fold_nums` is null: training needs folds for "
-                "train, valid and test."
-            )
-        datasets[split] = make_dataset(
-            manifest,
-            hparams["data_folder"],
-            hparams["audio"],
-            encoder,
-            length=length if split == "train" else None,
-            crop=crop,
-            seed=hparams["seed"],
-        )
-    return datasets, encoder
+    lengths = {"train": round(seconds * hparams["sample_rate"])}
+    return make_datasets(manifests, hparams, lengths, crop, encoder), encoder

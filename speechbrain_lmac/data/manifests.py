@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,8 +20,9 @@ from speechbrain.dataio.dataio import load_data_json
 from speechbrain.utils.logger import get_logger
 from tqdm import tqdm
 
-from speechbrain_lmac.data.audio import AudioCache, AudioError
-from speechbrain_lmac.utils.checks import UserError
+from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.decoding import AudioError
+from speechbrain_lmac.utils.checks import UserError, check_writable
 from speechbrain_lmac.utils.files import write_atomically
 
 logger = get_logger(__name__)
@@ -78,7 +78,7 @@ def write_manifests(
     info = _load_info(save_folder, fingerprint)
     kept = info is not None
     if not kept:
-        _make_writable(save_folder)
+        check_writable(save_folder, "save_folder")
         num_samples, broken, notes = check_clips(data_folder, rows.wav, audio)
         info = {"fingerprint": fingerprint, **facts}
         info.update(broken=broken, notes=notes)
@@ -256,18 +256,6 @@ def _check_folders(data_folder, save_folder, audio):
                 f"{folder}: {what} lies inside the data folder {root}, in "
                 "which nothing is ever written; give a folder elsewhere."
             )
-
-
-def _make_writable(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as err:
-        raise UserError(
-            f"{folder}: the manifests cannot be written there ({err}); give "
-            "an output folder with write permission and free space."
-        ) from err
 
 
 def _check_split(split, rows, class_names):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize, pad
 
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.listing import audio_below
@@ -51,29 +52,6 @@ def peak_normalize(waveform: Tensor) -> Tensor:
 def _peak_or_one(waveform):
     peak = waveform.abs().amax(dim=-1, keepdim=True)
     return torch.where(peak > 0, peak, 1.0)
-
-
-def _unit_norm(waveform):
-    """Divide each clip by its norm; silence stays silence."""
-    # By the peak first: the squares of a very quiet clip underflow.
-    waveform = peak_normalize(waveform)
-    norm = waveform.norm(dim=-1, keepdim=True)
-    return waveform / torch.where(norm > 0, norm, 1.0)
-
-
-def _combine(target, interferer, target_weight, interferer_weight):
-    """Weighted sum of unit-norm components, at a common peak of 1."""
-    if target.shape != interferer.shape or target.ndim not in (1, 2):
-        raise ValueError(
-            "Expected two waveforms (samples,) or (batch, samples) of one "
-            f"shape but got {tuple(target.shape)} and "
-            f"{tuple(interferer.shape)}; see `fit_length`."
-        )
-    target = _unit_norm(target) * _per_clip(target_weight, target)
-    interferer = _unit_norm(interferer) * _per_clip(interferer_weight, target)
-    peak = _peak_or_one(target + interferer)
-    target, interferer = target / peak, interferer / peak
-    return Mixture(target + interferer, target, interferer)
 
 
 def _per_clip(value, like):
@@ -116,7 +94,21 @@ def mix_clips(
     >>> mix.mixture, mix.interferer
     (tensor([1.0000, 0.2500]), tensor([0.0000, 0.2500]))
     """
-    return _combine(target, interferer, target_weight, interferer_weight)
+    if target.shape != interferer.shape or target.ndim not in (1, 2):
+        raise ValueError(
+            "Expected two waveforms (samples,) or (batch, samples) of one "
+            f"shape but got {tuple(target.shape)} and "
+            f"{tuple(interferer.shape)}; see `fit_length`."
+        )
+    weights = target_weight, interferer_weight
+    target, interferer = (
+        # By the peak first: the squares of a very quiet clip underflow.
+        normalize(peak_normalize(wav), dim=-1) * _per_clip(weight, target)
+        for wav, weight in zip((target, interferer), weights, strict=True)
+    )
+    peak = _peak_or_one(target + interferer)
+    target, interferer = target / peak, interferer / peak
+    return Mixture(target + interferer, target, interferer)
 
 
 def add_white_noise(
@@ -133,7 +125,7 @@ def add_white_noise(
     >>> energy[0] / energy[1]
     tensor([4.0000, 4.0000])
     """
-    return _combine(target, _randn_like(target, generator), 1.0, NOISE_WEIGHT)
+    return mix_clips(target, _randn_like(target, generator), 1.0, NOISE_WEIGHT)
 
 
 def _randn_like(target, generator):
@@ -154,7 +146,7 @@ def mix_at_snr(
     tensor([1.0000, 0.1000])
     """
     snr_db = torch.as_tensor(snr_db, dtype=target.dtype, device=target.device)
-    return _combine(target, noise, 1.0, 10 ** (-snr_db / 20))
+    return mix_clips(target, noise, 1.0, 10 ** (-snr_db / 20))
 
 
 def fit_length(
@@ -181,7 +173,7 @@ def fit_length(
     else:
         starts = length - num_samples + 1
     if starts < 1:
-        return torch.nn.functional.pad(waveform, (0, num_samples - length))
+        return pad(waveform, (0, num_samples - length))
     start = 0 if generator is None else _randint(starts, generator)
     return waveform[..., start : start + num_samples]
 

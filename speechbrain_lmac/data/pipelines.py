@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from speechbrain.dataio.dataset import DynamicItemDataset
@@ -13,6 +14,7 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 from torch.utils.data import BatchSampler
 
 from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.manifests import SPLITS, Manifests
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.seeding import EpochDraws
 
@@ -213,16 +215,11 @@ def load_clip(
     return crop_or_pad(waveform, length, crop, draws.of(clip_id))
 
 
-def _encode(class_string, label_encoder):
-    return label_encoder.encode_label_torch(class_string, allow_unk=False)
-
-
 def make_dataset(
     manifest_json: str | Path,
     data_folder: str | Path,
     audio: AudioCache,
     label_encoder: CategoricalEncoder | None = None,
-    output_keys: Sequence[str] | None = None,
     length: int | None = None,
     crop: str = "random",
     seed: int = 0,
@@ -241,10 +238,6 @@ def make_dataset(
         Decodes the clips.
     label_encoder : CategoricalEncoder or None
         Turns class_string into an index; None for captions.
-    output_keys : sequence of str or None
-        Items of a clip: ``sig`` (samples,) float32, ``label`` (1,) int64,
-        ``id``, and the entries of the manifest. By default id, sig, and label
-        or captions.
     length : int or None
         If given, every clip is cropped or padded to this number of samples.
     crop : str
@@ -255,7 +248,8 @@ def make_dataset(
     Returns
     -------
     DynamicItemDataset
-        To be batched by SpeechBrain's ``PaddedBatch``.
+        To be batched by SpeechBrain's ``PaddedBatch``; a clip gives ``id``,
+        ``sig`` (samples,) float32, and ``label`` (1,) int64 or ``captions``.
 
     Raises
     ------
@@ -279,20 +273,48 @@ def make_dataset(
         load_clip, audio=audio, length=length, crop=crop, draws=draws
     )
     items = [{"func": load, "takes": ["wav", "id"], "provides": "sig"}]
+    given = "captions"
     if label_encoder is not None:
-        encode = partial(_encode, label_encoder=label_encoder)
+        given = "label"
+        encode = partial(label_encoder.encode_label_torch, allow_unk=False)
         items.append(
-            {"func": encode, "takes": "class_string", "provides": "label"}
+            {"func": encode, "takes": "class_string", "provides": given}
         )
-    given = "captions" if label_encoder is None else "label"
     dataset = DynamicItemDataset.from_json(
         manifest_json,
         replacements={"data_root": str(data_folder)},
         dynamic_items=items,
-        output_keys=list(output_keys or ("id", "sig", given)),
+        output_keys=["id", "sig", given],
     )
     dataset.draws, dataset.fixed_length = draws, length
     return dataset
+
+
+def make_datasets(
+    manifests: Manifests,
+    hparams: Mapping[str, Any],
+    lengths: Mapping[str, int],
+    crop: str,
+    label_encoder: CategoricalEncoder | None = None,
+) -> dict[str, DynamicItemDataset]:
+    """The data sets of the splits that there are, for a training.
+
+    ``lengths`` in samples; ``crop`` is how clips of train are cropped, of
+    those of other splits that have a length the middle is taken.
+    """
+    return {
+        split: make_dataset(
+            getattr(manifests, split),
+            hparams["data_folder"],
+            hparams["audio"],
+            label_encoder,
+            length=lengths.get(split),
+            crop=crop if split == "train" else "center",
+            seed=hparams["seed"],
+        )
+        for split in SPLITS
+        if getattr(manifests, split) is not None
+    }
 
 
 # ----------------------------------------------------------------- batches

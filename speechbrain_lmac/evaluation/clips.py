@@ -19,7 +19,6 @@ from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
 from speechbrain_lmac.data.labelled import (
     LAYOUTS,
     layout_name,
-    own_name,
     prepare_labelled,
 )
 from speechbrain_lmac.data.manifests import manifest_clips
@@ -29,9 +28,6 @@ from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.distributed import on_every_rank
 
 logger = get_logger(__name__)
-
-#: Names in tables of the published data sets.
-DATASETS = {"esc50": "ESC-50", "urbansound8k": "UrbanSound8K"}
 
 
 class LabelledClips(NamedTuple):
@@ -159,8 +155,9 @@ def test_clips(
     train = manifest_clips(manifests.train, data_folder) if with_train else []
     check_classes(names, clips + train)
     n_trained = None if seen is None else len(seen)
-    name = dataset or DATASETS.get(layout) or own_name(layout, data_folder)
-    return LabelledClips(clips, names, audio, n_trained, train, name or layout)
+    own = Path(data_folder).resolve().name or layout
+    dataset = dataset or LAYOUTS[layout].dataset or own
+    return LabelledClips(clips, names, audio, n_trained, train, dataset)
 
 
 test_clips.__test__ = False  # type: ignore[attr-defined]  # not pytest's
@@ -201,7 +198,7 @@ def _same_data(interpreter, layout, given):
     trained = interpreter.hparams
     if layout != trained.get("layout"):
         return False
-    if layout in DATASETS:
+    if LAYOUTS[layout].dataset:
         return True
     if interpreter.zero_shot and layout == "csv":  # there of captions
         return False
@@ -222,7 +219,7 @@ def _folds(interpreter, layout, same):
     if same and trained.get("test_fold_nums"):
         return trained["test_fold_nums"]
     unknown = trained.get("layout") in (None, layout)
-    if layout in DATASETS and unknown and not interpreter.zero_shot:
+    if LAYOUTS[layout].dataset and unknown and not interpreter.zero_shot:
         raise UserError(
             "`test_fold_nums`: the interpreter does not tell which folds it "
             "was not trained on; give them, such as 5."
@@ -233,7 +230,7 @@ def _folds(interpreter, layout, same):
 def _check_folds_known(trained, layout, given):
     """Refuse folds of data that have none, and whose split nobody knows."""
     read = LAYOUTS[layout].read
-    if not LAYOUTS[layout].own or trained.get("split"):
+    if LAYOUTS[layout].dataset or trained.get("split"):
         return
     if "fold" not in read(given["data_folder"], given["labels_file"]).columns:
         raise UserError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from fuzz_damage import damage, require
 
-from speechbrain_lmac.data import prepare_esc50, prepare_urbansound8k
+from speechbrain_lmac.data import prepare_labelled
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.captions.prepare import prepare_captions
 from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
@@ -241,14 +241,14 @@ def entries_of(manifests, root, audio):
     return entries
 
 
-def folds_and_classes(rng, folder, prepare, root, path, columns):
+def folds_and_classes(rng, folder, layout, root, path, columns):
     """Prepare a data set of folds and compare with the plain table."""
     splits = [{}, {"train_fold_nums": [1], "valid_fold_nums": None}]
     chosen = {"valid_fold_nums": [4], "test_fold_nums": 5}
     chosen |= {"train_fold_nums": [1, 2, 3], **splits[rng.integers(2)]}
     audio = AudioCache(sample_rate=RATE)
-    manifests = prepare(
-        root, folder / "save", audio=audio, skip_broken_audio=False, **chosen
+    manifests = prepare_labelled(
+        root, folder / "save", layout, audio=audio, **chosen
     )
     entries = entries_of(manifests, root, audio)
     rows = plain_rows(path)
@@ -288,7 +288,7 @@ def esc50(rng, folder, source):
     """A damaged meta/esc50.csv."""
     root, path, way = damaged_copy(rng, folder, source / "esc50", [ESC])
     columns = ("filename", "category")
-    folds_and_classes(rng, folder, prepare_esc50, root, path, columns)
+    folds_and_classes(rng, folder, "esc50", root, path, columns)
     return way
 
 
@@ -296,7 +296,7 @@ def urbansound8k(rng, folder, source):
     """A damaged metadata/UrbanSound8K.csv."""
     root, path, way = damaged_copy(rng, folder, source / "urban", [URBAN])
     columns = ("slice_file_name", "class")
-    folds_and_classes(rng, folder, prepare_urbansound8k, root, path, columns)
+    folds_and_classes(rng, folder, "urbansound8k", root, path, columns)
     return way
 
 

@@ -84,9 +84,9 @@ def command(name, folder, output, epochs=4):
 
 def make_data(folder):
     """The built-in sounds."""
-    maker = ["-m", "speechbrain_lmac.data.synthetic.sets", folder / "data"]
+    maker = ["-m", "speechbrain_lmac", "data", "synthetic", folder / "data"]
     subprocess.run(
-        [sys.executable, *maker, "--clips_per_class_and_fold=1"]
+        [sys.executable, *maker, "--clips-per-class-and-fold=1"]
         + ["--duration=2.5"],
         check=True,
         stdout=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speechbrain_lmac.data import prepare_esc50
+from speechbrain_lmac.data import prepare_labelled
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.captions.layouts import clean_caption
 from speechbrain_lmac.data.captions.prepare import prepare_captions
@@ -142,7 +142,7 @@ def test_manifests_hold_every_clip_once(tmp_path, names, classes):
     meta.write_text(quoted([header, *rows]), encoding="utf-8")
     audio = AudioCache(root / "cache")
     folds = dict(zip(FOLD_KEYS, (1, 2, 3), strict=True))
-    manifests = prepare_esc50(root / "d", root / "s", audio=audio, **folds)
+    manifests = prepare_labelled(root / "d", root / "s", audio=audio, **folds)
     encoder = make_label_encoder(manifests.class_names, root / "labels.txt")
     encoder = make_label_encoder(manifests.class_names, root / "labels.txt")
     found = []

@@ -7,7 +7,7 @@ from speechbrain_lmac.data import (
     caption_dataio_prep,
     dataio_prep,
     prepare_captions,
-    prepare_esc50,
+    prepare_labelled,
     same_length_batches,
 )
 
@@ -20,7 +20,7 @@ def labelled(
     """Splits and loader options of a labelled data set, by name."""
     audio = AudioCache()
     chosen = {"classes": classes, "audio": audio, **(folds or {})}
-    prepare_esc50(data_folder, save_folder, **chosen)
+    prepare_labelled(data_folder, save_folder, **chosen)
     hparams = {
         "data_folder": data_folder,
         "save_folder": save_folder,

@@ -14,13 +14,12 @@ import torch
 from speechbrain_lmac.data import decoding, mp3
 from speechbrain_lmac.data.audio import (
     AudioCache,
-    AudioError,
-    audio_info,
     load_audio,
     mono_sound,
     read_audio,
     write_wav,
 )
+from speechbrain_lmac.data.decoding import AudioError, audio_info
 from speechbrain_lmac.utils.checks import UserError
 
 RATE = 16000

@@ -18,9 +18,7 @@ from speechbrain_lmac.data.labelled import LAYOUTS, layout_name
 from speechbrain_lmac.data.synthetic.sets import (
     FORMATS,
     URBAN_COLUMNS,
-    main,
     make_synthetic_dataset,
-    make_synthetic_urbansound8k,
 )
 from speechbrain_lmac.utils.checks import UserError
 
@@ -159,6 +157,17 @@ def test_copies_of_a_sound_stay_together(folders):
     for wav, split in wavs.items():
         assert wavs.get(wav.replace("dog/", "dog/copy of ")) in (split, None)
     assert len(wavs) == 40
+
+
+@pytest.mark.parametrize("layout", ["folders", "csv"])
+def test_a_sound_of_two_classes_is_told(folders, table, layout, caplog):
+    shutil.copy(folders / "cat/0-0.wav", folders / "cat/0-1.wav")
+    prepare(layout, folders)
+    assert "two labels" not in caplog.text
+    shutil.copy(folders / "cat/0-0.wav", folders / "rain/4-1.wav")
+    prepare(layout, folders)
+    told = "cat/0-0.wav and rain/4-1.wav are the same sound, under two labels"
+    assert told in caplog.text
 
 
 def test_folds_are_balanced_with_groups_of_any_size():
@@ -472,21 +481,16 @@ def test_every_format_of_urbansound8k_is_read(urban_folder, tmp_path):
 
 def test_the_built_in_urbansound8k_is_reused(tmp_path):
     small = {"clips_per_class_and_fold": 1, "n_folds": 1, "duration": 0.1}
-    folder = make_synthetic_urbansound8k(tmp_path / "set", **small)
+    small["layout"] = "urbansound8k"
+    folder = make_synthetic_dataset(tmp_path / "set", **small)
     clip = next(folder.glob("audio/fold1/*.wav"))
     stamp = clip.stat().st_mtime_ns
-    make_synthetic_urbansound8k(folder, **small)
+    make_synthetic_dataset(folder, **small)
     assert clip.stat().st_mtime_ns == stamp
-    make_synthetic_urbansound8k(folder, **small, seed=1, overwrite=True)
+    make_synthetic_dataset(folder, **small, seed=1, overwrite=True)
     assert clip.stat().st_mtime_ns != stamp
+    assert len(list(folder.glob("audio/fold1/*.wav"))) == 10
     with pytest.raises(UserError, match="something else"):
         make_synthetic_dataset(folder)
-
-
-def test_its_command(tmp_path, capsys):
-    options = [str(tmp_path / "set"), "--layout=urbansound8k", "--n_folds=1"]
-    assert main([*options, "--sample_rate=8000"]) == 2
-    assert "sample_rate" in capsys.readouterr().err
-    few = ["--clips_per_class_and_fold=1", "--duration=0.1"]
-    assert main([*options, *few]) == 0
-    assert len(list(tmp_path.glob("set/audio/fold1/*.wav"))) == 10
+    with pytest.raises(UserError, match="`sample_rate`: .* urbansound8k"):
+        make_synthetic_dataset(folder, **small, sample_rate=8000)

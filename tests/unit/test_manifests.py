@@ -17,7 +17,7 @@ import soundfile as sf
 
 from speechbrain_lmac.data import esc50, manifests
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.labelled import prepare_esc50
+from speechbrain_lmac.data.labelled import prepare_labelled
 from speechbrain_lmac.data.manifests import check_clips, read_manifests
 from speechbrain_lmac.data.pipelines import make_dataset, make_label_encoder
 from speechbrain_lmac.utils.checks import UserError
@@ -60,7 +60,7 @@ def replace(folder, old, new, count=-1):
 
 def prepare(data, save_folder=None, **settings):
     save_folder = save_folder or data.parent / "save"
-    return prepare_esc50(data, save_folder, **{**FOLDS, **settings})
+    return prepare_labelled(data, save_folder, **{**FOLDS, **settings})
 
 
 def entries(path):
@@ -358,7 +358,7 @@ def test_nothing_is_written_in_the_data_folder(data):
 
 def test_an_output_folder_that_cannot_be_written(data):
     (data.parent / "file").write_text("")
-    with pytest.raises(UserError, match="file: the manifests cannot be writt"):
+    with pytest.raises(UserError, match="cannot write to .*file"):
         prepare(data, data.parent / "file")
 
 
@@ -439,7 +439,7 @@ def test_a_download_that_fails_leaves_nothing(server, tmp_path, wrong):
 def test_real_clips(esc10_folder, tmp_path):
     folds = dict(train_fold_nums=1, valid_fold_nums=2, test_fold_nums=3)
     classes = ["dog", "rain"]
-    made = prepare_esc50(esc10_folder, tmp_path, classes=classes, **folds)
+    made = prepare_labelled(esc10_folder, tmp_path, classes=classes, **folds)
     assert set(made.class_names) == {"dog", "rain"}
     train = entries(made.train)
     assert len(train) == 16

@@ -9,7 +9,7 @@ import soundfile as sf
 import torch
 
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.data import prepare_esc50
+from speechbrain_lmac.data import prepare_labelled
 from speechbrain_lmac.data.audio import AudioCache, write_wav
 from speechbrain_lmac.data.synthetic.sounds import CATEGORIES
 from speechbrain_lmac.evaluation import (
@@ -60,7 +60,7 @@ def test_folder(synthetic_folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def clips(test_folder, tmp_path_factory):
     """The clips of the test fold."""
-    manifests = prepare_esc50(
+    manifests = prepare_labelled(
         test_folder,
         tmp_path_factory.mktemp("manifests"),
         train_fold_nums=None,

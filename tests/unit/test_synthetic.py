@@ -331,14 +331,3 @@ def test_settings_out_of_range(tmp_path, key, value):
     with pytest.raises(UserError, match=f"`{key}`: .*found {value}"):
         make_synthetic_dataset(tmp_path / "set", **{**SMALL, key: value})
     assert list(tmp_path.iterdir()) == []
-
-
-def test_command_line(small_set, tmp_path, capsys):
-    folder = tmp_path / "set"
-    options = ["--clips_per_class_and_fold", "1", "--n_folds", "2"]
-    options += ["--duration", "2.5"]
-    assert synthetic.main([str(folder), *options]) == 0
-    assert capsys.readouterr().out.strip() == str(folder)
-    assert contents(folder) == contents(small_set)
-    assert synthetic.main([str(folder), *options, "--seed", "9"]) == 2
-    assert "other settings" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from speechbrain_lmac.data.captions.prepare import (
     has_word,
     refuse_captions,
 )
-from speechbrain_lmac.data.manifests import read_manifests
-from speechbrain_lmac.data.pipelines import make_dataset
+from speechbrain_lmac.data.manifests import SPLITS, read_manifests
+from speechbrain_lmac.data.pipelines import make_datasets
 from speechbrain_lmac.utils.checks import UserError
 
 logger = get_logger(__name__)
@@ -58,21 +58,14 @@ def caption_dataio_prep(
             "choose other folds."
         )
     trained = hparams["signal_length_s"]
-    validated = hparams.get("valid_length_s", trained)
-    datasets = {}
-    for split in ("train", "valid", "test"):
-        if getattr(manifests, split) is None:
-            continue
-        seconds = trained if split == "train" else validated
-        datasets[split] = make_dataset(
-            getattr(manifests, split),
-            hparams["data_folder"],
-            hparams["audio"],
-            length=round(seconds * hparams["audio"].sample_rate),
-            crop=crop if split == "train" else "center",
-            seed=hparams["seed"],
+    others = hparams.get("valid_length_s", trained)
+    lengths = {
+        split: round(seconds * hparams["audio"].sample_rate)
+        for split, seconds in zip(
+            SPLITS, (trained, others, others), strict=True
         )
-    return datasets
+    }
+    return make_datasets(manifests, hparams, lengths, crop)
 
 
 def clip_classes(dataset: DynamicItemDataset) -> list[str]:

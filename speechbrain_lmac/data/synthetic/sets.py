@@ -9,21 +9,17 @@ event length, over a random background. The layout is that of ESC-50, or that
 of UrbanSound8K with its variety of rates, channels, sample formats and lengths
 (J. Salamon, C. Jacoby and J. P. Bello, ACM MM 2014).
 
-    python -m speechbrain_lmac.data.synthetic.sets FOLDER --seed 1234
-    python -m speechbrain_lmac.data.synthetic.sets FOLDER --layout urbansound8k
+    lmac data synthetic FOLDER --seed 1234
+    lmac data synthetic FOLDER --layout urbansound8k
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import shutil
-import sys
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -41,6 +37,11 @@ URBAN_COLUMNS = tuple(
 FILES = {
     "esc50": ("meta/synthetic.json", "meta/esc50.csv"),
     "urbansound8k": ("metadata/synthetic.json", "metadata/UrbanSound8K.csv"),
+}
+#: Of each layout: what is made if nothing is chosen (s, Hz).
+DEFAULTS: dict[str, dict] = {
+    "esc50": {"n_folds": 5, "duration": 5.0, "sample_rate": 16000},
+    "urbansound8k": {"n_folds": 10, "duration": 4.0},
 }
 MAX_CLIPS = 1000  # per class and fold: src_file has three digits for them
 # Of UrbanSound8K: Hz, channels, and libsndfile's name of the sample format.
@@ -61,17 +62,20 @@ def make_synthetic_dataset(
     folder: str | Path,
     seed: int = 1234,
     clips_per_class_and_fold: int = 8,
-    n_folds: int = 5,
-    duration: float = 5.0,
-    sample_rate: int = 16000,
+    n_folds: int | None = None,
+    duration: float | None = None,
+    sample_rate: int | None = None,
     overwrite: bool = False,
+    layout: str = "esc50",
 ) -> Path:
-    """Make the built-in data set in the ESC-50 layout, or reuse it.
+    """Make the built-in data set in the layout of a published one, or reuse it.
 
-    Writes ``audio/{fold}-{src}-{take}-{target}.wav`` (mono PCM_16),
-    ``meta/esc50.csv`` and ``meta/synthetic.json`` (the settings). A set with
-    the same settings is reused. The set is made in a temporary folder beside
-    ``folder`` and renamed when complete.
+    Writes the clips, the table of the layout, and the settings beside it
+    (``synthetic.json``): of ESC-50 ``audio/{fold}-{src}-{take}-{target}.wav``
+    (mono PCM_16), of UrbanSound8K ``audio/fold{fold}/{src}-{target}-0-0.wav``
+    in many formats (8 to 192 kHz, one and two channels, 8 to 32 bits), of
+    0.05 s to ``duration``. A set with the same settings is reused. The set is
+    made in a temporary folder beside ``folder`` and renamed when complete.
 
     Arguments
     ---------
@@ -81,15 +85,19 @@ def make_synthetic_dataset(
         The same seed gives the same bytes.
     clips_per_class_and_fold : int
         Clips for each of the 10 classes in each fold, at most 1000.
-    n_folds : int
-        Number of folds.
-    duration : float
-        Length of every clip in seconds, at least 2.5.
-    sample_rate : int
-        Samples per second, in Hz, at least 8000.
+    n_folds : int or None
+        Number of folds; by default 5, of UrbanSound8K 10.
+    duration : float or None
+        Length in seconds of every clip of ESC-50, at least 2.5 (by default 5),
+        or of the longest of UrbanSound8K (4).
+    sample_rate : int or None
+        Samples per second, in Hz, at least 8000; of ESC-50 alone, by default
+        16000.
     overwrite : bool
         Whether to replace a synthetic data set. Any other folder is never
         replaced.
+    layout : str
+        esc50 or urbansound8k.
 
     Returns
     -------
@@ -111,39 +119,25 @@ def make_synthetic_dataset(
     ...     len(list((folder / "audio").glob("*.wav")))
     10
     """
+    given = {
+        "n_folds": n_folds,
+        "duration": duration,
+        "sample_rate": sample_rate,
+    }
+    chosen = {key: value for key, value in given.items() if value is not None}
+    if not chosen.keys() <= DEFAULTS[layout].keys():
+        raise UserError(
+            f"`sample_rate`: files of {layout} have many; leave it out."
+        )
     settings = {
         "format": FORMAT_VERSION,
-        "seed": int(seed),
-        "clips_per_class_and_fold": int(clips_per_class_and_fold),
-        "n_folds": int(n_folds),
-        "duration": float(duration),
-        "sample_rate": int(sample_rate),
+        **({} if layout == "esc50" else {"layout": layout}),
+        "seed": seed,
+        "clips_per_class_and_fold": clips_per_class_and_fold,
+        **DEFAULTS[layout],
+        **chosen,
     }
-    return _make(Path(folder).expanduser(), settings, overwrite)
-
-
-def make_synthetic_urbansound8k(
-    folder: str | Path,
-    seed: int = 1234,
-    clips_per_class_and_fold: int = 8,
-    n_folds: int = 10,
-    duration: float = 4.0,
-    overwrite: bool = False,
-) -> Path:
-    """Make the built-in sounds in the layout of UrbanSound8K, or reuse them.
-
-    As :func:`make_synthetic_dataset`; clips last 0.05 s to ``duration`` and
-    have many formats (8 to 192 kHz, one and two channels, 8 to 32 bits).
-    """
-    settings = {
-        "format": FORMAT_VERSION,
-        "layout": "urbansound8k",
-        "seed": int(seed),
-        "clips_per_class_and_fold": int(clips_per_class_and_fold),
-        "n_folds": int(n_folds),
-        "duration": float(duration),
-    }
-    return _make(Path(folder).expanduser(), settings, overwrite)
+    return _make(Path(folder).expanduser(), layout, settings, overwrite)
 
 
 def is_synthetic(folder: str | Path) -> bool:
@@ -151,9 +145,8 @@ def is_synthetic(folder: str | Path) -> bool:
     return any(_read_settings(Path(folder), name) for name, _ in FILES.values())
 
 
-def _make(folder, settings, overwrite):
+def _make(folder, layout, settings, overwrite):
     """Make a set beside its place and rename it, or reuse it."""
-    layout = settings.get("layout", "esc50")
     limits = {
         "seed": (0, 2**63),
         "clips_per_class_and_fold": (1, MAX_CLIPS),
@@ -262,38 +255,3 @@ def _urbansound8k(folder, settings):
         (folder / f"audio/fold{fold}").mkdir(parents=True, exist_ok=True)
         sf.write(folder / f"audio/fold{fold}" / name, waveform, rate, subtype)
     return rows
-
-
-MAKERS = {
-    "esc50": make_synthetic_dataset,
-    "urbansound8k": make_synthetic_urbansound8k,
-}
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: make the data set and print its folder; exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m speechbrain_lmac.data.synthetic.sets",
-        description="Make the built-in data set.",
-        argument_default=argparse.SUPPRESS,
-    )
-    parser.add_argument("folder", help="where the data set goes")
-    parser.add_argument("--layout", choices=MAKERS, default="esc50")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--clips_per_class_and_fold", type=int)
-    parser.add_argument("--n_folds", type=int)
-    parser.add_argument("--duration", type=float, help="s")
-    parser.add_argument("--sample_rate", type=int, help="Hz; esc50 alone")
-    parser.add_argument("--overwrite", action="store_true")
-    options: dict[str, Any] = vars(parser.parse_args(arguments))
-    make: Any = MAKERS[options.pop("layout")]
-    try:
-        print(make(**options))
-    except (UserError, TypeError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

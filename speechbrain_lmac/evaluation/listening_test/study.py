@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import torch
 
-from speechbrain_lmac.data.audio import audio_info, read_audio
+from speechbrain_lmac.data.audio import read_audio
+from speechbrain_lmac.data.decoding import audio_info
 from speechbrain_lmac.evaluation.listening_test.blinding import (
     opaque_name,
     shuffled,
