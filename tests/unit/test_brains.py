@@ -1,19 +1,18 @@
 """The Brains: what a step computes, learns, leaves alone and writes."""
 
 import math
-from functools import partial
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from brain_toys import fit, make_brain, step
 from data_toys import labelled
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.utils.checkpoints import Checkpointer
-from speechbrain.utils.epoch_loop import EpochCounter
-from speechbrain.utils.train_logger import FileTrainLogger
 
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
@@ -28,7 +27,7 @@ from speechbrain_lmac.training.lmac import LMACBrain, SparsityWeight, quality
 
 CLASSES = ["siren", "clock_tick", "rain", "engine"]
 LENGTH = 16000  # samples of a training clip
-CPU = {"device": "cpu", "noprogressbar": True}
+WHITE_NOISE = TrainingContamination(["white_noise"])
 
 
 @pytest.fixture(scope="module")
@@ -70,58 +69,27 @@ def trained_state(data, batch16):
 def lmac_brain(tmp_path, trained_state):
     """Makes an LMACBrain; changes are hyperparameters."""
 
-    def make(lr=0.003, epochs=2, **changes):
+    def make(mask_domain="stft", **changes):
         classifier = slim()
         classifier.load_state_dict(trained_state)
         classifier.freeze()
-        frontend = build_frontend(changes.pop("mask_domain", "stft"))
-        decoder = build_decoder(
-            classifier, frontend, channels=(32, 24, 16, 16, 8)
-        )
-        counter = EpochCounter(epochs)
+        frontend = build_frontend(mask_domain)
+        decoder = build_decoder(classifier, frontend, (32, 24, 16, 16, 8))
         hparams = {
-            "lr": lr,
-            "number_of_epochs": epochs,
-            "valid_interval": 1,
-            "ckpt_metric": "quality",
-            "ckpt_mode": "max",
-            "train_logger": FileTrainLogger(str(tmp_path / "train_log.txt")),
-            "epoch_counter": counter,
-            "l_in_w": 4,
-            "l_out_w": 2,
-            "mask_out_loss": "saturating",
+            **{"ckpt_metric": "quality", "mask_out_loss": "saturating"},
+            **{"l_in_w": 4, "l_out_w": 2, "reg_w_tv": 0, "g_w": 4},
+            **{"crosscor_th": 0.6, "crosscortype": "dotp", "bin_th": 0.35},
+            **{"guidelosstype": "binary", "finetuning": False, "wave_prob": 0},
             "sparsity": SparsityWeight(4),
-            "reg_w_tv": 0,
-            "g_w": 4,
-            "finetuning": False,
-            "crosscor_th": 0.6,
-            "crosscortype": "dotp",
-            "bin_th": 0.35,
-            "guidelosstype": "binary",
-            "contamination": None,
-            "wave_prob": 0,
-            "seed": 1234,
             **changes,
         }
-        checkpointer = Checkpointer(
-            tmp_path / "save",
-            {
-                "decoder": decoder,
-                "sparsity": hparams["sparsity"],
-                "counter": counter,
-            },
-        )
-        return LMACBrain(
-            {
-                "frontend": frontend,
-                "classifier": classifier,
-                "decoder": decoder,
-            },
-            partial(torch.optim.Adam, lr=lr),
-            hparams,
-            CPU,
-            checkpointer,
-        )
+        modules = {
+            "frontend": frontend,
+            "classifier": classifier,
+            "decoder": decoder,
+        }
+        saved = {"decoder": decoder, "sparsity": hparams["sparsity"]}
+        return make_brain(LMACBrain, tmp_path, modules, saved, **hparams)
 
     return make
 
@@ -130,50 +98,21 @@ def lmac_brain(tmp_path, trained_state):
 def classifier_brain(tmp_path):
     """Makes a ClassifierBrain; changes are hyperparameters."""
 
-    def make(epochs=2, run_opts=CPU, **changes):
-        trained, average = slim(), slim()
-        counter = EpochCounter(epochs)
+    def make(**changes):
+        modules = {
+            "frontend": FrontEnd(),
+            "classifier": slim(),
+            "average": slim(),
+        }
         hparams = {
-            "lr": 0.003,
-            "number_of_epochs": epochs,
-            "valid_interval": 1,
-            "ckpt_metric": "loss",
-            "ckpt_mode": "min",
-            "train_logger": FileTrainLogger(str(tmp_path / "train_log.txt")),
-            "epoch_counter": counter,
-            "out_n_neurons": 4,
-            "augment": Augmenter(crop_s=0.75),
-            "ema_decay": 0.9,
+            **{"ckpt_metric": "loss", "ckpt_mode": "min", "ema_decay": 0.9},
+            **{"out_n_neurons": 4, "augment": Augmenter(crop_s=0.75)},
             **changes,
         }
-        checkpointer = Checkpointer(
-            tmp_path / "save",
-            {"classifier": trained, "average": average, "counter": counter},
-        )
-        return ClassifierBrain(
-            {
-                "frontend": FrontEnd(),
-                "classifier": trained,
-                "average": average,
-            },
-            partial(torch.optim.AdamW, lr=0.003),
-            hparams,
-            run_opts,
-            checkpointer,
-        )
+        saved = "classifier", "average"
+        return make_brain(ClassifierBrain, tmp_path, modules, saved, **hparams)
 
     return make
-
-
-def fit(brain, data):
-    brain.fit(
-        brain.hparams.epoch_counter,
-        data.train,
-        data.valid,
-        train_loader_kwargs=dict(data.train_loader),
-        valid_loader_kwargs=dict(data.valid_loader),
-    )
-    return brain
 
 
 def metadata(folder):
@@ -185,27 +124,12 @@ def metadata(folder):
     return {meta["epoch"]: meta for meta in found}
 
 
-def step(brain, batch, stage=Stage.TRAIN):
-    """A batch's prediction and loss, without an optimiser step."""
-    brain.on_stage_start(stage, 1)
-    brain.step = 1
-    prediction = brain.compute_forward(batch, stage)
-    return prediction, brain.compute_objectives(prediction, batch, stage)
-
-
-class Calls:
-    """Counts the forward calls of modules."""
-
-    def __init__(self, **modules):
-        self.counts = dict.fromkeys(modules, 0)
-        for name, module in modules.items():
-            module.register_forward_hook(partial(self.note, name))
-
-    def note(self, name, *_):
-        self.counts[name] += 1
-
-    def reset(self):
-        self.counts = dict.fromkeys(self.counts, 0)
+def count_calls(**modules):
+    """Counts the forward calls of modules from now on."""
+    calls = Counter()
+    for name, module in modules.items():
+        module.register_forward_hook(lambda *_, k=name: calls.update([k]))
+    return calls
 
 
 # --- what both share ---
@@ -261,15 +185,14 @@ def test_the_average_is_validated_and_the_classifier_trained(
     classifier_brain, data
 ):
     brain = classifier_brain(epochs=1)
-    calls = Calls(
+    calls = count_calls(
         classifier=brain.modules.classifier, average=brain.modules.average
     )
     fit(brain, data)
     # The average hears the one validation batch, and the sounds of no class.
-    assert calls.counts == {"classifier": 3, "average": 2}
-    calls.reset()
+    assert calls == {"classifier": 3, "average": 2}
     brain.evaluate_best(data.test, data.test_loader)
-    assert calls.counts == {"classifier": 0, "average": 2}
+    assert calls == {"classifier": 3, "average": 4}
 
 
 def test_a_weight_average_by_hand():
@@ -358,14 +281,14 @@ def test_the_objective_is_its_terms(lmac_brain, batch16, domain, kind):
         reg_w_tv=7,
         mask_domain=domain,
     )
-    _, loss = step(brain, batch16)
+    # What is explained is the decision, whatever the label says.
+    labels = batch16.label._replace(data=(batch16.label.data + 1) % 4)
+    mislabelled = SimpleNamespace(id=batch16.id, sig=batch16.sig, label=labels)
+    mislabelled.to = lambda device: mislabelled
+    _, loss = step(brain, mislabelled)
     terms = by_hand(brain, batch16.sig.data, domain, kind)
-    expected = (
-        3 * terms["in"]
-        + 0.5 * terms["out"]
-        + 2.5 * terms["l1"]
-        + 7 * terms["tv"]
-    )
+    weights = {"in": 3, "out": 0.5, "l1": 2.5, "tv": 7}
+    expected = sum(weights[name] * terms[name] for name in terms)
     assert loss.item() == pytest.approx(expected, rel=1e-3)
     for name in ("in", "out"):
         value = brain.term_values[f"l_{name}"][0].item()
@@ -390,32 +313,12 @@ def test_a_subclass_adds_a_term(lmac_brain, batch16):
     assert float(brain.term_values["peak"][0]) == pytest.approx(peak.item())
 
 
-def test_the_decision_is_explained_not_the_label(lmac_brain, batch16):
-    brain = lmac_brain()
-    _, loss = step(brain, batch16)
-    wrong = PaddedBatch(
-        [
-            {"id": i, "sig": sig, "label": (label + 1) % 4}
-            for i, sig, label in zip(
-                batch16.id, batch16.sig.data, batch16.label.data, strict=True
-            )
-        ]
-    )
-    assert step(brain, wrong)[1].item() == pytest.approx(loss.item())
-
-
 @pytest.mark.parametrize(
     "changes, stfts",
     [
         ({"wave_prob": 0}, 1),
         ({"wave_prob": 1}, 2),
-        (
-            {
-                "finetuning": True,
-                "contamination": TrainingContamination(["white_noise"]),
-            },
-            2,
-        ),
+        ({"finetuning": True, "contamination": WHITE_NOISE}, 2),
     ],
 )
 def test_forward_passes_of_a_step(lmac_brain, batch16, changes, stfts):
@@ -423,13 +326,9 @@ def test_forward_passes_of_a_step(lmac_brain, batch16, changes, stfts):
     brain.on_fit_start()
     brain.on_stage_start(Stage.TRAIN, 1)
     modules = brain.modules
-    calls = Calls(
-        stft=modules.frontend,
-        classifier=modules.classifier,
-        decoder=modules.decoder,
-    )
+    calls = count_calls(**modules)
     brain.fit_batch(batch16)
-    assert calls.counts == {"stft": stfts, "classifier": 3, "decoder": 1}
+    assert calls == {"frontend": stfts, "classifier": 3, "decoder": 1}
 
 
 @pytest.mark.parametrize("prob", [0, 0.1, 0.5, 1])
@@ -521,9 +420,7 @@ def test_what_guides_nothing(lmac_brain, batch16, target):
 @pytest.fixture
 def contaminated(lmac_brain, batch16):
     def make(epoch=1, step=1, stage=Stage.TRAIN, seed=1234, ids=None):
-        brain = lmac_brain(
-            contamination=TrainingContamination(["white_noise"]), seed=seed
-        )
+        brain = lmac_brain(contamination=WHITE_NOISE, seed=seed)
         brain.hparams.epoch_counter.current = epoch
         brain.step = step
         batch = SimpleNamespace(id=ids or batch16.id, sig=batch16.sig)
@@ -553,14 +450,11 @@ def test_being_sure_of_nothing_costs_score(
     classifier_brain, silence, noise, cost
 ):
     brain = classifier_brain()
-    brain.unknown_confidence = lambda: {
-        "silence": silence,
-        "white_noise": noise,
-    }
+    found = {"silence": silence, "white_noise": noise}
+    brain.unknown_confidence = lambda: found
     brain.on_stage_start(Stage.VALID, 1)
-    brain.stats.append(
-        ["a", "b"], {"accuracy": [1.0, 0.0], "confidence": [0.9, 0.6]}
-    )
+    values = {"accuracy": [1.0, 0.0], "confidence": [0.9, 0.6]}
+    brain.stats.append(["a", "b"], values)
     summary = brain.stage_summary(torch.tensor(2.0))
     assert summary["score"] == pytest.approx(0.5 - 0.2 - cost)
     assert summary["white_noise"] == noise
@@ -588,33 +482,27 @@ def test_training_lowers_the_objective(lmac_brain, batch16):
     assert kept >= 0.7 and prediction.explanation.mask.mean() > 0.01
 
 
-def test_the_classifier_stays_bit_by_bit(lmac_brain, data):
+def test_a_training_of_lmac(lmac_brain, data, tmp_path):
+    """The classifier stays bit by bit; the best checkpoint is tested."""
     brain = lmac_brain()
     classifier, decoder = brain.modules.classifier, brain.modules.decoder
     frozen, moving = fingerprint(classifier), fingerprint(decoder)
     buffers = {k: v.clone() for k, v in classifier.named_buffers()}
     assert any("running_mean" in name for name in buffers)
     fit(brain, data)
-    brain.evaluate_best(data.test, data.test_loader)
-    assert fingerprint(classifier) == frozen
-    assert all(
-        torch.equal(b, buffers[k]) for k, b in classifier.named_buffers()
-    )
-    assert all(p.grad is None for p in classifier.parameters())
-    assert fingerprint(decoder) != moving
-
-
-def test_checkpoints_of_lmac(lmac_brain, data, tmp_path):
-    brain = fit(lmac_brain(), data)
     for meta in metadata(tmp_path).values():
         assert all(type(v) in (float, int, bool) for v in meta.values())
         assert {"quality", "reg_w_l1", "AI", "Fid-In", "MM"} <= meta.keys()
-        expected = quality(meta)
-        assert meta["quality"] == pytest.approx(expected)
+        assert meta["quality"] == pytest.approx(quality(meta))
     metrics = brain.evaluate_best(data.test, data.test_loader)
     best = max(metadata(tmp_path).values(), key=lambda m: m["quality"])
     assert brain.hparams.epoch_counter.current == best["epoch"]
     assert all(type(value) is float for value in metrics.values())
+    assert fingerprint(classifier) == frozen
+    for name, buffer in classifier.named_buffers():
+        assert torch.equal(buffer, buffers[name])
+    assert all(p.grad is None for p in classifier.parameters())
+    assert fingerprint(decoder) != moving
 
 
 # --- the weight of the sparsity ---

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from brain_toys import CPU
 from clap_toys import byte_tokenizer
 from test_captions import write_audio, write_table
-from test_lmac_zs_brain import CPU, DEFAULTS
+from test_lmac_zs_brain import DEFAULTS
 from zs_toys import small_clap
 
 from speechbrain_lmac.classifiers.zero_shot.base import ClapEncoder

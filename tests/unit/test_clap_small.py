@@ -5,17 +5,14 @@ import json
 import math
 import subprocess
 import sys
-from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
+from brain_toys import fit, make_brain
 from data_toys import prompted
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
-from speechbrain.utils.checkpoints import Checkpointer
-from speechbrain.utils.epoch_loop import EpochCounter
-from speechbrain.utils.train_logger import FileTrainLogger
 
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
@@ -292,58 +289,23 @@ def classes_of(dataset):
 def brain(tmp_path, data):
     """Makes a ClapBrain; changes are hyperparameters."""
 
-    def make(epochs=2, groups=None, prompts=None, **changes):
-        trained, average = SmallClap(**SMALL), SmallClap(**SMALL)
-        counter = EpochCounter(epochs)
+    def make(groups=None, prompts=None, **changes):
+        modules = {"clap": SmallClap(**SMALL), "average": SmallClap(**SMALL)}
+        modules["frontend"] = modules["clap"].build_frontend()
         hparams = {
-            "lr": 0.003,
-            "number_of_epochs": epochs,
-            "valid_interval": 1,
-            "ckpt_metric": "score",
-            "ckpt_mode": "max",
-            "train_logger": FileTrainLogger(str(tmp_path / "train_log.txt")),
-            "epoch_counter": counter,
-            "augment": Augmenter(crop_s=0.75),
-            "ema_decay": 0.9,
-            "groups_per_step": 3,
-            "texts_per_group": 2,
-            "warmup_steps": 5,
-            "warmup_lr": 0.01,
-            "seed": 1234,
-            **changes,
+            **{"ckpt_metric": "score", "augment": Augmenter(crop_s=0.75)},
+            **{"groups_per_step": 3, "texts_per_group": 2, "ema_decay": 0.9},
+            **{"warmup_steps": 5, "warmup_lr": 0.01, **changes},
         }
-        checkpointer = Checkpointer(
-            tmp_path / "save",
-            {"clap": trained, "average": average, "counter": counter},
-        )
         if prompts is None:
             prompts = held_out_prompts(classes_of(data.train))
-        return ClapBrain(
-            groups or TextGroups.of(data.train),
-            prompts,
-            modules={
-                "frontend": trained.build_frontend(),
-                "clap": trained,
-                "average": average,
-            },
-            opt_class=partial(torch.optim.AdamW, lr=0.003),
-            hparams=hparams,
-            run_opts=CPU,
-            checkpointer=checkpointer,
+        return make_brain(
+            *(ClapBrain, tmp_path, modules, ("clap", "average")),
+            *(groups or TextGroups.of(data.train), prompts),
+            **hparams,
         )
 
     return make
-
-
-def fit(brain, data):
-    brain.fit(
-        brain.hparams.epoch_counter,
-        data.train,
-        data.valid,
-        train_loader_kwargs=dict(data.train_loader),
-        valid_loader_kwargs=dict(data.valid_loader),
-    )
-    return brain
 
 
 def test_a_step_by_hand(brain, data):

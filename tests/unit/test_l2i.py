@@ -1,16 +1,12 @@
 """L2I: masks by hand, a dictionary found again, what trains and what not."""
 
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from brain_toys import fit, make_brain, step
 from data_toys import labelled
-from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
-from speechbrain.utils.checkpoints import Checkpointer
-from speechbrain.utils.epoch_loop import EpochCounter
-from speechbrain.utils.train_logger import FileTrainLogger
 
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
@@ -88,22 +84,13 @@ def test_a_planted_dictionary_is_found():
     planted = torch.rand(40, 5) * (torch.rand(40, 5) > 0.6)
     activations = torch.rand(600, 5) * (torch.rand(600, 5) > 0.5)
     spectra = (activations @ planted.T).view(3, 200, 40)
-    found = fit_dictionary(spectra, 5, seed=0)
+    found, same, other = (fit_dictionary(spectra, 5, seed=s) for s in (0, 0, 1))
+    assert torch.equal(found, same) and not torch.equal(found, other)
     assert (found >= 0).all()
     torch.testing.assert_close(found.norm(dim=0), torch.ones(5))
     cosine = (planted / planted.norm(dim=0)).T @ found
     assert cosine.amax(1).min() > 0.99
     assert sorted(cosine.argmax(1).tolist()) == [0, 1, 2, 3, 4]
-
-
-def test_the_seed_fixes_the_dictionary():
-    spectra = torch.rand(4, 100, 30)
-    first, same, other = (
-        fit_dictionary(spectra, 4, seed=seed, max_frames=100)
-        for seed in (0, 0, 1)
-    )
-    assert torch.equal(first, same)
-    assert not torch.equal(first, other)
 
 
 def test_sampled_frames_are_loud_distinct_and_from_everywhere():
@@ -183,9 +170,8 @@ def test_the_mask_is_of_the_class_and_the_threshold_closes_it():
     for threshold in (-1.1, 0.0, 0.5, 1.0):
         decoder.threshold = threshold
         shares = relevance(l2i.pooled, decoder.theta.linear.weight, target)
-        expected = l2i_mask(
-            l2i.activations, decoder.dictionary, shares, threshold
-        )
+        parts = l2i.activations, decoder.dictionary, shares
+        expected = l2i_mask(*parts, threshold)
         mask = decoder.mask(output, target, spectrum(64))
         torch.testing.assert_close(mask, expected)
         means.append(mask.mean().item())
@@ -196,11 +182,7 @@ def test_the_dictionary_is_saved_and_nothing_works_without_it():
     classifier = slim()
     decoder, other = filled(classifier), filled(classifier)
     empty = build_l2i(classifier, FRONTEND, 12, channels=CHANNELS)
-    asked = (
-        classifier(torch.rand(1, 64, 80)),
-        torch.tensor([1]),
-        spectrum(64),
-    )
+    asked = classifier(torch.rand(1, 64, 80)), torch.tensor([1]), spectrum(64)
     with pytest.raises(UserError, match="train it first"):
         empty.mask(*asked)
     for loaded in (empty, other):
@@ -229,68 +211,34 @@ def data(synthetic_folder, tmp_path_factory):
 def brain(tmp_path):
     """Makes an L2IBrain; changes are hyperparameters."""
 
-    def make(epochs=1, folder=tmp_path, **changes):
+    def make(**changes):
         torch.manual_seed(0)
         classifier = slim()
         decoder = build_l2i(classifier, FRONTEND, 12, channels=CHANNELS)
-        counter = EpochCounter(epochs)
-        hparams = {
-            "lr": 0.003,
-            "number_of_epochs": epochs,
-            "valid_interval": 1,
-            "ckpt_metric": "fidelity",
-            "ckpt_mode": "max",
-            "train_logger": FileTrainLogger(str(folder / "train_log.txt")),
-            "epoch_counter": counter,
-            "l_fid_w": 1,
-            "l_nmf_w": 10,
-            "reg_w_h": 0.8,
-            "dictionary_frames": 400,
-            "contamination": None,
-            "batch_size": 8,
-            "seed": 1234,
-            **changes,
+        modules = {
+            "frontend": FRONTEND,
+            "classifier": classifier,
+            "decoder": decoder,
         }
-        return L2IBrain(
-            {
-                "frontend": FRONTEND,
-                "classifier": classifier,
-                "decoder": decoder,
-            },
-            partial(torch.optim.Adam, lr=hparams["lr"]),
-            hparams,
-            {"device": "cpu", "noprogressbar": True},
-            Checkpointer(
-                folder / "save", {"decoder": decoder, "counter": counter}
-            ),
-        )
+        hparams = {
+            **{"epochs": 1, "ckpt_metric": "fidelity", "batch_size": 8},
+            **{"l_fid_w": 1, "l_nmf_w": 10, "reg_w_h": 0.8},
+            **{"dictionary_frames": 400, **changes},
+        }
+        return make_brain(L2IBrain, tmp_path, modules, ["decoder"], **hparams)
 
     return make
 
 
-def fit(brain, data):
-    brain.fit(
-        brain.hparams.epoch_counter,
-        data.train,
-        data.valid,
-        train_loader_kwargs=dict(data.train_loader),
-        valid_loader_kwargs=dict(data.valid_loader),
-    )
-    return brain
+@pytest.fixture(scope="module")
+def batch8(data):
+    return PaddedBatch([data.train[i] for i in range(8)])
 
 
-def step(brain, data, stage=Stage.TRAIN):
-    batch = PaddedBatch([data.train[i] for i in range(8)])
-    brain.on_stage_start(stage, 1)
-    brain.step = 1
-    predictions = brain.compute_forward(batch, stage)
-    return predictions, brain.compute_objectives(predictions, batch, stage)
-
-
-def test_gradients_reach_psi_and_theta_alone(brain, data):
+def test_gradients_reach_psi_and_theta_alone(brain, batch8):
     brain = brain()
     brain.decoder.set_dictionary(torch.rand(513, 12))
-    _, loss = step(brain, data)
+    _, loss = step(brain, batch8)
     loss.backward()
     for name, parameter in brain.decoder.named_parameters():
         assert parameter.grad is not None, name
@@ -299,20 +247,17 @@ def test_gradients_reach_psi_and_theta_alone(brain, data):
     assert brain.decoder.dictionary.grad is None
 
 
-def test_the_objective_by_hand(brain, data):
+def test_the_objective_by_hand(brain, batch8):
     weights = {"l_fid_w": 2, "l_nmf_w": 3, "reg_w_h": 5}
     brain = brain(**weights)
     brain.decoder.set_dictionary(torch.rand(513, 12))
-    predictions, loss = step(brain, data)
+    predictions, loss = step(brain, batch8)
     p = predictions.output.logits.softmax(1)
     q = predictions.l2i.logits.softmax(1)
     divergence = (p * (p / q).log()).sum(1).mean()
     error = predictions.l2i.reconstruction - predictions.spectrum.view
-    expected = (
-        2 * divergence
-        + 3 * error.square().mean()
-        + 5 * predictions.l2i.activations.abs().mean()
-    )
+    sparsity = predictions.l2i.activations.abs().mean()
+    expected = 2 * divergence + 3 * error.square().mean() + 5 * sparsity
     torch.testing.assert_close(loss, expected)
 
 

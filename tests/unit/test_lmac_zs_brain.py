@@ -1,16 +1,13 @@
 """LMAC-ZS training: pairs, chunks, guidance, metrics, folders, learning."""
 
 import math
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from brain_toys import make_brain
 from speechbrain import Stage
-from speechbrain.utils.checkpoints import Checkpointer
-from speechbrain.utils.epoch_loop import EpochCounter
-from speechbrain.utils.train_logger import FileTrainLogger
 from torch.testing import assert_close
 
 from speechbrain_lmac.classifiers.base import fingerprint
@@ -39,35 +36,16 @@ from speechbrain_lmac.utils.checks import UserError
 
 CAPTIONS = [["a dog barks"], ["rain falls"], ["a siren"], ["sea waves"]]
 PROMPTS = ["dog", "rain", "siren"]
-CPU = {"device": "cpu", "noprogressbar": True}
 SAMPLES = 8000
 DEFAULTS = {
-    "objective": "prompt_weighted",
-    "l_sim_w": 0.5,
-    "l_in_w": 1.0,
-    "l_out_w": 0.5,
-    "reg_w_l1": 1.0,
-    "area_budget": 0.25,
-    "area_floor": 0.05,
-    "sparsity_ramp": 0.0,
-    "l_div_w": 0.1,
-    "prompts_per_clip": 3,
-    "similar_prompts": 2,
-    "bank_size": 4,
-    "pairs_per_chunk": None,
+    **{"objective": "prompt_weighted", "l_sim_w": 0.5, "l_in_w": 1.0},
+    **{"l_out_w": 0.5, "reg_w_l1": 1.0, "l_div_w": 0.1, "g_w": 2.0},
+    **{"area_budget": 0.25, "area_floor": 0.05, "sparsity_ramp": 0.0},
+    **{"prompts_per_clip": 3, "similar_prompts": 2, "bank_size": 4},
+    **{"pairs_per_chunk": None, "finetuning": False, "mix_prob": 1.0},
     "contamination": None,
-    "finetuning": False,
-    "mix_prob": 1.0,
-    "mix_snr": [0, 0],
-    "g_w": 2.0,
-    "crosscor_th": 0.0,
-    "crosscortype": "dotp",
-    "seed": 1,
-    "lr": 0.003,
-    "number_of_epochs": 1,
-    "valid_interval": 1,
-    "ckpt_metric": "quality",
-    "ckpt_mode": "max",
+    **{"mix_snr": [0, 0], "crosscor_th": 0.0, "crosscortype": "dotp"},
+    **{"ckpt_metric": "quality", "ckpt_mode": "max", "seed": 1},
 }
 
 
@@ -105,32 +83,14 @@ class ToyEncoder(torch.nn.Module):
 
 
 def brain_of(encoder=None, frontend=None, folder=None, **changes):
-    encoder = encoder or ToyEncoder()
-    frontend = frontend or FrontEnd()
-    hparams = {**DEFAULTS, **changes}
+    """An LMACZSBrain; without a folder it writes nothing."""
+    encoder, frontend = encoder or ToyEncoder(), frontend or FrontEnd()
     decoder = build_text_decoder(encoder, frontend, channels=(6, 4))
-    hparams["modules"] = {
-        "frontend": frontend,
-        "encoder": encoder,
-        "decoder": decoder,
-    }
-    hparams["epoch_counter"] = EpochCounter(hparams["number_of_epochs"])
-    checkpointer = None
-    if folder is not None:
-        hparams["train_logger"] = FileTrainLogger(folder / "train_log.txt")
-        checkpointer = Checkpointer(
-            folder / "save",
-            {"decoder": decoder, "counter": hparams["epoch_counter"]},
-        )
-    brain = LMACZSBrain(
-        TextGroups(CAPTIONS),
-        PROMPTS,
-        ("{}",),
-        modules=hparams["modules"],
-        opt_class=partial(torch.optim.Adam, lr=hparams["lr"]),
-        hparams=hparams,
-        run_opts=CPU,
-        checkpointer=checkpointer,
+    modules = {"frontend": frontend, "encoder": encoder, "decoder": decoder}
+    brain = make_brain(
+        *(LMACZSBrain, folder, modules, ["decoder"]),
+        *(TextGroups(CAPTIONS), PROMPTS, ("{}",)),
+        **{**DEFAULTS, "epochs": 1, **changes},
     )
     brain.step, brain.optimizer_step, brain.steps_per_epoch = 1, 0, 1
     return brain
@@ -156,6 +116,12 @@ def train_loss(brain, batch=None, stage=Stage.TRAIN):
     return brain.compute_objectives(
         brain.compute_forward(batch, stage), batch, stage
     )
+
+
+def draw(brain):
+    """The scene of a training step on ``batch_of()``."""
+    generator = torch.Generator().manual_seed(0)
+    return brain.draw(batch_of().sig.data, CAPTIONS, generator)
 
 
 # --- pairs ---
@@ -191,12 +157,8 @@ def test_mix_partners_knows_the_partner():
     assert known.all() and (groups[partner] != groups).all()
     assert_close(mixed.mixture, mixed.target + mixed.interferer)
     # At 0 dB target and interferer are the clips, of one energy.
-    for part, source in (
-        (mixed.target, wavs),
-        (mixed.interferer, wavs[partner]),
-    ):
-        cosine = F.cosine_similarity(part, source)
-        assert_close(cosine, torch.ones(4))
+    for part, source in zip(mixed[1:], (wavs, wavs[partner]), strict=True):
+        assert_close(F.cosine_similarity(part, source), torch.ones(4))
     assert_close(mixed.target.norm(dim=1), mixed.interferer.norm(dim=1))
 
 
@@ -219,9 +181,8 @@ def gradients(size, **changes):
     frontend, encoder, decoder = (
         brain.modules[name] for name in ("frontend", "encoder", "decoder")
     )
-    wavs = batch_of().sig.data
     with torch.no_grad():
-        scene = brain.draw(wavs, CAPTIONS, torch.Generator().manual_seed(0))
+        scene = draw(brain)
     for module in (frontend, encoder, decoder):
         module.double()
     scene = doubled(scene)
@@ -277,26 +238,6 @@ def test_published_objective_by_hand():
     assert_close(loss, expected.squeeze(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"objective": "similarity"},
-        {"crosscortype": "cos"},
-        {"l_sim_w": -1},
-        {"mix_prob": 1.5},
-        {"mix_snr": [3, 0]},
-        {"area_floor": 0.5},
-        {"similar_prompts": 4},
-        {"prompts_per_clip": 1, "similar_prompts": 1, "finetuning": True},
-        {"bank_size": 1},
-        {"pairs_per_chunk": 0},
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(changes):
-    with pytest.raises(UserError, match=f"`{next(iter(changes))}`"):
-        brain_of(**changes)
-
-
 def test_one_prompt_is_too_few():
     brain = brain_of(objective="published")
     with pytest.raises(UserError, match="batch_size"):
@@ -342,9 +283,7 @@ def test_same_step_same_draw():
 def test_guidance_is_that_of_the_named_source():
     brain = brain_of(finetuning=True)
     with torch.no_grad():
-        scene = brain.draw(
-            batch_of().sig.data, CAPTIONS, torch.Generator().manual_seed(0)
-        )
+        scene = draw(brain)
         owner, prompt, slot = scene.pairs()
         mask = torch.rand(len(owner), *scene.spectrum.view.shape[1:])
         value, guided = brain.guidance(scene, mask, owner, slot)
@@ -367,10 +306,7 @@ def test_guidance_is_that_of_the_named_source():
 def test_nothing_is_guided(changes):
     brain = brain_of(finetuning=True, **changes)
     with torch.no_grad():
-        scene = brain.draw(
-            batch_of().sig.data, CAPTIONS, torch.Generator().manual_seed(0)
-        )
-        *_, guidance, guided = brain.pair_values(scene)
+        *_, guidance, guided = brain.pair_values(draw(brain))
     assert not guided.any() and not guidance.any()
 
 
@@ -467,35 +403,20 @@ def test_interpreter_of_a_run(small, tmp_path):
     brain = brain_of(small, small.build_frontend(), run)
     brain.checkpointer.save_checkpoint(meta={"quality": 0.5})
     info = {name: DEFAULTS[name] for name in ("ckpt_metric", "ckpt_mode")}
-    write_info(
-        run,
-        {
-            **info,
-            "frontend": small.build_frontend(),
-            "encoder": small,
-            "clap_source": tmp_path / "source",
-        },
-    )
+    source = tmp_path / "source"
+    info |= {"frontend": small.build_frontend(), "encoder": small}
+    write_info(run, {**info, "clap_source": source})
     # The source may go: the run keeps a copy.
-    (tmp_path / "source").rename(tmp_path / "gone")
-    text = HYPERPARAMS.format(source=tmp_path / "source")
+    source.rename(tmp_path / "gone")
+    text = HYPERPARAMS.format(source=source)
     (run / "hyperparams.yaml").write_text(text)
     loaded = Interpreter.load(run)
-    assert fingerprint(loaded.decoder.decoder) == fingerprint(
-        brain.modules.decoder
-    )
+    trained = fingerprint(brain.modules.decoder)
+    assert fingerprint(loaded.decoder.decoder) == trained
     assert loaded.set_prompts(PROMPTS).names == PROMPTS
-    assert (
-        loaded.zero_shot
-        and loaded.labels is None
-        and loaded.mask_domain == "stft"
-    )
-    explanation = explain(
-        torch.rand(2, SAMPLES),
-        loaded.frontend,
-        loaded.classifier,
-        loaded.decoder,
-    )
+    assert loaded.zero_shot and loaded.labels is None
+    assert loaded.mask_domain == "stft"
+    explanation = explain(torch.rand(2, SAMPLES), *loaded[:3])
     assert explanation.mask.shape == explanation.spectrum.view.shape
     with pytest.raises(UserError, match="interpreter"):
         Interpreter.load(tmp_path)
@@ -505,16 +426,12 @@ def test_interpreter_of_a_run(small, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def tiny_clap(tmp_path_factory):
+def tiny_clap(clap_folder):
     """HTSAT of two stages with random weights, for 2 s of sound."""
     pytest.importorskip("transformers")
-    from clap_toys import SMALL_AUDIO, save_clap
-
     from speechbrain_lmac.classifiers.zero_shot.hf import HfClap
 
-    folder = tmp_path_factory.mktemp("clap")
-    save_clap(folder, SMALL_AUDIO, seconds=2, bands=16)
-    return HfClap(str(folder))
+    return HfClap(str(clap_folder))
 
 
 @pytest.mark.parametrize("domain", ["stft", "mel"])
@@ -522,19 +439,14 @@ def test_real_clap_trains_in_chunks(tiny_clap, domain):
     found = []
     for size in (None, 2):
         torch.manual_seed(5)
-        brain = brain_of(
-            tiny_clap,
-            tiny_clap.build_frontend(domain),
-            finetuning=True,
-            pairs_per_chunk=size,
-        )
-        decoder = brain.modules.decoder
+        frontend = tiny_clap.build_frontend(domain)
+        changes = {"finetuning": True, "pairs_per_chunk": size}
+        brain = brain_of(tiny_clap, frontend, **changes)
+        parameters = brain.modules.decoder.parameters()
         # 1 s at 48 kHz: the front end repeats it to 2 s.
         torch.manual_seed(6)
         train_loss(brain, batch_of(samples=48000)).backward()
-        found.append(
-            torch.cat([p.grad.flatten() for p in decoder.parameters()])
-        )
+        found.append(torch.cat([p.grad.flatten() for p in parameters]))
     assert found[0].abs().max() > 0
     # Of one scale: float32 adds up the parts in another order.
     scale = float(found[0].abs().max())

@@ -91,6 +91,7 @@ def test_an_interpreter_of_the_other_kind_is_refused(part, tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
+        {"objective": "similarity"},
         {"pairs_per_chunk": 0},
         {"prompts_per_clip": 0},
         {"prompts_per_clip": 1, "finetuning": True},
@@ -120,10 +121,5 @@ def test_settings_are_checked_before_training(changes):
 
 
 def test_the_published_objective_needs_no_prompts_of_ours():
-    brain_of(
-        objective="published",
-        prompts_per_clip=None,
-        similar_prompts=None,
-        bank_size=None,
-        area_budget=None,
-    )
+    ours = ("prompts_per_clip", "similar_prompts", "bank_size", "area_budget")
+    brain_of(objective="published", **dict.fromkeys(ours))

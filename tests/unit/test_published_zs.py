@@ -18,7 +18,7 @@ HPARAMS = Path(__file__).parents[2] / "recipes/CLAP_ZS/hparams"
 def settings():
     """What the file says of all that the brain reads."""
     tree = read_tree(HPARAMS / "lmac_zs_small_published.yaml")
-    names = set(DEFAULTS) - {"number_of_epochs", "valid_interval"}
+    names = set(DEFAULTS)
     return {name: tree[name] for name in names}
 
 
