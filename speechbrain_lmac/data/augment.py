@@ -10,6 +10,8 @@ All functions are batched, draw from torch's global generator and keep shapes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -168,6 +170,7 @@ def soft_masks(features: Tensor, prob: float = 0.3) -> Tensor:
     return torch.where(chosen, features * mask, features)
 
 
+@dataclass
 class Augmenter:
     """The whole chain, as a hyperparameter file declares it.
 
@@ -203,26 +206,15 @@ class Augmenter:
     (torch.Size([9, 8000]), torch.Size([9, 10]))
     """
 
-    def __init__(
-        self,
-        crop_s: float | None = 3.0,
-        sample_rate: int = 16000,
-        speed_range: float = 0.1,
-        mix_prob: float = 0.5,
-        noise_prob: float = 0.5,
-        level_range_db: float = 18.0,
-        soft_mask_prob: float = 0.3,
-        unknown_share: float = 1 / 6,
-        label_smoothing: float = 0.05,
-    ) -> None:
-        self.crop = None if crop_s is None else round(crop_s * sample_rate)
-        self.speed_range = speed_range
-        self.mix_prob = mix_prob
-        self.noise_prob = noise_prob
-        self.level_range_db = level_range_db
-        self.soft_mask_prob = soft_mask_prob
-        self.unknown_share = unknown_share
-        self.label_smoothing = label_smoothing
+    crop_s: float | None = 3.0
+    sample_rate: int = 16000
+    speed_range: float = 0.1
+    mix_prob: float = 0.5
+    noise_prob: float = 0.5
+    level_range_db: float = 18.0
+    soft_mask_prob: float = 0.3
+    unknown_share: float = 1 / 6
+    label_smoothing: float = 0.05
 
     def waveforms(
         self, wavs: Tensor, target: Tensor, n_classes: int
@@ -247,7 +239,9 @@ class Augmenter:
         labels = F.one_hot(target, n_classes).float()
         uniform = torch.full_like(labels, 1 / n_classes)
         labels = labels.lerp(uniform, self.label_smoothing)
-        length = self.crop or wavs.shape[1]
+        length = wavs.shape[1]
+        if self.crop_s is not None:
+            length = round(self.crop_s * self.sample_rate)
         wavs = roll_and_crop(wavs, length, self.speed_range)
         wavs, labels = mix_within_batch(wavs, labels, self.mix_prob)
         wavs, labels = add_colored_noise(wavs, labels, self.noise_prob)

@@ -78,10 +78,8 @@ were logits passed?
         )
     if allow_nan:
         probs = probs[~probs.isnan().any(dim=1)]
-    if probs.numel() == 0:
-        return
-    _check_finite(probs, name)
-    _check_unit_range(probs, name, "were logits passed?")
+    if probs.numel():
+        _check_unit_range(probs, name, "were logits passed?")
 
 
 def check_mask(
@@ -104,7 +102,6 @@ def check_mask(
         return
     mask = mask[~mask.isnan()] if allow_nan else mask
     if mask.numel():
-        _check_finite(mask, name)
         _check_unit_range(mask, name, "apply the decoder's sigmoid first.")
 
 
@@ -119,16 +116,13 @@ def check_same_shape(
         )
 
 
-def _check_finite(tensor, name):
+def _check_unit_range(tensor, name, advice):
     bad = int((~torch.isfinite(tensor)).sum())
     if bad:
         raise UserError(
             f"`{name}` must be finite, got {bad} NaN or infinite values out "
             f"of {tensor.numel()}; check the model's input and weights."
         )
-
-
-def _check_unit_range(tensor, name, advice):
     low, high = (value.item() for value in tensor.detach().aminmax())
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
         raise UserError(

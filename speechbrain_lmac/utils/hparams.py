@@ -26,7 +26,7 @@ from speechbrain.utils.distributed import if_main_process
 from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_lmac.utils.checks import UserError, check_device
-from speechbrain_lmac.utils.same_run import check_same_run
+from speechbrain_lmac.utils.same_run import check_same_run, tag_of
 
 # An optional package that nobody here asks for.
 logging.getLogger("speechbrain.utils.train_logger").addFilter(
@@ -271,28 +271,23 @@ def _check_kind(name, default, value):
                 _check_known(name, default, key)
                 _check_kind(f"{name}[{key}]", default[key], value[key])
         return
-    expected = None
+    fits, expected = True, ""
     if isinstance(default, bool):
-        expected = None if isinstance(value, bool) else "True or False"
+        fits, expected = isinstance(value, bool), "True or False"
+    elif value is None:
+        return
     elif isinstance(default, (int, float)):
-        expected = None if value is None or _is_number(value) else "a number"
+        fits, expected = _is_number(value), "a number"
     elif isinstance(default, list) and default and _is_number(default[0]):
-        fits = value is None or all(map(_is_number, numbers))
-        expected = None if fits else "a list of numbers"
+        fits, expected = all(map(_is_number, numbers)), "a list of numbers"
     elif isinstance(default, list):
-        fits = value is None or isinstance(value, (list, tuple))
-        expected = None if fits else "a list"
+        fits, expected = isinstance(value, (list, tuple)), "a list"
     elif isinstance(default, dict):
-        expected = None if value is None else "a mapping"
-    if expected:
+        fits, expected = False, "a mapping"
+    if not fits:
         raise UserError(
             f"{name}: expected {expected} such as {default}, found {value}."
         )
-
-
-def tag_of(node: Any) -> str:
-    """HyperPyYAML tag of a node, such as ``!ref``; empty if it has none."""
-    return getattr(getattr(node, "tag", None), "value", None) or ""
 
 
 def _is_number(value):

@@ -80,6 +80,11 @@ def check_same_run(
         )
 
 
+def tag_of(node: Any) -> str:
+    """HyperPyYAML tag of a node, such as ``!ref``; empty if it has none."""
+    return getattr(getattr(node, "tag", None), "value", None) or ""
+
+
 def _resolved(hparams_file, overrides):
     """The tree of a file, overrides and references resolved, nothing built."""
     with open(hparams_file, encoding="utf-8") as file:
@@ -93,7 +98,7 @@ def _same_path(one, other):
 
 def _content(node):
     """A node as plain values with its tags, for comparison."""
-    tag = getattr(getattr(node, "tag", None), "value", None)
+    tag = tag_of(node)
     if isinstance(node, dict):
         return tag, {key: _content(value) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
@@ -111,5 +116,5 @@ def _plain(tree, key):
             inner or isinstance(value, dict)
             for inner, value in content.values()
         )
-        return dict(tree[key]) if plain else f"an object {tag or ''}".strip()
+        return dict(tree[key]) if plain else f"an object {tag}".strip()
     return list(tree[key]) if isinstance(tree[key], list) else content

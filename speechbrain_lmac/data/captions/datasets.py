@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any
 
@@ -127,8 +128,7 @@ def check_captions(
         logger.warning(
             "%d captions are longer than the %d tokens or words that the text "
             "encoder takes, and are cut off there, among them\n%s",
-            len(cut),
-            encoder.max_tokens,
+            *(len(cut), encoder.max_tokens),
             "\n".join(f"  {line}" for line in cut[:MAX_SHOWN]),
         )
 
@@ -157,12 +157,12 @@ def shortened(text: str, encoder: Any) -> str:
 
     def fitting(pieces, joint):
         """Most pieces that fit, by halves."""
-        low, high = 0, len(pieces)
-        while low < high:
-            middle = (low + high + 1) // 2
-            (count,) = encoder.text_lengths([joint.join(pieces[:middle])])
-            fits = count <= encoder.max_tokens
-            low, high = (middle, high) if fits else (low, middle - 1)
-        return joint.join(pieces[:low])
+
+        def length(count):
+            return encoder.text_lengths([joint.join(pieces[:count])])[0]
+
+        counts = range(1, len(pieces) + 1)
+        most = bisect_right(counts, encoder.max_tokens, key=length)
+        return joint.join(pieces[:most])
 
     return fitting(text.split(), " ") or fitting(text, "")

@@ -31,21 +31,20 @@ csv
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechbrain_lmac.data.captions.prompts import readable
 from speechbrain_lmac.data.listing import audio_below, paths_below, plain_path
+from speechbrain_lmac.data.manifests import SPLITS
 from speechbrain_lmac.data.tables import read_table
 from speechbrain_lmac.utils.checks import UserError
 
-CLOTHO_NAMES = {
-    "train": "development",
-    "valid": "validation",
-    "test": "evaluation",
-}
-AUDIOCAPS_NAMES = {"train": "train", "valid": "val", "test": "test"}
+CLOTHO_NAMES = dict(
+    zip(SPLITS, ("development", "validation", "evaluation"), strict=True)
+)
+AUDIOCAPS_NAMES = dict(zip(SPLITS, ("train", "val", "test"), strict=True))
 TAU_FOLDER = "TAU-urban-acoustic-scenes-2019-development"
 VALID_SHARE = 0.1  # of the data sets without splits of their own
 
@@ -75,11 +74,9 @@ def clean_caption(text: str) -> str:
     return " ".join(text.split())
 
 
-def first_existing(
-    root: Path, names: Iterable[str], kind: str = "is_file"
-) -> str | None:
+def first_existing(root: Path, names: Iterable[str]) -> str | None:
     """First of the names that exists as a file or folder."""
-    return next((n for n in names if getattr(root / n, kind)()), None)
+    return next((name for name in names if (root / name).exists()), None)
 
 
 def _rows_of(table: Path, *columns: str) -> Iterator[tuple[str, Any]]:
@@ -128,25 +125,23 @@ def hash_split(keys: Iterable[str]) -> dict[str, str]:
 
 
 # ---------------------------------------------------------------- readers
-# Each takes the data folder, in which one of its tables is. A mistake in a
-# table is a UserError that names table and row; audio may be missing.
+# Each takes the data folder, and the tables that are there by their keys in
+# LAYOUTS. A mistake in a table is a UserError that names table and row; audio
+# may be missing.
 
 
-def _read_clotho(root):
+def _read_clotho(root, tables):
     """Five captions a file."""
     rows, audio = [], set()
     columns = [f"caption_{number}" for number in range(1, 6)]
-    for split, name in CLOTHO_NAMES.items():
-        table = f"clotho_captions_{name}.csv"
-        table = first_existing(root, (table, f"clotho_csv_files/{table}"))
-        if table is None:
-            continue
+    for split, table in tables.items():
+        name = CLOTHO_NAMES[split]
         inner = f"clotho_audio_{name}"
         places = (name, f"{inner}/{name}", inner, f"clotho_audio_files/{name}")
-        folder = first_existing(root, places, "is_dir")
+        folder = first_existing(root, places)
         files = _audio(root, folder)
         audio.update(files.values())
-        for where, row in _rows_of(root / table, "file_name", *columns):
+        for where, row in _rows_of(table, "file_name", *columns):
             file = plain_path(row.file_name, where)
             captions = (clean_caption(getattr(row, name)) for name in columns)
             wav = files.get(file, f"{folder or name}/{file}")
@@ -154,32 +149,25 @@ def _read_clotho(root):
     return Listing(rows, audio)
 
 
-def _read_audiocaps(root):
+def _read_audiocaps(root, tables):
     """One caption a row; rows of one clip go together."""
     stems: dict[str, list[str]] = {}
     for wav in audio_below(root):
         stems.setdefault(Path(wav).stem, []).append(wav)
     rows = []
-    for split, name in AUDIOCAPS_NAMES.items():
-        table = first_existing(root, (f"{name}.csv", f"dataset/{name}.csv"))
-        if table is None:
-            continue
+    for split, table in tables.items():
         columns = ("audiocap_id", "youtube_id", "start_time", "caption")
         groups = _group(
             ((row.youtube_id, row.start_time), row.caption, where)
-            for where, row in _rows_of(root / table, *columns)
+            for where, row in _rows_of(table, *columns)
         )
         for (video, start), (captions, where) in groups.items():
-            names = (
-                f"{video}_{start}",
-                f"Y{video}_{start}",
-                video,
-                f"Y{video}",
-            )
-            stem = next((n for n in names if n in stems), None)
-            wav = f"{names[0]}.wav"
+            timed = f"{video}_{start}"
+            names = (timed, f"Y{timed}", video, f"Y{video}")
+            stem = next((name for name in names if name in stems), None)
+            wav = f"{timed}.wav"
             if stem is not None:
-                wav = _of_split(stems[stem], name, where)
+                wav = _of_split(stems[stem], AUDIOCAPS_NAMES[split], where)
             rows.append(Row(split, wav, captions, where))
     return Listing(rows, {wav for found in stems.values() for wav in found})
 
@@ -196,16 +184,16 @@ def _of_split(found, name, where):
     return found[0]
 
 
-def _read_macs(root):
+def _read_macs(root, tables):
     """Split by the places of the recordings.
 
     A file is named scene-city-place-segment-device.wav, and the segments of
     one place are parts of one recording.
     """
     places = ("audio", f"{TAU_FOLDER}/audio")
-    folder = first_existing(root, places, "is_dir") or ""
+    folder = first_existing(root, places) or ""
     files = _audio(root, folder)
-    listed = _macs_entries(root / "MACS.yaml")
+    listed = _macs_entries(tables["all"])
     place = {name: "-".join(name.split("-")[:3]) for name, _, _ in listed}
     split = hash_split(place.values())
     rows = []
@@ -218,11 +206,11 @@ def _read_macs(root):
 
 def _macs_entries(path):
     """(name of the audio file, captions, place) of each entry."""
-    import ruamel.yaml
+    from ruamel.yaml import YAML, YAMLError
 
     try:
         text = path.read_text(encoding="utf-8-sig")
-        files = ruamel.yaml.YAML(typ="safe").load(text)["files"]
+        files = YAML(typ="safe").load(text)["files"]
         entries = [
             (file["filename"], [a["sentence"] for a in file["annotations"]])
             for file in files
@@ -232,13 +220,7 @@ def _macs_entries(path):
             raise ValueError("an entry has no annotation")
         if not all(isinstance(w, str) and w.strip() for w in words):
             raise ValueError("a filename or sentence is no text")
-    except (
-        ruamel.yaml.YAMLError,
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-    ) as err:
+    except (YAMLError, OSError, ValueError, TypeError, KeyError) as err:
         raise UserError(
             f"{path}: expected files, each with a filename and annotations "
             f"with a sentence, but it cannot be read ({err!r}); get it again."
@@ -249,13 +231,10 @@ def _macs_entries(path):
     ]
 
 
-def _read_fsd50k(root):
+def _read_fsd50k(root, tables):
     """The caption of a clip is the list of its labels."""
     rows, audio = [], set()
-    for part in ("dev", "eval"):
-        table = root / "FSD50K.ground_truth" / f"{part}.csv"
-        if not table.is_file():
-            continue
+    for part, table in tables.items():
         folder = f"FSD50K.{part}_audio"
         files = _audio(root, folder)
         audio.update(files.values())
@@ -280,18 +259,16 @@ def labels_caption(labels: str) -> str:
 
 
 def _check_split(split, where):
-    if split not in ("train", "valid", "test"):
+    if split not in SPLITS:
         raise UserError(
             f"{where}: expected a split train, valid or test, found {split!r}."
         )
     return split
 
 
-def read_csv_captions(
-    root: Path, captions_file: str | Path | None = None
-) -> Listing:
+def read_csv_captions(root: Path, tables: Mapping[str, Path]) -> Listing:
     """Any table of file and caption; split by its column or by hash."""
-    table = Path(captions_file or root / "captions.csv")
+    table = tables["all"]
     listed = list(_rows_of(table, "file", "caption"))
     wavs = paths_below((row.file for _, row in listed), root, table)
     keyed: list[tuple] = []
@@ -319,46 +296,52 @@ def read_csv_captions(
 class CaptionLayout(NamedTuple):
     """How a caption data set lies on disk."""
 
-    read: Callable[[Path], Listing]
-    tables: tuple[str, ...]  # those that give the layout away
+    read: Callable[[Path, Mapping[str, Path]], Listing]
+    tables: Mapping[str, tuple[str, ...]]  # split or part -> places, in order
     expected: str  # for messages
+
+    def found(self, root: Path) -> dict[str, Path]:
+        """The tables that are there; any of them gives the layout away."""
+        first = {k: first_existing(root, t) for k, t in self.tables.items()}
+        return {key: root / table for key, table in first.items() if table}
 
 
 LAYOUTS = {
     "clotho": CaptionLayout(
         _read_clotho,
-        tuple(
-            f"{folder}clotho_captions_{name}.csv"
-            for folder in ("", "clotho_csv_files/")
-            for name in CLOTHO_NAMES.values()
-        ),
+        {
+            split: (
+                f"clotho_captions_{name}.csv",
+                f"clotho_csv_files/clotho_captions_{name}.csv",
+            )
+            for split, name in CLOTHO_NAMES.items()
+        },
         "clotho_captions_development.csv (and _validation, _evaluation) with "
         "the audio in development/ or clotho_audio_development/ (and so on)",
     ),
     "audiocaps": CaptionLayout(
         _read_audiocaps,
-        tuple(
-            f"{folder}{name}.csv"
-            for folder in ("", "dataset/")
-            for name in AUDIOCAPS_NAMES.values()
-        ),
+        {
+            split: (f"{name}.csv", f"dataset/{name}.csv")
+            for split, name in AUDIOCAPS_NAMES.items()
+        },
         "train.csv, val.csv or test.csv with audio files named {youtube_id}_"
         "{start_time} or {youtube_id}, also with a Y in front, at any depth",
     ),
     "macs": CaptionLayout(
         _read_macs,
-        ("MACS.yaml",),
+        {"all": ("MACS.yaml",)},
         f"MACS.yaml with the audio in audio/, {TAU_FOLDER}/audio/ or beside it",
     ),
     "fsd50k": CaptionLayout(
         _read_fsd50k,
-        ("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"),
+        {p: (f"FSD50K.ground_truth/{p}.csv",) for p in ("dev", "eval")},
         "FSD50K.ground_truth/dev.csv and eval.csv with the audio in "
         "FSD50K.dev_audio/ and FSD50K.eval_audio/",
     ),
     "csv": CaptionLayout(
         read_csv_captions,
-        ("captions.csv",),
+        {"all": ("captions.csv",)},
         "captions.csv with the columns file and caption, and the files that "
         "it names, relative to the data folder",
     ),

@@ -16,11 +16,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.data import labelled
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.captions.layouts import (
-    LAYOUTS,
-    first_existing,
-    read_csv_captions,
-)
+from speechbrain_lmac.data.captions.layouts import LAYOUTS, read_csv_captions
 from speechbrain_lmac.data.captions.prompts import prompt_table
 from speechbrain_lmac.data.folds import FOLD_KEYS
 from speechbrain_lmac.data.labelled import labelled_rows
@@ -213,13 +209,10 @@ def _read(data_folder, layout, captions_file):
             f"`data_folder`: there is no such folder {data_folder}."
         )
     if captions_file is not None and layout in ("auto", "csv"):
-        return "csv", read_csv_captions(data_folder, captions_file)
-    there = [
-        name
-        for name, known in LAYOUTS.items()
-        if layout in (name, "auto")
-        and first_existing(data_folder, known.tables)
-    ]
+        table = {"all": Path(captions_file)}
+        return "csv", read_csv_captions(data_folder, table)
+    asked = {k: v for k, v in LAYOUTS.items() if layout in (k, "auto")}
+    there = [name for name in asked if asked[name].found(data_folder)]
     if layout not in (*LAYOUTS, "auto") or captions_file is not None:
         raise UserError(
             f"`layout`: expected one of auto, {', '.join(LAYOUTS)} (with a "
@@ -231,15 +224,12 @@ def _read(data_folder, layout, captions_file):
             f"{', '.join(there)}. Choose one with `layout`."
         )
     if not there:
-        expected = "\n".join(
-            f"  {name}: {known.expected}"
-            for name, known in LAYOUTS.items()
-            if layout in (name, "auto")
-        )
+        lines = (f"\n  {name}: {asked[name].expected}" for name in asked)
         raise UserError(
-            f"{data_folder}: no captions found; expected one of\n{expected}"
+            f"{data_folder}: no captions found; expected one of{''.join(lines)}"
         )
-    return there[0], LAYOUTS[there[0]].read(data_folder)
+    chosen = asked[there[0]]
+    return there[0], chosen.read(data_folder, chosen.found(data_folder))
 
 
 def has_word(text: str) -> bool:
