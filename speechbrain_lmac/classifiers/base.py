@@ -71,8 +71,6 @@ class AudioClassifier(torch.nn.Module):
     threshold: float | None = None
     #: Whether the classes are prompts, which the user chooses.
     zero_shot: bool = False
-    #: What tables call the decoder that explains classifiers of this kind.
-    trained_name: str = "lmac"
     #: Classes by index, where the classifier's folder names them.
     labels: list[str] | None = None
 

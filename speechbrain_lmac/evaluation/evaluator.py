@@ -25,6 +25,7 @@ from speechbrain_lmac.evaluation.methods import NEED_SOURCES, build_methods
 from speechbrain_lmac.evaluation.scoring import Scorer
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
 from speechbrain_lmac.features import BaseFrontEnd
+from speechbrain_lmac.interpreters.masking import method_name
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.utils.distributed import shard
 
@@ -65,7 +66,12 @@ class Evaluator:
             for name, other in (decoders or {}).items()
         }
         self.methods = build_methods(
-            methods, classifier, frontend, decoders, self.settings.attribution
+            methods,
+            classifier,
+            frontend,
+            decoders,
+            self.settings.attribution,
+            method_name(decoder),
         )
         self.scorer = Scorer(self.settings)
         self.device = device

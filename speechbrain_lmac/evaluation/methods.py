@@ -29,8 +29,8 @@ from speechbrain_lmac.utils.checks import UserError
 Method = Callable[[ClipBatch], "Tensor | None"]
 
 
-def lmac(clips: ClipBatch) -> Tensor:
-    """The trained decoder's mask."""
+def evaluated(clips: ClipBatch) -> Tensor:
+    """The mask of the interpreter that is evaluated."""
     return clips.explanation.mask
 
 
@@ -40,7 +40,7 @@ def all_ones(clips: ClipBatch) -> Tensor:
 
 
 def random_mask(clips: ClipBatch) -> Tensor:
-    """Random zeros and ones with each clip's L-MAC mask mean."""
+    """Random zeros and ones with the mean of each clip's evaluated mask."""
     masks = []
     for seed, mask in zip(
         clips.clip_seeds(), clips.explanation.mask, strict=True
@@ -67,20 +67,19 @@ def ideal(clips: ClipBatch) -> Tensor | None:
 
 #: Methods that need nothing but the batch.
 SIMPLE_METHODS: dict[str, Method] = {
-    "lmac": lmac,
     "all_ones": all_ones,
     "random": random_mask,
     "ideal": ideal,
 }
-#: What the evaluated decoder is called: of a closed set's classifier, and of
-#: a zero-shot classifier.
+#: Methods that are the evaluated decoder's alone.
 TRAINED_NAMES = ("lmac", "lmac_zs")
 #: Every method that can be evaluated.
-METHODS = (*SIMPLE_METHODS, "lmac_zs", *TRAINED_METHODS, *ATTRIBUTIONS)
+METHODS = (*TRAINED_NAMES, *TRAINED_METHODS, *ATTRIBUTIONS, *SIMPLE_METHODS)
 #: Methods that need the sources of a mixture.
 NEED_SOURCES = ("ideal",)
 #: How a method's masks are scored. ``published``: as they are.
-#: ``equal_mean``: each raised to the power that gives it L-MAC's mask mean.
+#: ``equal_mean``: each raised to the power that gives it the mean of the
+#: evaluated interpreter's.
 #: ``loudness``: the explanation amplified to the clip's energy.
 PROTOCOLS = ("published", "equal_mean", "loudness")
 
@@ -91,6 +90,7 @@ def build_methods(
     frontend: BaseFrontEnd,
     decoders: Mapping[str, nn.Module] | None = None,
     options: Mapping[str, dict] | None = None,
+    trained: str | None = None,
 ) -> dict[str, Method]:
     """The methods of the given names, ready for a classifier.
 
@@ -106,6 +106,8 @@ def build_methods(
         The decoder of each of ``TRAINED_METHODS`` that is asked for.
     options : dict of str to dict or None
         Options of attribution methods by name: ``{"gradcam": {"layer": 1}}``.
+    trained : str or None
+        The method of the evaluated interpreter, whose masks batches hold.
 
     Returns
     -------
@@ -120,8 +122,8 @@ def build_methods(
     options, decoders = check_options(options), decoders or {}
     built: dict[str, Method] = {}
     for name in names:
-        if name in TRAINED_NAMES:
-            built[name] = lmac
+        if name in (trained, *TRAINED_NAMES):
+            built[name] = evaluated
         elif name in SIMPLE_METHODS:
             built[name] = SIMPLE_METHODS[name]
         elif name in ATTRIBUTIONS:
@@ -177,8 +179,8 @@ def under_protocol(mask: Tensor, protocol: str, clips: ClipBatch) -> Tensor:
 def check_methods(names: Sequence[str], trained: str | None = None) -> None:
     """Refuse unknown methods, and name the known.
 
-    ``trained`` is what the evaluated decoder is called, one of
-    ``TRAINED_NAMES``; the others are then refused.
+    ``trained`` is what the evaluated interpreter's method is called; others
+    of ``TRAINED_NAMES`` are then refused.
 
     Example
     -------

@@ -27,6 +27,7 @@ from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.methods import build_methods
 from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.interpreters.masking import method_name
 from speechbrain_lmac.metrics.similarity import (
     centred_ranks,
     correlate_ranks,
@@ -136,7 +137,7 @@ def cascading_randomization(
     frontend, original, decoder = (
         part.to(device).eval() for part in interpreter[:3]
     )
-    check_sanity_methods(methods, original.trained_name)
+    check_sanity_methods(methods, method_name(decoder))
     cascade = list(blocks(original))
     values = np.full((2, len(methods), len(cascade), len(clips)), np.nan)
 

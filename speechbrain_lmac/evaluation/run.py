@@ -26,7 +26,7 @@ from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.evaluation.journal import Journal
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
 from speechbrain_lmac.interpreters.loading import Interpreter
-from speechbrain_lmac.metrics.comparison import compare_with_lmac
+from speechbrain_lmac.metrics.comparison import compare_with
 from speechbrain_lmac.report.results import row_of, write_results
 from speechbrain_lmac.utils.distributed import on_every_rank
 
@@ -47,7 +47,7 @@ def evaluate(
 
     Writes ``per_clip_<condition>_<method>.csv`` and, from those alone,
     ``results.csv``, ``results.md``, ``results.tex``, ``comparisons.csv``
-    (paired tests of L-MAC against each method) and ``figures/``; besides
+    (paired tests of its method against each other) and ``figures/``; besides
     ``examples/`` and ``report.html``. Rows that an earlier, perhaps
     interrupted, evaluation left in the folder under the same settings are
     taken up, not measured again.
@@ -84,8 +84,7 @@ def evaluate(
     """
     data = _labelled(interpreter, clips)
     classifier: Any = interpreter.classifier
-    trained = classifier.trained_name
-    methods = settings.methods_of(trained)
+    methods = settings.methods_of(interpreter.method)
     decoders = {name: each.decoder for name, each in (others or {}).items()}
     evaluator = Evaluator(
         interpreter.frontend,
@@ -122,7 +121,7 @@ def evaluate(
         frontend=interpreter.frontend,
         labels=data.names,
         n_examples=settings.n_examples,
-        method=trained,
+        method=interpreter.method,
         settings=journal.settings,
         warn=lambda clip_id: data.audio.load(files[clip_id]).note,
     )
@@ -150,7 +149,7 @@ def evaluate(
         "mask_domain": interpreter.mask_domain,
         "n_trained": data.n_trained,
     }
-    return _write(evaluated, facts, output_folder)
+    return _write(evaluated, facts, interpreter.method, output_folder)
 
 
 def _labelled(interpreter, clips):
@@ -186,7 +185,7 @@ def _evaluate_condition(
     return stats
 
 
-def _write(evaluated, facts, output_folder):
+def _write(evaluated, facts, trained, output_folder):
     """Tables, tests and figures from per-clip values by condition and row."""
     rows, compared = [], []
     for condition, stats in evaluated.items():
@@ -201,7 +200,8 @@ def _write(evaluated, facts, output_folder):
                 "n_rows": len(scores),
             }
             rows.append(row_of(meta, scores))
-        compared += compare_with_lmac({**facts, "condition": condition}, stats)
+        meta = {**facts, "condition": condition}
+        compared += compare_with(trained, meta, stats)
     if if_main_process():
         title = f"Explanations of {facts['dataset']}"
         write_results(rows, compared, evaluated, output_folder, title)

@@ -34,12 +34,12 @@ class EvaluationSettings:
     methods : sequence of str
         ``lmac`` (``lmac_zs`` for a zero-shot classifier), ``lmac_ft``,
         ``l2i``, attribution methods, ``all_ones``, ``random``, ``ideal``.
-        None takes the trained decoder and the last three.
+        None takes the evaluated interpreter's own and the last three.
     conditions : sequence of str
         Of ``clean``, ``mixtures``, ``white_noise``, ``speech``, ``wham``.
     protocols : sequence of str
         ``published``: masks as they are; ``equal_mean``: each raised to the
-        power that gives it the trained decoder's mask mean; ``loudness``: the
+        power that gives it the mean of the interpreter's; ``loudness``: the
         explanation amplified to the clip's energy.
     attribution : dict of str to dict
         Options of attribution methods, such as ``{"gradcam": {"layer": 1}}``.
@@ -113,7 +113,7 @@ class EvaluationSettings:
         object.__setattr__(self, name, value)
 
     def methods_of(self, trained: str) -> tuple[str, ...]:
-        """The methods for a decoder of this name, ``lmac`` or ``lmac_zs``."""
+        """The methods beside an interpreter's own, of this name."""
         check_methods(self.methods or (), trained)
         return tuple(self.methods or (trained, *YARDSTICKS))
 

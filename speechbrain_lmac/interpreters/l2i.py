@@ -232,6 +232,8 @@ class L2IDecoder(nn.Module):
     (torch.Size([2, 5, 29]), torch.Size([2, 29, 33]))
     """
 
+    name = "l2i"
+
     dictionary: Tensor
     theta: Theta
 

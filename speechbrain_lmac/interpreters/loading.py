@@ -34,7 +34,7 @@ from speechbrain_lmac.classifiers.zero_shot.small import (
 )
 from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
 from speechbrain_lmac.data.pipelines import read_class_names
-from speechbrain_lmac.interpreters.masking import explain
+from speechbrain_lmac.interpreters.masking import explain, method_name
 from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.hparams import load_hparams, read_tree, tag_of
@@ -99,6 +99,11 @@ class Interpreter(NamedTuple):
     def mask_domain(self) -> str:
         """Name of the domain that masks act on, for tables."""
         return self.frontend.mask_domain
+
+    @property
+    def method(self) -> str:
+        """What tables call the masks of its decoder."""
+        return method_name(self.decoder)
 
     @property
     def zero_shot(self) -> bool:
@@ -448,7 +453,8 @@ def load_others(
         If one is missing, or does not fit.
     """
     parts, loaded = interpreter.classifier.parts(), {}
-    for name in [name for name in methods if name in TRAINED_METHODS]:
+    others = set(TRAINED_METHODS) - {interpreter.method}
+    for name in [name for name in methods if name in others]:
         key = f"{name}_folder"
         given = (folders or {}).get(name)
         source = Path(given or _sibling_folder(folder, name))

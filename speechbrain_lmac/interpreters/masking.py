@@ -114,6 +114,15 @@ def depends_on_class(decoder: object) -> bool:
     return hasattr(decoder, "mask")
 
 
+def method_name(decoder: object) -> str:
+    """What tables call the masks of a decoder: what it says, or ``lmac``.
+
+    >>> method_name(torch.nn.Linear(1, 1))
+    'lmac'
+    """
+    return getattr(decoder, "name", "lmac")
+
+
 def match_mean(mask: Tensor, target_mean: Tensor) -> Tensor:
     """Raise each mask to the power that gives it a wanted mean.
 

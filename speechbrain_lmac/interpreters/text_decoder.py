@@ -215,6 +215,8 @@ class PromptedDecoder(nn.Module):
         module, its weights are not in the state dict.
     """
 
+    name = "lmac_zs"
+
     def __init__(self, decoder: nn.Module, classifier: ZeroShotClassifier):
         super().__init__()
         self.decoder = decoder

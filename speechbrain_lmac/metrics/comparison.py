@@ -17,7 +17,7 @@ from scipy.stats import wilcoxon
 from speechbrain_lmac.metrics.stats import ClipStats, mean_by_clip, summarize
 from speechbrain_lmac.metrics.table import METRICS
 
-#: Metrics on which L-MAC is compared with the other methods.
+#: Metrics on which methods are compared.
 COMPARED = ("AI", "AD", "AG", "FF", "Fid-In")
 #: Yardsticks, not methods: an all-ones mask is best on AD, FF and Fid-In
 #: without explaining anything, an ideal mask knows the sources.
@@ -113,16 +113,18 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def compare_with_lmac(
-    meta: Mapping[str, Any], stats: Mapping[str, ClipStats]
+def compare_with(
+    first: str, meta: Mapping[str, Any], stats: Mapping[str, ClipStats]
 ) -> list[dict[str, Any]]:
-    """Paired tests of L-MAC, or LMAC-ZS, against every other method.
+    """Paired tests of a method against every other.
 
     Holm's correction counts the methods and metrics of a condition and
     protocol as one family; :data:`UNRANKED` are not compared.
 
     Arguments
     ---------
+    first : str
+        The method, such as ``lmac``.
     meta : dict
         Columns that the rows begin with.
     stats : dict of str to ClipStats
@@ -131,28 +133,26 @@ def compare_with_lmac(
     Returns
     -------
     list of dict
-        protocol, method, metric, difference (positive: L-MAC is better), low,
-        high, p, n, p_holm.
+        protocol, first, method, metric, difference (positive: ``first`` is
+        better), low, high, p, n, p_holm.
     """
     families: dict[str, list[dict[str, Any]]] = {}
-    names = {key.partition("@")[0] for key in stats}
-    trained = "lmac_zs" if "lmac_zs" in names else "lmac"
     for key, other in stats.items():
         method, _, protocol = key.partition("@")
-        ours = stats.get(f"{trained}@{protocol}" if protocol else trained)
-        if ours is None or method in (trained, *UNRANKED):
+        ours = stats.get(f"{first}@{protocol}" if protocol else first)
+        if ours is None or method in (first, *UNRANKED):
             continue
         if ours.ids != other.ids:
             raise ValueError(
-                f"Expected the clips of {trained} and {key} in one order, but "
+                f"Expected the clips of {first} and {key} in one order, but "
                 f"got {len(ours)} and {len(other)} of other places"
             )
         protocol = protocol or "published"
         for metric in COMPARED:
-            first, second = ours.values(metric), other.values(metric)
-            result = compare(first, second, metric, ours.clips)
-            named = {"protocol": protocol, "method": method, "metric": metric}
-            row = {**meta, **named, **result._asdict()}
+            values = ours.values(metric), other.values(metric)
+            result = compare(*values, metric, ours.clips)
+            named = {"protocol": protocol, "first": first, "method": method}
+            row = {**meta, **named, "metric": metric, **result._asdict()}
             families.setdefault(protocol, []).append(row)
     for family in families.values():
         adjusted = holm([row["p"] for row in family])

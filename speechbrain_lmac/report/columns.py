@@ -68,14 +68,14 @@ CONDITIONS = {
 }
 PROTOCOLS = {
     "published": "masks as each method makes them",
-    "equal_mean": "masks brought to the mean of L-MAC's",
+    "equal_mean": "masks brought to the mean of the interpreter's",
     "loudness": "explanations brought to the clip's energy",
 }
 
 ALPHA = 0.05
 MARKS = {
-    "*": "L-MAC is significantly better than this method",
-    "+": "L-MAC is significantly worse than this method",
+    "*": "{} is significantly better than this method",
+    "+": "{} is significantly worse than this method",
 }
 MARK_TEST = (
     f"paired Wilcoxon signed-rank test on the clips, p < {ALPHA} after Holm's "
@@ -224,7 +224,7 @@ def result_tables(
     rows : iterable of dict
         Of :func:`speechbrain_lmac.report.tables.row_from_summaries`.
     comparisons : iterable of dict
-        Of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`, for
+        Of :func:`speechbrain_lmac.metrics.comparison.compare_with`, for
         the marks; as made, or as read back from CSV.
 
     Yields
@@ -340,7 +340,7 @@ def _best(rows: list[Row], metric: Metric) -> set[int]:
 
 
 def _significant(comparisons: Iterable[Row]) -> dict[tuple, str]:
-    """Where L-MAC differs from a method by more than chance."""
+    """Where two methods differ by more than chance."""
     marks = {}
     for row in comparisons:
         difference = as_number(row.get("difference"))

@@ -51,7 +51,7 @@ def render(template: str, **values: Any) -> str:
         "method": method_label,
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()),
     }
-    names = ("BOLD", "MARKS", "MARK_TEST", "PROTOCOLS")
+    names = ("BOLD", "MARK_TEST", "PROTOCOLS")
     constants = {name: getattr(columns, name) for name in names}
     return environment.get_template(template).render(constants, **values)
 
@@ -73,7 +73,17 @@ def tables_context(
         "folded": {table.protocol for table in tables} - {"published"},
         "legend": [m for name, m in METRICS.items() if name in shown],
         "names": [(name, label) for name, label in labels if name != label],
-        "marked": bool(comparisons),
+        "marks": _meanings(comparisons),
+    }
+
+
+def _meanings(comparisons: Sequence[Row]) -> dict[str, str]:
+    """What each mark means; empty without comparisons."""
+    first = comparisons[0].get("first", "lmac") if comparisons else None
+    return {
+        mark: meaning.format(method_label(first))
+        for mark, meaning in columns.MARKS.items()
+        if first
     }
 
 

@@ -69,7 +69,7 @@ def write_results(
     rows : sequence of dict
         Of :func:`row_of`.
     comparisons : sequence of dict
-        Of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`.
+        Of :func:`speechbrain_lmac.metrics.comparison.compare_with`.
     evaluated : dict of str to dict of str to ClipStats
         Per-clip values by condition and row, for the curves.
     folder : str or pathlib.Path

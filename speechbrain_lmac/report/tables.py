@@ -89,8 +89,8 @@ def write_markdown(
 
     Cells read "mean [low, high]". The best mean of each column, at the
     printed precision, is bold; ``all_ones`` and ``ideal`` are not ranked. A
-    "*" or "+" beside a mean says that L-MAC is significantly better or worse
-    than the method of the line.
+    "*" or "+" beside a mean says that the evaluated interpreter is
+    significantly better or worse than the method of the line.
 
     Arguments
     ---------
@@ -101,7 +101,7 @@ def write_markdown(
     title : str
         The heading.
     comparisons : sequence of dict
-        Of :func:`speechbrain_lmac.metrics.comparison.compare_with_lmac`.
+        Of :func:`speechbrain_lmac.metrics.comparison.compare_with`.
     """
     context = tables_context(rows, comparisons)
     write_atomically(path, render("results.md.j2", title=title, **context))

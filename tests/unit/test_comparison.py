@@ -7,7 +7,7 @@ import torch
 from speechbrain_lmac.metrics.comparison import (
     COMPARED,
     compare,
-    compare_with_lmac,
+    compare_with,
     holm,
 )
 from speechbrain_lmac.metrics.stats import ClipStats
@@ -76,7 +76,8 @@ def test_comparisons_are_paired_corrected_and_signed():
     noise = torch.rand(30) / 100
     for stats, level in ((better, 0.8), (worse, 0.5)):
         stats.append(ids, {m: level + noise for m in COMPARED})
-    rows = compare_with_lmac(
+    rows = compare_with(
+        "lmac",
         {"condition": "clean"},
         {
             "lmac": better,

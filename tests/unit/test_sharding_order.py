@@ -3,7 +3,7 @@
 import pytest
 
 from speechbrain_lmac.evaluation.journal import gather_rows
-from speechbrain_lmac.metrics.comparison import compare_with_lmac
+from speechbrain_lmac.metrics.comparison import compare_with
 from speechbrain_lmac.metrics.stats import ClipStats
 
 COLUMNS = ("AI", "AD", "AG", "FF", "Fid-In")
@@ -25,11 +25,11 @@ def test_rows_come_in_the_order_of_the_clips():
 def test_clips_are_paired_whatever_the_order_they_were_scored_in():
     def compared(order):
         rows = {"lmac": scored("123456"), "random": scored(order, 0.1)}
-        return compare_with_lmac({}, gather_rows(rows, list("123456")))
+        return compare_with("lmac", {}, gather_rows(rows, list("123456")))
 
     assert compared("654321") == compared("123456")
 
 
 def test_rows_of_another_order_are_not_compared():
     with pytest.raises(ValueError, match="in one order"):
-        compare_with_lmac({}, {"lmac": scored("12"), "random": scored("21")})
+        compare_with("lmac", {}, {"lmac": scored("12"), "random": scored("21")})

@@ -159,7 +159,7 @@ def test_facts_of_a_zero_shot_classifier():
     assert facts["templates"] == ["the sound of {}"]
     other = zs_interpreter(prompts=PROMPTS[::-1]).classifier.facts()
     assert other["embeddings"] != facts["embeddings"]
-    assert classifier.trained_name == "lmac_zs"
+    assert zs_interpreter().method == "lmac_zs"
 
 
 def test_the_setting_is_told_with_the_results(tmp_path, caplog):

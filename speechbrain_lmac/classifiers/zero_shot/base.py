@@ -214,7 +214,6 @@ class ZeroShotClassifier(AudioClassifier):
     """
 
     zero_shot = True
-    trained_name = "lmac_zs"
     text_embeddings: Tensor
 
     def __init__(

@@ -101,10 +101,8 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
         explained, decoder = {"clap": classifier.encoder}, decoder.decoder
     parts["decoder"] = decoder
     specs = {name: _write(name, part, folder) for name, part in parts.items()}
-    hparams, method = interpreter.hparams, classifier.trained_name
-    if specs["decoder"]["class"] == "L2IDecoder":
-        method = "l2i"
-    elif hparams.get("finetuning") and not interpreter.zero_shot:
+    hparams, method = interpreter.hparams, interpreter.method
+    if hparams.get("finetuning") and method == "lmac":
         method = "lmac_ft"
     data = {key: hparams.get(key) for key in DATA_KEYS}
     # It stands in for the data set whose layout it has.
