@@ -10,6 +10,62 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+#: How a layer's axes lie, by their number and the place of time: batch,
+#: channels, time, frequency.
+BY_TIME = {
+    (4, 1): "btfc",
+    (4, 2): "bctf",
+    (4, 3): "bcft",
+    (3, 1): "btc",
+    (3, 2): "bct",
+}
+
+
+def layout_of(shape: Sequence[int], longer: Sequence[int]) -> str | None:
+    """A layer's layout from its output's shapes for clips of two lengths.
+
+    None if it has no time axis, or not one that is known to lie so.
+
+    >>> layout_of((2, 64, 50), (2, 64, 100)), layout_of((2, 64), (2, 64))
+    ('bct', None)
+    """
+    if len(shape) != len(longer):
+        return None
+    pairs = zip(shape, longer, strict=True)
+    time = [k for k, (a, b) in enumerate(pairs) if a != b]
+    return BY_TIME.get((len(shape), time[0])) if len(time) == 1 else None
+
+
+def to_map(output: Tensor, layout: str) -> Tensor:
+    """A layer's output as (batch, channels, frames, bands)."""
+    maps = output.permute([layout.index(a) for a in "bctf" if a in layout])
+    return maps if maps.dim() == 4 else maps.unsqueeze(3)
+
+
+def from_map(maps: Tensor, layout: str) -> Tensor:
+    """The inverse of :func:`to_map`, as a copy.
+
+    What follows may write in place, as ``ReLU(inplace=True)`` does: the map
+    must not change with it.
+    """
+    maps = maps if len(layout) == 4 else maps.squeeze(3)
+    return maps.permute(["bctf".index(a) for a in layout]).clone()
+
+
+def layout_tap(layout: str) -> Callable[[Tensor, int], tuple[Tensor, Tensor]]:
+    """Tap of a layer of a layout, for clips of any length.
+
+    >>> passed, hidden = layout_tap("btc")(torch.zeros(1, 9, 4), 16000)
+    >>> passed.shape, hidden.shape
+    (torch.Size([1, 9, 4]), torch.Size([1, 4, 9, 1]))
+    """
+
+    def tap(output: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
+        maps = to_map(output, layout)
+        return from_map(maps, layout), maps
+
+    return tap
+
 
 def straight(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Tap of a stage that gives (batch, channels, frames, bands) itself."""

@@ -20,19 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
-from speechbrain_lmac.classifiers.hidden_maps import MapTap, tapped
+from speechbrain_lmac.classifiers.hidden_maps import (
+    MapTap,
+    from_map,
+    layout_of,
+    tapped,
+    to_map,
+)
 from speechbrain_lmac.utils.checks import UserError
 
 #: How a layer's axes lie: batch, channels, time, frequency.
 LAYOUTS = ("bctf", "bcft", "btfc", "bftc", "bct", "btc")
-#: The same by the number of axes and the place of time.
-BY_TIME = {
-    (4, 1): "btfc",
-    (4, 2): "bctf",
-    (4, 3): "bcft",
-    (3, 1): "btc",
-    (3, 2): "bct",
-}
 
 
 class TorchClassifier(AudioClassifier):
@@ -286,7 +284,11 @@ class _Place(NamedTuple):
         """The tap for clips of a size; it gives the map with its rank."""
         size = (num_frames, num_bands)
         tap = MapTap(
-            self.stride, *size, self.widths, self.to_map, self.from_map
+            self.stride,
+            *size,
+            self.widths,
+            lambda output: to_map(output, self.layout),
+            lambda maps: from_map(maps, self.layout),
         )
 
         def ranked(output: Tensor) -> tuple[Tensor, tuple[int, Tensor]]:
@@ -294,26 +296,6 @@ class _Place(NamedTuple):
             return passed, (rank, hidden)
 
         return ranked
-
-    @property
-    def order(self) -> list[int]:
-        """Where batch, channels, time and frequency are, as far as there."""
-        return [self.layout.index(a) for a in "bctf" if a in self.layout]
-
-    def to_map(self, output: Tensor) -> Tensor:
-        """The output as (batch, channels, frames, bands)."""
-        maps = output.permute(self.order)
-        return maps if maps.dim() == 4 else maps.unsqueeze(3)
-
-    def from_map(self, maps: Tensor) -> Tensor:
-        """The inverse of :meth:`to_map`, as a copy.
-
-        What follows may write in place, as ``ReLU(inplace=True)`` does: the
-        map must not change with it.
-        """
-        maps = maps if len(self.layout) == 4 else maps.squeeze(3)
-        back = [self.order.index(k) for k in range(len(self.layout))]
-        return maps.permute(back).clone()
 
 
 def add_channel(features: Tensor) -> Tensor:
@@ -323,9 +305,7 @@ def add_channel(features: Tensor) -> Tensor:
 
 def _find_layout(name: str, shape: torch.Size, longer: torch.Size) -> str:
     """A layer's layout from its output's shapes for two lengths."""
-    pairs = zip(shape, longer, strict=True)
-    time = [k for k, (a, b) in enumerate(pairs) if a != b]
-    layout = BY_TIME.get((len(shape), time[0])) if len(time) == 1 else None
+    layout = layout_of(shape, longer)
     if layout is None:
         raise UserError(
             f"`layers`: {name} has no time axis that a mask could be made "

@@ -6,7 +6,7 @@ _NAMES = {
     "base": ("BaseFrontEnd", "MaskedInputs", "Parts", "Spectrum"),
     "bins": ("fit_frames", "heard_part", "mel_to_linear"),
     "clap": ("ClapFrontEnd", "MelClapFrontEnd", "build_clap_frontend"),
-    "stft": ("FrontEnd", "MelFrontEnd", "build_frontend"),
+    "stft": ("FrontEnd", "GainFrontEnd", "MelFrontEnd", "build_frontend"),
     "waveform": ("WaveformFrontEnd",),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

@@ -14,7 +14,12 @@ import torch
 from speechbrain.processing.features import Filterbank
 from torch import Tensor
 
-from speechbrain_lmac.features.base import OnMelBands, StftFrontEnd, of_domain
+from speechbrain_lmac.features.base import (
+    BaseFrontEnd,
+    OnMelBands,
+    StftFrontEnd,
+    of_domain,
+)
 
 
 class FrontEnd(StftFrontEnd):
@@ -117,13 +122,45 @@ class MelFrontEnd(OnMelBands, FrontEnd):
     """As :class:`FrontEnd`, with masks on the classifier's log1p mel input."""
 
 
+class GainFrontEnd(FrontEnd):
+    """As :class:`FrontEnd`, with masks that are linear gains of ``|STFT|``.
+
+    The short cut of what is heard: no inverse STFT, and no other phase.
+
+    Example
+    -------
+    >>> gains, logs = GainFrontEnd(), FrontEnd()
+    >>> clips = torch.randn(1, 16000)
+    >>> halved = gains.masked(torch.full((1, 87, 513), 0.5), gains(clips))
+    >>> expected = logs.features(clips / 2)
+    >>> torch.allclose(halved.masked_in, expected, atol=1e-5)
+    True
+    """
+
+    mask_domain = "gain"
+    linear = BaseFrontEnd.linear
+    compress = BaseFrontEnd.compress
+    log_amplitude = BaseFrontEnd.log_amplitude
+    gains = BaseFrontEnd.gains
+
+    def mel(self, bins: Tensor) -> Tensor:
+        """``log1p(mel(.))`` of magnitudes."""
+        return torch.log1p(bins @ self.mel_matrix)
+
+    def restore_loudness(self, masked: Tensor, inputs: Tensor) -> Tensor:
+        """As :meth:`BaseFrontEnd.restore_loudness`, of log1p mel features."""
+        restored = super().restore_loudness(masked.expm1(), inputs.expm1())
+        return restored.log1p()
+
+
 def build_frontend(mask_domain: str = "stft", **settings: Any) -> FrontEnd:
     """The front end whose masks act on a domain.
 
     Arguments
     ---------
     mask_domain : str
-        ``stft`` (listenable) or ``mel``.
+        ``stft`` (listenable, masks on log magnitudes), ``gain`` (listenable,
+        masks on magnitudes) or ``mel``.
     **settings
         Of :class:`FrontEnd`.
 
@@ -136,4 +173,6 @@ def build_frontend(mask_domain: str = "stft", **settings: Any) -> FrontEnd:
     >>> build_frontend("mel", n_mels=40).mask_bins
     40
     """
+    if mask_domain == "gain":
+        return GainFrontEnd(**settings)
     return of_domain(mask_domain, FrontEnd, MelFrontEnd)(**settings)

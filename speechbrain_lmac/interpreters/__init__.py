@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "decoders": ["MaskDecoder", "ReferenceDecoder", "build_decoder"],
         "l2i": ["L2IDecoder", "build_l2i"],
         "loading": ["Interpreter", "load_decoder", "load_others", "write_info"],
+        "models": ["load_model"],
         "masking": ["Explanation", "explain"],
         "text_decoder": [
             "PromptedDecoder",

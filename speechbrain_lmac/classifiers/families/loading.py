@@ -1,0 +1,76 @@
+"""One string to a front end and a frozen classifier, of any family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from speechbrain_lmac.classifiers.base import AudioClassifier
+from speechbrain_lmac.classifiers.families import own, runs
+from speechbrain_lmac.features import BaseFrontEnd
+from speechbrain_lmac.utils.checks import UserError
+
+EXPECTED = (
+    "expected the folder or the hub's name (owner/name) of a model of "
+    "transformers or SpeechBrain, panns:FILE, module:function, a TorchScript "
+    "file, or the output folder of train_classifier.py"
+)
+
+
+def load_any_classifier(
+    source: str | Path,
+    sample_rate: int | None = None,
+    weights: str | Path | None = None,
+    layers: str | Sequence[str] | None = None,
+    trust: bool = False,
+    **options: Any,
+) -> tuple[BaseFrontEnd, AudioClassifier]:
+    """Load a classifier of any family, with the front end that it hears by.
+
+    Arguments
+    ---------
+    source : str or pathlib.Path
+        The model: see ``docs/models.md``.
+    sample_rate : int or None
+        In Hz; for models that do not say it.
+    weights : str or pathlib.Path or None
+        File of a state dict, for ``module:function``.
+    layers : str or sequence of str or None
+        Layers whose outputs are the hidden maps, deepest first, in place of
+        the family's choice; a string is a list with commas.
+    trust : bool
+        Whether code of the model's author may run.
+    **options
+        ``labels`` (classes by index) and ``threshold`` (of several labels).
+
+    Returns
+    -------
+    tuple of (BaseFrontEnd, AudioClassifier)
+        The classifier is frozen.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, it is none that classifies sounds, lacks a
+        file, or wants to run code that is not trusted.
+    """
+    text = str(source)
+    if isinstance(layers, str):
+        layers = [name.strip() for name in layers.split(",")]
+    path = Path(text).expanduser()
+    if runs.is_run(path):
+        found = runs.load_run(path, trust)
+    elif path.is_file():
+        if not trust:
+            raise UserError(
+                f"`model`: {text} is taken for a TorchScript file, which is a "
+                "program; pass trust=True (--trust) if you trust its author."
+            )
+        found = own.load_own(str(path), sample_rate, weights, layers, **options)
+    elif ":" in text and not path.exists():
+        found = own.load_own(text, sample_rate, weights, layers, **options)
+    else:
+        raise UserError(f"`model`: {text}: no model found; {EXPECTED}.")
+    frontend, classifier = found
+    return frontend, classifier.freeze()

@@ -1,0 +1,361 @@
+"""A network of one's own, from waveforms to logits.
+
+    load_own("my_net:build", sample_rate=22050, weights="net.pt")
+    load_own("net.ts", sample_rate=22050)            # TorchScript
+
+What the network takes, how many classes it has and where its layers' outputs
+lie in time is found by classifying noise of two lengths.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from speechbrain_lmac.classifiers.base import AudioClassifier
+from speechbrain_lmac.classifiers.hidden_maps import (
+    layout_of,
+    layout_tap,
+    tapped,
+)
+from speechbrain_lmac.classifiers.loading import load_weights
+from speechbrain_lmac.classifiers.waveform import WaveformClassifier
+from speechbrain_lmac.features import (
+    BaseFrontEnd,
+    GainFrontEnd,
+    WaveformFrontEnd,
+)
+from speechbrain_lmac.utils.checks import UserError
+
+#: Most layers that are chosen where none are named.
+MAX_LAYERS = 4
+#: Probability above which a network of one class, a detector, decides for it.
+DETECTED = 0.5
+
+
+class OwnClassifier(WaveformClassifier):
+    """Any network from waveforms to logits, as a classifier.
+
+    Arguments
+    ---------
+    network : torch.nn.Module
+        From waveforms (batch, samples), or (batch, 1, samples), to logits
+        (batch, classes), or an object with them as ``logits``. Probabilities
+        that sum to 1 are taken for a softmax's, and their logarithms for
+        logits. One class, (batch, 1) or (batch,), is a detector: a sigmoid.
+    sample_rate : int
+        Rate of the waveforms, in Hz.
+    layers : sequence of str or None
+        Names of the layers whose outputs are hidden maps, deepest first, as
+        ``network.named_modules()`` has them. None takes the last layer of
+        each grid of frames, of the coarsest :data:`MAX_LAYERS` grids.
+    labels : sequence of str or None
+        Classes by index.
+    threshold : float or None
+        Probability above which each of several labels is decided for; None if
+        one class excludes the others.
+
+    Attributes
+    ----------
+    gives_gradient : bool
+        Whether a gradient passes from the logits to the waveform.
+
+    Raises
+    ------
+    UserError
+        If the network takes no waveforms or gives no logits, or a layer is
+        none with a time axis.
+
+    Example
+    -------
+    >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 16), nn.ReLU(),
+    ...                     nn.Conv1d(4, 8, 9, 4), nn.ReLU(),
+    ...                     nn.AdaptiveAvgPool1d(1), nn.Flatten(),
+    ...                     nn.Linear(8, 3))
+    >>> model = OwnClassifier(net, 8000)
+    >>> list(model.taps), model.hidden_channels, model.n_classes
+    (['3', '1'], (8, 4), 3)
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        sample_rate: int,
+        layers: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        threshold: float | None = None,
+    ):
+        network.eval()
+        self.channel, self.normalised = False, False  # as found by the probe
+        nn.Module.__init__(self)
+        self.network = network
+        self.channel = self._find_channel(sample_rate)
+        wavs = _noise(sample_rate).requires_grad_()
+        logits = self._probe(wavs)
+        rows = logits.detach().sum(1)
+        self.normalised = logits.shape[1] > 1 and bool(
+            (logits.min() >= 0) & ((rows - 1).abs() < 1e-4).all()
+        )
+        self.gives_gradient = _passes(logits, wavs)
+        n_classes = logits.shape[1]
+        if labels is not None and len(labels) != n_classes:
+            raise UserError(
+                f"`labels`: expected {n_classes} names, one for each output "
+                f"of {_name(network)}, found {len(labels)}."
+            )
+        taps = self._find_taps(sample_rate, layers)
+        super().__init__(network, taps, n_classes, sample_rate, labels)
+        self.threshold = DETECTED if n_classes == 1 else None
+        if threshold is not None:
+            self.threshold = threshold
+        self.min_samples = self._least_samples()
+
+    def logits(self, wavs: Tensor) -> Tensor:
+        """As described by :class:`WaveformClassifier`."""
+        output = self.network(wavs[:, None] if self.channel else wavs)
+        output = getattr(output, "logits", output)
+        output = output[0] if isinstance(output, tuple) else output
+        if output.dim() == 1:
+            output = output[:, None]
+        return output.clamp_min(1e-12).log() if self.normalised else output
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The network's own state dict, as ``classifier.ckpt``."""
+        return {"classifier": self.network}
+
+    def _find_channel(self, sample_rate):
+        """Whether the network wants (batch, 1, samples)."""
+        reasons = []
+        for self.channel in (False, True):
+            try:
+                with torch.no_grad():
+                    logits = self.logits(_noise(sample_rate))
+                if logits.dim() == 2 and len(logits) == 2:
+                    return self.channel
+                reasons.append(f"gives {tuple(logits.shape)}")
+            except Exception as err:  # the network's own
+                lines = str(err).strip().splitlines() or [""]
+                reasons.append(f"{type(err).__name__}: {lines[-1][:150]}")
+        raise UserError(
+            f"{_name(self.network)}: expected logits (2, classes) of two "
+            f"waveforms of a second; of (2, {sample_rate}): {reasons[0]}; of "
+            f"(2, 1, {sample_rate}): {reasons[1]}."
+        )
+
+    def _probe(self, wavs):
+        with torch.enable_grad():
+            return self.logits(wavs)
+
+    def _outputs(self, names, wavs):
+        """Logits, and the outputs of layers that run once, by name."""
+        modules = [self.network.get_submodule(name) for name in names]
+        taps = [lambda x, name=name: (x, (name, x)) for name in names]
+        with tapped(modules, taps) as maps:
+            logits = self._probe(wavs)
+        ran = [name for name, _ in maps]
+        return logits, {
+            name: x
+            for name, x in maps
+            if torch.is_tensor(x) and ran.count(name) == 1
+        }
+
+    def _find_taps(self, sample_rate, layers):
+        """The layers' taps, deepest first, with the layouts of their maps."""
+        if isinstance(self.network, torch.jit.ScriptModule):
+            if layers:
+                raise UserError(
+                    "`layers`: a TorchScript file shows no layer while it "
+                    "runs; leave them out."
+                )
+            return {}
+        known = [name for name, _ in self.network.named_modules() if name]
+        missing = [name for name in layers or () if name not in known]
+        if missing:
+            raise UserError(
+                f"`layers`: {_name(self.network)} has no {missing[0]}; it has "
+                f"{', '.join(known)[:2000]}."
+            )
+        names = known if layers is None else layers
+        logits, short = self._outputs(names, _noise(sample_rate))
+        _, long = self._outputs(names, _noise(2 * sample_rate))
+        layouts = {
+            name: layout_of(x.shape, long[name].shape)
+            for name, x in short.items()
+            if name in long
+        }
+        for name in layers or ():
+            if layouts.get(name) is None:
+                raise UserError(
+                    f"`layers`: {name} runs not once, or has no time axis; "
+                    "name layers before time is pooled."
+                )
+        if layers is None:
+            names = _deepest(
+                {n: x for n, x in short.items() if layouts[n]}, layouts, logits
+            )
+        return {name: layout_tap(layouts[name]) for name in names}
+
+    def _least_samples(self):
+        """The least samples, doubled, that are classified."""
+        samples = 64
+        while samples < self.sample_rate:
+            try:
+                with torch.no_grad():
+                    if self.logits(_noise(samples)).isfinite().all():
+                        return samples
+            except Exception:  # too short for the network
+                pass
+            samples *= 2
+        return self.sample_rate
+
+
+def _deepest(outputs, layouts, logits):
+    """The last layer of each grid of frames, of the coarsest ones.
+
+    Of those that a gradient reaches: others do not lead to the logits.
+    """
+    last = {}
+    for name, x in outputs.items():
+        if x.requires_grad and _passes(logits, x):
+            last[x.shape[layouts[name].index("t")]] = name
+    return [last[frames] for frames in sorted(last)][:MAX_LAYERS]
+
+
+def _passes(logits, x):
+    """Whether a gradient passes from logits to what they are made from."""
+    if not (logits.requires_grad and x.requires_grad):
+        return False
+    try:
+        (gradient,) = torch.autograd.grad(
+            logits.sum(), x, retain_graph=True, allow_unused=True
+        )
+    except RuntimeError:  # a part, such as a quantised one, has no derivative
+        return False
+    return gradient is not None
+
+
+def _noise(samples):
+    generator = torch.Generator().manual_seed(0)
+    return 0.1 * torch.randn(2, samples, generator=generator)
+
+
+def _name(network):
+    return getattr(network, "original_name", type(network).__name__)
+
+
+def import_name(text: str) -> Any:
+    """What ``module:name`` names; modules of the working folder count.
+
+    >>> import_name("torch.nn:ReLU").__name__
+    'ReLU'
+    """
+    module, _, name = text.partition(":")
+    sys.path.insert(0, "")
+    try:
+        return operator.attrgetter(name)(importlib.import_module(module))
+    except (ImportError, AttributeError) as err:
+        raise UserError(
+            f"`model`: cannot import {text} ({err}); expected module:function "
+            "with the module in this folder or installed."
+        ) from err
+    finally:
+        sys.path.remove("")
+
+
+def load_own(
+    source: str,
+    sample_rate: int | None = None,
+    weights: str | Path | None = None,
+    layers: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    threshold: float | None = None,
+) -> tuple[BaseFrontEnd, AudioClassifier]:
+    """A network of one's own: front end and classifier.
+
+    Arguments
+    ---------
+    source : str
+        ``module:function``: it is called, without arguments, and returns the
+        network, or a classifier of log1p mel features (``TorchClassifier``),
+        or the pair of a front end and a classifier. A module's own variable
+        serves, too. Or a TorchScript file, which is a program: load files of
+        people that you trust.
+    sample_rate : int or None
+        Of the network, in Hz; needed unless the front end says it.
+    weights : str or pathlib.Path or None
+        State dict for the network.
+    layers, labels, threshold : object
+        As for :class:`OwnClassifier`.
+
+    Returns
+    -------
+    tuple of (BaseFrontEnd, AudioClassifier)
+
+    Raises
+    ------
+    UserError
+        If there is no such function or file, the weights do not fit, or the
+        sample rate is needed.
+    """
+    if Path(source).is_file():
+        found = _load_script(source)
+    else:
+        found = import_name(source)
+        if isinstance(found, type) or not isinstance(found, nn.Module):
+            found = found()
+    frontend = None
+    if isinstance(found, tuple):
+        frontend, found = found
+    if weights is not None:
+        parts = {"": found}
+        if isinstance(found, AudioClassifier):
+            parts = found.parts()
+        if len(parts) > 1:
+            raise UserError(
+                f"`weights`: {source} has {len(parts)} parts "
+                f"({', '.join(parts)}); let the function load them."
+            )
+        (part,) = parts.values()
+        load_weights(part, weights, "weights")
+    for said in (found, frontend):
+        sample_rate = getattr(said, "sample_rate", sample_rate)
+    if sample_rate is None:
+        raise UserError(
+            f"`sample_rate`: {source} does not say at which rate it hears; "
+            "give it in Hz."
+        )
+    if isinstance(found, AudioClassifier):
+        classifier = found
+        classifier.labels = list(labels) if labels else found.labels
+        frontend = frontend or (
+            WaveformFrontEnd(sample_rate)
+            if isinstance(found, WaveformClassifier)
+            else GainFrontEnd(sample_rate)
+        )
+    else:
+        classifier = OwnClassifier(
+            found, sample_rate, layers, labels, threshold
+        )
+    return frontend or WaveformFrontEnd(sample_rate), classifier
+
+
+def _load_script(path):
+    """The network of a TorchScript file."""
+    try:
+        with warnings.catch_warnings():  # PyTorch has no other such format
+            warnings.simplefilter("ignore", FutureWarning)
+            return torch.jit.load(path, map_location="cpu").eval()
+    except RuntimeError as err:
+        raise UserError(
+            f"`model`: {path} is no TorchScript file (torch.jit.save); for a "
+            "state dict give module:function and it as `weights`, or "
+            f"panns:{path} for one of PANNs."
+        ) from err
