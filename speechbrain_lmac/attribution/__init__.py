@@ -1,15 +1,17 @@
 """Attribution methods behind one signature: the baselines of L-MAC.
 
-A method is called as ``method(forward, inputs, target, generator=None)`` and
-gives a raw map of the shape of the inputs: ``forward(inputs)`` returns an
-object with ``logits`` (batch, classes) and ``hidden``, maps (batch, channels,
-frames, bands), deepest first; ``inputs`` is what the mask acts on, (batch,
-frames, bins); ``target`` holds the explained classes, int64 (batch,);
-``generator`` drives the methods that draw: a generator on the CPU, or one seed
-per clip.
+A map is called as ``map(forward, inputs, target, generator=None)`` and gives
+a raw map of the shape of the inputs: ``forward(inputs)`` returns an object with
+``logits`` (batch, classes) and ``hidden``, maps (batch, channels, frames,
+bands), deepest first; ``inputs`` is what the mask acts on, (batch, frames,
+bins); ``target`` holds the explained classes, int64 (batch,); ``generator``
+drives the methods that draw: a generator on the CPU, or one seed per clip. The
+methods that hear the sound that is left are called as ``method(clips, target,
+generator=None)`` and give masks. :func:`build_attribution` makes either kind
+one: from clips to masks.
 
-Each method works under a caller's ``torch.no_grad()``, leaves no gradient on
-any parameter, and gives a clip the same map in any batch.
+Each works under a caller's ``torch.no_grad()``, leaves no gradient on any
+parameter, and gives a clip the same map in any batch.
 """
 
 from speechbrain_lmac.utils.lazy import attach
@@ -17,8 +19,8 @@ from speechbrain_lmac.utils.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "build": ["ATTRIBUTIONS", "build_attribution"],
-        "base": ["normalize_map"],
+        "build": ["ATTRIBUTIONS", "MAPS", "build_attribution"],
+        "base": ["count_forwards", "normalize_map"],
         "cam": ["gradcam", "gradcampp"],
         "gradients": [
             "gradient_shap",
@@ -26,6 +28,7 @@ __getattr__, __dir__, __all__ = attach(
             "saliency",
             "smoothgrad",
         ],
+        "optimised_mask": ["optimised_mask"],
         "guided": ["guided_backprop", "guided_gradcam"],
     },
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,60 @@ Draws = torch.Generator | Sequence[int] | None
 
 #: Inputs that one forward and backward pass holds at once.
 INTERNAL_BATCH_SIZE = 16
+
+
+class Clips(NamedTuple):
+    """What is explained, for the methods that need more than a forward.
+
+    Attributes
+    ----------
+    frontend, classifier : torch.nn.Module
+        The classifier is frozen.
+    spectrum : Spectrum
+        The front end's, of the clips.
+    """
+
+    frontend: Any
+    classifier: Any
+    spectrum: Any
+
+    @property
+    def view(self) -> Tensor:
+        """What masks multiply, (batch, frames, bins)."""
+        return self.spectrum.view
+
+    def forward(self, view: Tensor) -> Any:
+        """The classifier's output for views, of all clips n times over."""
+        inputs = self.frontend.classifier_input(view, self.spectrum)
+        return self.classifier(inputs)
+
+
+class Forwards:
+    """Inputs that a classifier has taken since :func:`count_forwards`."""
+
+    rows = 0
+
+
+@contextlib.contextmanager
+def count_forwards(classifier: Any) -> Iterator[Forwards]:
+    """Counts what passes through a classifier while the context is open.
+
+    >>> layer = torch.nn.Linear(2, 2)
+    >>> with count_forwards(layer) as forwards:
+    ...     _ = layer(torch.zeros(5, 2))
+    >>> forwards.rows
+    5
+    """
+    found = Forwards()
+
+    def count(_: Any, inputs: tuple) -> None:
+        found.rows += len(inputs[0])
+
+    handle = classifier.register_forward_pre_hook(count)
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 def normalize_map(attribution: Tensor) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
+from speechbrain_lmac.attribution.base import Clips, Draws, normalize_map
 from speechbrain_lmac.attribution.cam import gradcam, gradcampp
 from speechbrain_lmac.attribution.gradients import (
     gradient_shap,
@@ -17,10 +17,12 @@ from speechbrain_lmac.attribution.gradients import (
     smoothgrad,
 )
 from speechbrain_lmac.attribution.guided import guided_backprop, guided_gradcam
+from speechbrain_lmac.attribution.optimised_mask import optimised_mask
 from speechbrain_lmac.utils.checks import UserError
 
-#: Name of a method -> ``method(forward, inputs, target, generator=None)``.
-ATTRIBUTIONS = {
+#: Name of a method -> ``map(forward, inputs, target, generator=None)``: a raw
+#: map, from which :func:`normalize_map` makes a mask.
+MAPS = {
     "saliency": saliency,
     "smoothgrad": smoothgrad,
     "ig": integrated_gradients,
@@ -30,13 +32,14 @@ ATTRIBUTIONS = {
     "guided_backprop": guided_backprop,
     "shap": gradient_shap,
 }
+#: Name of a method -> ``method(clips, target, generator=None)``: a mask.
+MASKS = {"mask": optimised_mask}
+#: Every method that explains a clip by itself.
+ATTRIBUTIONS: dict[str, Callable[..., Tensor]] = {**MAPS, **MASKS}
 
 
 def build_attribution(
-    name: str,
-    hidden_strides: Sequence[int] = (),
-    spread: Tensor | None = None,
-    **options: Any,
+    name: str, classifier: Any, frontend: Any, **options: Any
 ) -> Callable[..., Tensor]:
     """A method for one classifier and front end.
 
@@ -44,18 +47,17 @@ def build_attribution(
     ---------
     name : str
         Key of ``ATTRIBUTIONS``.
-    hidden_strides : sequence of int
-        The classifier's, for the methods on hidden maps; others ignore it.
-    spread : torch.Tensor or None
-        Matrix (bands, bins) from the classifier's bands to STFT bins, for the
-        methods on hidden maps where masks act on the STFT; others ignore it.
+    classifier, frontend : torch.nn.Module
+        What is explained; the classifier is frozen.
     **options
         Further keyword arguments of the method (``layer``, ``n_steps``, ...).
 
     Returns
     -------
     callable
-        ``method(forward, inputs, target, generator=None)``.
+        ``method(spectrum, target, generator=None)``: masks (batch, frames,
+        mask_bins) in [0, 1] of the front end's spectrum of clips, for classes
+        (batch,).
 
     Raises
     ------
@@ -66,10 +68,12 @@ def build_attribution(
     -------
     >>> import torch
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
-    >>> classifier = SlimCnn(n_classes=10).freeze()
-    >>> method = build_attribution("gradcam", classifier.hidden_strides)
-    >>> method(classifier, torch.rand(2, 50, 80), torch.tensor([3, 4])).shape
-    torch.Size([2, 50, 80])
+    >>> from speechbrain_lmac.features import FrontEnd
+    >>> frontend, classifier = FrontEnd(), SlimCnn(n_classes=10).freeze()
+    >>> method = build_attribution("gradcam", classifier, frontend)
+    >>> spectrum = frontend(torch.randn(2, 8000))
+    >>> method(spectrum, torch.tensor([3, 4])).shape
+    torch.Size([2, 44, 513])
     """
     if name not in ATTRIBUTIONS:
         raise UserError(
@@ -77,9 +81,12 @@ def build_attribution(
             f"{', '.join(ATTRIBUTIONS)}."
         )
     method = ATTRIBUTIONS[name]
-    # After forward, inputs, target and generator.
-    known = list(inspect.signature(method).parameters)[4:]
-    geometry = {"hidden_strides": hidden_strides, "spread": spread}
+    parameters = list(inspect.signature(method).parameters)
+    known = parameters[parameters.index("generator") + 1 :]
+    geometry = {
+        "hidden_strides": classifier.hidden_strides,
+        "spread": frontend.spread,
+    }
     settable = [key for key in known if key not in geometry]
     for key in options:
         if key not in settable:
@@ -89,4 +96,14 @@ def build_attribution(
             )
     if "spread" in known:
         options |= geometry
-    return functools.partial(method, **options)
+
+    def attribute(
+        spectrum: Any, target: Tensor, generator: Draws = None
+    ) -> Tensor:
+        clips = Clips(frontend, classifier, spectrum)
+        if name in MASKS:
+            return method(clips, target, generator, **options)
+        found = method(clips.forward, clips.view, target, generator, **options)
+        return normalize_map(found)
+
+    return attribute

@@ -44,7 +44,7 @@ def gradcam(
     hidden_strides : sequence of int
         Input frames (and bands) that a cell of each hidden map covers, as the
         classifier states them; frames that pooling dropped take the nearest
-        cell's value.
+        cell's value. Empty: every map covers its clip evenly.
     spread : torch.Tensor or None
         For STFT inputs: matrix (bands, bins) that leads the classifier's mel
         bands to STFT bins. None if the inputs are what its bands are.
@@ -71,7 +71,8 @@ def gradcam(
     """
     maps, gradient = hidden_gradient(forward, inputs, target, layer)
     cam = weighted_map(maps, gradient.mean((2, 3)))
-    return upsample(cam, inputs.shape, hidden_strides[layer], spread)
+    stride = hidden_strides[layer] if hidden_strides else None
+    return upsample(cam, inputs.shape, stride, spread)
 
 
 def gradcampp(
@@ -93,13 +94,18 @@ def gradcampp(
     """
     maps, gradient = hidden_gradient(forward, inputs, target, layer)
     cam = weighted_map(maps, plus_plus_weights(maps, gradient))
-    return upsample(cam, inputs.shape, hidden_strides[layer], spread)
+    stride = hidden_strides[layer] if hidden_strides else None
+    return upsample(cam, inputs.shape, stride, spread)
 
 
 def plus_plus_weights(maps: Tensor, gradient: Tensor) -> Tensor:
-    """Weights (batch, channels) of :func:`gradcampp`, for maps after a ReLU."""
+    """Weights (batch, channels) of :func:`gradcampp`.
+
+    The paper's maps come after a ReLU; of others (tokens of a transformer) the
+    positive part stands in the sum, which could be anything otherwise.
+    """
     positive = F.relu(gradient)
-    total = maps.sum((2, 3), keepdim=True)
+    total = F.relu(maps).sum((2, 3), keepdim=True)
     return (positive / (2 + total * positive)).sum((2, 3))
 
 
@@ -128,15 +134,23 @@ def hidden_gradient(
 
 
 def upsample(
-    cam: Tensor, shape: Sequence[int], stride: int, spread: Tensor | None = None
+    cam: Tensor,
+    shape: Sequence[int],
+    stride: int | None,
+    spread: Tensor | None = None,
 ) -> Tensor:
     """A map (batch, cells, cells) on the inputs' grid, (batch, frames, bins).
+
+    Without a stride the cells cover frames and bands evenly.
 
     >>> upsample(torch.tensor([[[1.0], [3.0]]]), (1, 6, 2), stride=2)[0, :, 0]
     tensor([1.0000, 1.5000, 2.5000, 3.0000, 3.0000, 3.0000])
     """
     _, frames, bins = shape
     bands = bins if spread is None else spread.shape[0]
+    if stride is None:
+        fine = F.interpolate(cam[:, None], (frames, bands), mode="bilinear")
+        return fine[:, 0] if spread is None else fine[:, 0] @ spread.to(fine)
     if bands > (cam.shape[2] + 1) * stride:
         raise ValueError(
             f"Expected about {cam.shape[2] * stride} bands for {cam.shape[2]} "

@@ -13,11 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speechbrain_lmac.attribution import (
-    ATTRIBUTIONS,
-    build_attribution,
-    normalize_map,
-)
+from speechbrain_lmac.attribution import ATTRIBUTIONS, build_attribution
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.evaluation.batches import ClipBatch
 from speechbrain_lmac.features import BaseFrontEnd, heard_part
@@ -151,15 +147,12 @@ def _by_decoder(decoder):
 
 
 def _by_attribution(name, classifier, frontend, options):
-    """A gradient or activation method as a method."""
-    attribute = build_attribution(
-        name, classifier.hidden_strides, frontend.spread, **options
-    )
+    """A method that explains a clip by itself as a method."""
+    attribute = build_attribution(name, classifier, frontend, **options)
 
     def method(clips):
-        seeds = clips.clip_seeds()
-        maps = attribute(clips.forward, clips.view, clips.target, seeds)
-        return normalize_map(maps)
+        found = clips.explanation
+        return attribute(found.spectrum, found.target, clips.clip_seeds())
 
     return method
 

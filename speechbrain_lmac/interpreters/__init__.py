@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = attach(
         "loading": ["Interpreter", "load_decoder", "load_others", "write_info"],
         "models": ["load_model"],
         "masking": ["Explanation", "explain"],
+        "methods": ["ClipMethod"],
         "text_decoder": [
             "PromptedDecoder",
             "TextMaskDecoder",

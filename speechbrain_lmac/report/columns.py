@@ -52,6 +52,7 @@ METHODS = {
     ),
     "l2i": Method("L2I", "baseline", "#009e73", "-.", "P"),
     "shap": Method("GradientSHAP", "baseline", "#8073ac", "-.", "h"),
+    "mask": Method("Optimised mask", "ours", "#117733", "-.", "H"),
     "lmac": Method("L-MAC", "main", "#d55e00", "-", "o"),
     "lmac_ft": Method("L-MAC fine-tuned", "ours", "#e69f00", "-", "s"),
     "lmac_zs": Method("LMAC-ZS", "main", "#882255", "-", "D"),

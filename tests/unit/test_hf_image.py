@@ -8,7 +8,7 @@ import torch
 from recipe_models import SMALL, small_classifier
 from safetensors.torch import load_file, save_file
 
-from speechbrain_lmac.attribution import build_attribution, gradcam
+from speechbrain_lmac.attribution import gradcam, guided_backprop
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.hidden_maps import MapTap
 from speechbrain_lmac.classifiers.huggingface import (
@@ -148,9 +148,8 @@ def test_gradients_reach_features_and_every_map(classifier):
 
 def test_guided_backprop_needs_relus(name):
     """Both models have GELUs, for which it is not defined."""
-    attribute = build_attribution("guided_backprop")
     with pytest.raises(UserError, match="no ReLU"):
-        attribute(
+        guided_backprop(
             small_classifier(name), torch.rand(1, 64, 80), torch.tensor([0])
         )
 
