@@ -53,6 +53,8 @@ class AudioClassifier(torch.nn.Module):
         Input frames (and bands) that one cell of each hidden map covers.
         Empty if every map covers its clip evenly, however many cells it has;
         one band then stands for all of them.
+    hidden_bands : tuple of int
+        Bands of each hidden map, where ``hidden_strides`` is empty.
     min_frames : int
         Shorter inputs are padded with silence at the end up to this length.
     reentrant : bool
@@ -62,6 +64,7 @@ class AudioClassifier(torch.nn.Module):
 
     hidden_channels: tuple
     hidden_strides: tuple
+    hidden_bands: tuple
     n_classes: int
     min_frames: int = 1
     reentrant: bool = True

@@ -67,7 +67,9 @@ class WaveformClassifier(AudioClassifier):
         self.n_classes, self.sample_rate = n_classes, sample_rate
         self.labels = None if labels is None else list(labels)
         self.min_samples = min_samples
-        self.hidden_channels = self._count_channels()
+        sizes = [maps.shape for maps in self._maps_of_silence()]
+        self.hidden_channels = tuple(size[1] for size in sizes)
+        self.hidden_bands = tuple(size[3] for size in sizes)
 
     def logits(self, wavs: Tensor) -> Tensor:
         """Logits (batch, classes) of waveforms, differentiable."""
@@ -93,14 +95,14 @@ class WaveformClassifier(AudioClassifier):
         return ClassifierOutput(logits, embedding, hidden)
 
     @torch.no_grad()
-    def _count_channels(self):
-        """Channels of each hidden map, of a second of silence."""
+    def _maps_of_silence(self):
+        """The hidden maps of a second of silence."""
         if not self.taps:
             return ()
         training, self.training = self.training, False
         hidden = self.eval()(torch.zeros(1, self.sample_rate)).hidden
         self.train(training)
-        return tuple(maps.shape[1] for maps in hidden)
+        return hidden
 
 
 def _numbered(k, tapped_output):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.features import BaseFrontEnd, fit_frames
+from speechbrain_lmac.interpreters.grid_decoder import GridDecoder
 from speechbrain_lmac.utils.checks import UserError
 
 
@@ -176,8 +177,11 @@ def build_decoder(
     frontend: BaseFrontEnd,
     channels: Sequence[int] = (64, 48, 32, 16),
     kind: str = "light",
-) -> MaskDecoder | ReferenceDecoder:
+) -> MaskDecoder | ReferenceDecoder | GridDecoder:
     """The decoder that fits a classifier and a front end.
+
+    Where hidden maps cover their clip evenly, in any number of cells, it is a
+    :class:`GridDecoder`, whatever the arguments that follow.
 
     Arguments
     ---------
@@ -193,13 +197,15 @@ def build_decoder(
 
     Returns
     -------
-    MaskDecoder or ReferenceDecoder
+    MaskDecoder or ReferenceDecoder or GridDecoder
 
     Raises
     ------
     UserError
-        If the kind is unknown.
+        If the kind is unknown, or the classifier shows no hidden map.
     """
+    if not classifier.hidden_strides:
+        return build_grid_decoder(classifier, frontend)
     if kind == "reference":
         return ReferenceDecoder(classifier.hidden_channels[0])
     if kind != "light":
@@ -212,6 +218,28 @@ def build_decoder(
         channels=channels,
         n_mels=frontend.n_mels,
         spread=frontend.spread,
+    )
+
+
+def build_grid_decoder(
+    classifier: AudioClassifier,
+    frontend: BaseFrontEnd,
+    width: int = 96,
+    channels: int = 16,
+) -> GridDecoder:
+    """A :class:`GridDecoder`, as :func:`build_decoder` is called."""
+    if not classifier.hidden_channels:
+        raise UserError(
+            "`layers`: the classifier shows no hidden map, from which a "
+            "decoder could make masks; name some of its layers."
+        )
+    return GridDecoder(
+        classifier.hidden_channels,
+        classifier.hidden_bands,
+        n_mels=frontend.n_mels,
+        spread=frontend.spread,
+        width=width,
+        channels=channels,
     )
 
 

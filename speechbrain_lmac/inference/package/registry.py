@@ -18,6 +18,7 @@ BUILDERS = {
     "frontend": {
         "FrontEnd": "features:FrontEnd",
         "MelFrontEnd": "features:MelFrontEnd",
+        "WaveformFrontEnd": "features:WaveformFrontEnd",
         "ClapFrontEnd": "features:ClapFrontEnd",
         "MelClapFrontEnd": "features:MelClapFrontEnd",
     },
@@ -33,6 +34,7 @@ BUILDERS = {
     },
     "decoder": {
         "MaskDecoder": "interpreters.decoders:build_decoder",
+        "GridDecoder": "interpreters.decoders:build_grid_decoder",
         "ReferenceDecoder": "interpreters.decoders:build_reference_decoder",
         "L2IDecoder": "interpreters.l2i:build_l2i",
         "TextMaskDecoder": "interpreters.text_decoder:build_text_decoder",
