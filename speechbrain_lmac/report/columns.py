@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from speechbrain_lmac.metrics.comparison import UNRANKED
 from speechbrain_lmac.metrics.table import TABLES, Metric
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Row = Mapping[str, Any]
 
@@ -146,7 +145,7 @@ class Table(NamedTuple):
     rows: list[Row]  # the methods
     caption: str  # what kind of metrics
     metrics: list[Metric]  # the columns
-    frame: DataFrame  # of Cell: a line per method's label, a column per title
+    cells: list[tuple[Cell, ...]]  # of each row
 
     @property
     def protocol(self) -> str:
@@ -163,33 +162,33 @@ class Table(NamedTuple):
     @property
     def lines(self) -> list[tuple[str, tuple[Cell, ...]]]:
         """Label and cells of each method."""
-        values = self.frame.itertuples(index=False, name=None)
-        return list(zip(self.frame.index, values, strict=True))
+        labels = [method_label(row.get("method", "")) for row in self.rows]
+        return list(zip(labels, self.cells, strict=True))
 
     @property
     def parts(self) -> list[list[tuple[str, tuple[Cell, ...]]]]:
         """Lines of the baselines, then of ours, then of the yardsticks."""
-        parts: dict[int, list] = {0: [], 1: [], 2: []}
-        ranks = {"yardstick": 2, "main": 1, "ours": 1}
-        order = list(METHODS)
-        names = [row.get("method") for row in self.rows]
-        lines = list(zip(names, self.lines, strict=True))
-        # Stable: those that are not known keep their order.
-        lines.sort(key=lambda x: order.index(x[0]) if x[0] in order else 99)
-        for name, line in lines:
-            role = METHODS[name].role if name in METHODS else "baseline"
-            parts[ranks.get(role, 0)].append(line)
-        return [part for part in parts.values() if part]
+        known, ranks = list(METHODS), {"main": 1, "ours": 1, "yardstick": 2}
+
+        def place(name: Any) -> tuple[int, int]:
+            if name not in METHODS:  # baselines, behind those that are known
+                return 0, len(known)
+            return ranks.get(METHODS[name].role, 0), known.index(name)
+
+        places = [place(row.get("method")) for row in self.rows]
+        pairs = sorted(zip(places, self.lines, strict=True), key=itemgetter(0))
+        groups = groupby(pairs, key=lambda pair: pair[0][0])
+        return [[line for _, line in group] for _, group in groups]
 
     @property
     def marks(self) -> set[str]:
         """Those that are in the table."""
-        return {cell.mark for _, cells in self.lines for cell in cells}
+        return {cell.mark for cells in self.cells for cell in cells}
 
     @property
     def undefined(self) -> bool:
         """Whether a metric has no value on some clips."""
-        return any(cell.undefined for _, cells in self.lines for cell in cells)
+        return any(cell.undefined for cells in self.cells for cell in cells)
 
     @property
     def facts(self) -> str:
@@ -237,26 +236,20 @@ def result_tables(
     -------
     >>> row = {"condition": "clean", "method": "lmac", "AI": 50.0}
     >>> [table] = result_tables([row])
-    >>> table.caption, table.frame.loc["L-MAC", "AI ↑"].mean
-    ('On the masked spectrogram', '50.0')
+    >>> [(label, [cell.mean for cell in cells]) for label, cells in table.lines]
+    [('L-MAC', ['50.0'])]
     """
-    from pandas import DataFrame
-
     marks = _significant(comparisons)
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         groups.setdefault(_group(row), []).append(row)
     for group in groups.values():
-        index = [method_label(row.get("method", "")) for row in group]
         for caption, metrics in TABLES:
             shown = present_metrics(group, metrics)
             if shown:
                 columns = [_column(group, metric, marks) for metric in shown]
-                frame = DataFrame(
-                    list(zip(*columns, strict=True)), index, dtype=object
-                )
-                frame.columns = [metric.title for metric in shown]
-                yield Table(group, caption, shown, frame)
+                cells = list(zip(*columns, strict=True))
+                yield Table(group, caption, shown, cells)
 
 
 def present_metrics(

@@ -152,19 +152,21 @@ def format_screen(rows: Iterable[Row]) -> str:
     <BLANKLINE>
     higher is better
     """
+    from pandas import DataFrame
+
     context = tables_context(rows, ())
     lines: list[str] = []
     for group in context["groups"]:
         lines += [_cut(group[0].title, SCREEN_WIDTH)]
         lines += [_cut(group[0].facts, SCREEN_WIDTH)]
         for table in group:
-            frame = table.frame.map(_screen_cell)
-            frame.columns = [f" {metric.label}" for metric in table.metrics]
+            cells = [list(map(_screen_cell, row)) for row in table.cells]
+            names = [str(row.get("method", "")) for row in table.rows]
+            names = [_cut(name, MAX_NAME) for name in names]
+            heads = [f" {metric.label}" for metric in table.metrics]
+            frame = DataFrame(cells, names, heads)
             frame.columns.name = SCREEN_CAPTIONS[table.caption]
-            frame.index = [
-                _cut(str(row.get("method", "")), MAX_NAME) for row in table.rows
-            ]
-            lines += frame.to_string().splitlines()
+            lines += frame.to_string(line_width=SCREEN_WIDTH).splitlines()
         lines += [""]
     metrics = context["legend"]
     lower = dict.fromkeys(m.label for m in metrics if m.direction < 0)
@@ -174,7 +176,7 @@ def format_screen(rows: Iterable[Row]) -> str:
     text += f", neither for {', '.join(neither)}" if neither else ""
     lines += [text]
     tables = context["tables"]
-    if any(cell.best for t in tables for _, cells in t.lines for cell in cells):
+    if any(cell.best for t in tables for cells in t.cells for cell in cells):
         lines += ["* best of its column (all_ones and ideal are not ranked)"]
     if any(table.undefined for table in tables):
         lines += ["u some clips have no value (counts in the CSV)"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import speechbrain as sb
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -275,7 +276,8 @@ class LMACZSBrain(ZeroShotExplainer):
         scale = self.modules.encoder.logit_scale
         similarity = scene.similarity[owner, prompt]
         after = (masked_in * bank[prompt]).sum(1)
-        weight = losses.prompt_weights(scale * scene.similarity)[owner, prompt]
+        # The classifier's probability of each prompt of the step.
+        weight = (scale * scene.similarity).softmax(1)[owner, prompt]
         published = hparams.objective == "published"
         if published:
             change = losses.similarity_loss(similarity, after)
@@ -285,9 +287,8 @@ class LMACZSBrain(ZeroShotExplainer):
             excess = losses.area_loss(
                 area, weight, hparams.area_budget, hparams.area_floor
             )
-            entropy = losses.prompt_cross_entropy(
-                scale * masked_in @ bank.T, prompt
-            )
+            logits = scale * masked_in @ bank.T
+            entropy = F.cross_entropy(logits, prompt, reduction="none")
             terms = {"l_in": losses.weighted_mean(entropy, weight)}
         terms["l_sim"] = change.mean()
         terms["l1"] = (excess * ~guided).mean()

@@ -207,19 +207,6 @@ def similarity_rise_loss(
     return weight * change.abs() + (1 - weight) * change.relu()
 
 
-def prompt_weights(logits: Tensor) -> Tensor:
-    """Probability ``w`` of each prompt among those of a step, of its logits."""
-    return logits.softmax(-1)
-
-
-def prompt_cross_entropy(logits: Tensor, prompt: Tensor) -> Tensor:
-    """The masked-in clip is decided for the prompt: ``CE(f(M*X), t_i)``.
-
-    Of logits (pairs, prompts) and the prompts' numbers (pairs,); in nats.
-    """
-    return F.cross_entropy(logits, prompt, reduction="none")
-
-
 def prompt_mask_out(logits: Tensor, prompt: Tensor, same: Tensor) -> Tensor:
     """The masked-out rest is no longer decided for it: ``-log(1 - p_i)``.
 

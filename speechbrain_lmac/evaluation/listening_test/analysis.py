@@ -41,6 +41,10 @@ N_BOOT = 2000
 #: `compare` takes the direction from a metric: of this one, higher is better,
 #: as of ratings.
 HIGHER_IS_BETTER = "FF"
+SCORE_COLUMNS = (
+    *("condition", "question", "method", "mean", "low", "high"),
+    *("n_ratings", "n_participants", "n_items"),
+)
 TEST_COLUMNS = (
     *("screening", "question", "first", "second", "difference"),
     *("low", "high", "p", "n", "p_holm"),
@@ -207,20 +211,11 @@ def _score_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
             asked = view[view.question == question]
             for method in ordered_methods(asked.method):
                 own = asked[asked.method == method]
-                summary = mean_opinion(own, seed)
-                rows.append(
-                    {
-                        "condition": condition,
-                        "question": question,
-                        "method": method,
-                        "mean": summary.mean,
-                        "low": summary.low,
-                        "high": summary.high,
-                        "n_ratings": summary.n,
-                        "n_participants": own.participant.nunique(),
-                        "n_items": own.item.nunique(),
-                    }
-                )
+                mean, low, high, n, _ = mean_opinion(own, seed)
+                people, items = own.participant.nunique(), own.item.nunique()
+                values = (condition, question, method, mean, low, high)
+                values = (*values, n, people, items)
+                rows.append(dict(zip(SCORE_COLUMNS, values, strict=True)))
     return rows
 
 

@@ -14,7 +14,6 @@ YAML file from its folder ``configs/``. An item becomes two pages of the type
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -39,6 +38,7 @@ from speechbrain_lmac.evaluation.listening_test.study import (
     read_sounds,
     select_items,
 )
+from speechbrain_lmac.report.page.page import source_hash
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.files import write_atomically
 
@@ -222,8 +222,9 @@ def _page_html(study: dict[str, Any]) -> str:
     # A "<" could end the script element that holds the description.
     data = json.dumps(study, ensure_ascii=False).replace("<", "\\u003c")
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; "
-        f"script-src '{_hash(script)}'; media-src 'self' file:; img-src data:"
+        f"default-src 'none'; style-src '{source_hash(style)}'; "
+        f"script-src '{source_hash(script)}'; "
+        "media-src 'self' file:; img-src data:"
     )
     fields = {
         "TITLE": escape(study["title"]),
@@ -235,11 +236,6 @@ def _page_html(study: dict[str, Any]) -> str:
     html = (STATIC / "study.html").read_text(encoding="utf-8")
     # In one pass: nothing that is put in is searched again.
     return re.sub("%([A-Z]+)%", lambda match: fields[match[1]], html)
-
-
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode("utf-8")).digest()
-    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
 
 
 def export_webmushra(

@@ -78,7 +78,7 @@ def build_explanation_figure(
     ['input', 'mask', 'explanation']
     """
     amplitudes = log_magnitude.expm1(), explanation.expm1()
-    spectra = [_decibels(x, amplitudes[0].max()) for x in amplitudes]
+    spectra = [decibels(x, amplitudes[0].max()) for x in amplitudes]
     texts = [f"explained class: {_short(label)}"] if label else []
     rows = [
         _Row(spectra[0], "dB", "input", "   ·   ".join([*texts, note])),
@@ -130,7 +130,7 @@ def build_prompt_figure(
     >>> figure.axes[1].get_title(loc="left")
     'a dog'
     """
-    rows = [_Row(_decibels(amplitude, amplitude.max()), "dB", "input")]
+    rows = [_Row(decibels(amplitude, amplitude.max()), "dB", "input")]
     for mask, (prompt, similarity, probability) in zip(
         masks, prompts, strict=True
     ):
@@ -177,7 +177,8 @@ def _draw(
     return figure
 
 
-def _decibels(amplitude: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:
+def decibels(amplitude: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:
+    """Amplitudes in dB below a peak."""
     return 20 * (amplitude / peak.clamp(min=1e-12)).clamp(min=1e-12).log10()
 
 

@@ -12,7 +12,10 @@ import os
 import numpy as np
 import torch
 
-from speechbrain_lmac.report.figures.explanation import DYNAMIC_RANGE
+from speechbrain_lmac.report.figures.explanation import (
+    DYNAMIC_RANGE,
+    decibels,
+)
 from speechbrain_lmac.utils.files import write_atomically
 
 # Largest width and height of a picture on disk, in pixels.
@@ -35,11 +38,9 @@ def spectrogram_picture(
     array([[  0,   0],
            [255, 255]], dtype=uint8)
     """
-    peak = max(float(amplitude.max()) if peak is None else peak, 1e-12)
-    decibel = 20 * (amplitude / peak).clamp_min(1e-12).log10()
-    return _grey(
-        1 + decibel.clamp_min(-DYNAMIC_RANGE) / DYNAMIC_RANGE, max_size
-    )
+    top = amplitude.max() if peak is None else torch.tensor(peak)
+    depth = decibels(amplitude, top).clamp_min(-DYNAMIC_RANGE)
+    return _grey(1 + depth / DYNAMIC_RANGE, max_size)
 
 
 def mask_picture(mask: torch.Tensor) -> np.ndarray:
