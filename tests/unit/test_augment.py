@@ -1,11 +1,11 @@
 """Augmentations: shapes, levels in dB, label proportions, determinism."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from speechbrain_lmac.data import augment
 from speechbrain_lmac.data.augment import (
     Augmenter,
     add_colored_noise,
@@ -46,12 +46,6 @@ def test_an_excerpt_is_circular_and_keeps_the_order():
     assert set(out[:, 0].tolist()) == set(range(10))
 
 
-def test_an_excerpt_of_full_length_holds_every_sample_once():
-    ramp = torch.arange(10.0).expand(5, 10)
-    rolled = roll_and_crop(ramp, 10)
-    assert torch.equal(rolled.sort(1).values, ramp)
-
-
 def test_an_excerpt_longer_than_the_clip_goes_round():
     out = roll_and_crop(torch.arange(4.0)[None], 9)
     assert torch.equal(out[:, 4:8], out[:, :4])
@@ -75,22 +69,12 @@ def test_speed_moves_the_pitch_within_its_range():
 
 def test_labels_are_in_the_proportion_of_the_energies():
     # Orthogonal clips: the projections tell what a mixture was made of.
-    basis = torch.eye(8)
-    wavs = 3.0 * basis
-    mixed, labels = mix_within_batch(
-        wavs, torch.eye(8), prob=1.0, max_weight=0.5
-    )
+    # Their loudness is no weight.
+    wavs = torch.eye(8) * torch.logspace(-1, 2, 8)[:, None]
+    mixed, labels = mix_within_batch(wavs, torch.eye(8), prob=1.0)
     torch.testing.assert_close(labels.sum(1), torch.ones(8))
     assert (labels.diagonal() >= 0.5).all()
     torch.testing.assert_close(mixed.abs().amax(1), torch.ones(8))
-    shares = mixed / mixed.sum(1, keepdim=True)
-    torch.testing.assert_close(shares, labels)
-
-
-def test_the_loudness_of_a_clip_is_no_weight():
-    wavs = torch.eye(2) * torch.tensor([[1.0], [100.0]])
-    torch.manual_seed(3)
-    mixed, labels = mix_within_batch(wavs, torch.eye(2), prob=1.0)
     shares = mixed / mixed.sum(1, keepdim=True)
     torch.testing.assert_close(shares, labels)
 
@@ -138,9 +122,7 @@ def test_noise_is_at_the_ratio_asked_for(snr):
 
 def test_ratios_fill_their_range():
     wavs = clips(BATCH, 500)
-    noisy, _ = add_colored_noise(
-        wavs, one_hot(BATCH), prob=1.0, snr_db=(0.0, 30.0)
-    )
+    noisy, _ = add_colored_noise(wavs, one_hot(BATCH), prob=1.0)
     ratio = db(wavs.norm(dim=1) / (noisy - wavs).norm(dim=1))
     assert ratio.min() > -0.1 and ratio.max() < 30.1
     assert ratio.mean().item() == pytest.approx(15.0, abs=2.2)  # 5 std. errors
@@ -229,16 +211,8 @@ def test_features_of_any_size(shape):
 
 # --- the chain ---
 
-OFF = {
-    "crop_s": None,
-    "speed_range": 0.0,
-    "mix_prob": 0.0,
-    "noise_prob": 0.0,
-    "level_range_db": 0.0,
-    "soft_mask_prob": 0.0,
-    "unknown_share": 0.0,
-    "label_smoothing": 0.0,
-}
+OFF = {field.name: 0.0 for field in dataclasses.fields(Augmenter)}
+OFF |= {"crop_s": None, "sample_rate": 16000}
 
 
 def test_with_everything_off_a_roll_remains():
@@ -290,7 +264,6 @@ def test_inputs_are_left_alone():
     before = [t.clone() for t in (wavs, labels, features)]
     mix_within_batch(wavs, labels, 1.0)
     add_colored_noise(wavs, labels, 1.0)
-    random_level(wavs)
-    augment.Augmenter(crop_s=0.1).waveforms(wavs, torch.arange(4), 5)
-    augment.Augmenter().features(features)
+    Augmenter(crop_s=0.1).waveforms(wavs, torch.arange(4), 5)
+    Augmenter().features(features)
     assert all(map(torch.equal, before, (wavs, labels, features)))

@@ -1,14 +1,10 @@
 """Manifests: what is checked before a training, and when it is done anew."""
 
 import csv
-import functools
-import http.server
-import io
 import json
 import logging
 import os
 import shutil
-import threading
 import zipfile
 
 import numpy as np
@@ -167,19 +163,6 @@ def test_files_whose_names_meet(data):
     assert {"audio/1-0.wav", "audio/1-0.flac", "1-2"} <= ids
 
 
-def test_unusual_clips_are_fine(data):
-    rng = np.random.default_rng(0)
-    cases = {"1-1": (96000, 96000, 1), "1-2": (4410, 44100, 2)}
-    cases["2-0"] = (60 * 8000, 8000, 1)
-    for name, (frames, rate, channels) in cases.items():
-        samples = rng.uniform(-1, 1, (frames, channels))
-        sf.write(data / "audio" / f"{name}.wav", samples, rate)
-    train = entries(prepare(data).train)
-    lengths = [train[name]["num_samples"] for name in cases]
-    assert lengths == [16000, 1600, 960000]
-    assert train["2-0"]["duration"] == 60
-
-
 # --- broken clips ---
 
 
@@ -187,23 +170,12 @@ def test_broken_clips_are_listed_at_once(data, warned):
     audio = data / "audio"
     (audio / "1-0.wav").unlink()
     (audio / "1-1.wav").write_bytes(b"")
-    (audio / "1-2.wav").write_text("not audio\n" * 100)
-    sf.write(audio / "2-1.wav", np.full(9, np.nan), 8000, subtype="FLOAT")
-    sf.write(audio / "3-0.wav", np.zeros(0), 8000)
-    (audio / "4-0.wav").unlink()
-    (audio / "4-0.wav").mkdir()
-    reasons = {
-        "1-0": "does not exist",
-        "1-1": "0 bytes",
-        "1-2": "expected an audio file",
-        "2-1": "NaN",
-        "3-0": "0 samples",
-        "4-0": "a folder",
-    }
+    sf.write(audio / "3-0.wav", np.full(9, np.nan), 8000, subtype="FLOAT")
+    reasons = {"1-0": "does not exist", "1-1": "0 bytes", "3-0": "NaN"}
     with pytest.raises(UserError) as caught:
         prepare(data)
     message = str(caught.value)
-    assert "6 of 12 clips" in message and "`skip_broken_audio`" in message
+    assert "3 of 12 clips" in message and "`skip_broken_audio`" in message
     for name, reason in reasons.items():
         [line] = [line for line in message.splitlines() if name in line]
         assert str(audio / f"{name}.wav") in line and reason in line
@@ -211,9 +183,9 @@ def test_broken_clips_are_listed_at_once(data, warned):
     for _ in range(2):  # the second time from the existing manifests
         warned.clear()
         made = prepare(data, skip_broken_audio=True)
-        assert len(made.broken) == 6 and "2-1.wav" in warned.text
-        assert set(entries(made.train)) == {"2-0", "2-2"}
-    with pytest.raises(UserError, match="6 of 12"):
+        assert len(made.broken) == 3 and "3-0.wav" in warned.text
+        assert set(entries(made.train)) == {"1-2", "2-0", "2-1", "2-2"}
+    with pytest.raises(UserError, match="3 of 12"):
         prepare(data)
 
 
@@ -283,18 +255,6 @@ def replace_clip(data):
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
 
 
-def shorten_clip(data):
-    sf.write(data / "audio" / "1-0.wav", np.ones(400) / 2, 8000)
-
-
-def rename_class(data):
-    replace(data, "rain", "snow")
-
-
-def remove_manifest(data):
-    (data.parent / "save/test.json").unlink()
-
-
 def cut_info(data):
     path = data.parent / "save/manifest_info.json"
     path.write_text(path.read_text()[:99])
@@ -303,7 +263,10 @@ def cut_info(data):
 @pytest.mark.parametrize(
     "change",
     [
-        *(replace_clip, shorten_clip, rename_class, remove_manifest, cut_info),
+        *(replace_clip, cut_info),
+        lambda data: sf.write(data / "audio/1-0.wav", np.ones(400) / 2, 8000),
+        lambda data: replace(data, "rain", "snow"),
+        lambda data: (data.parent / "save/test.json").unlink(),
         {"train_fold_nums": 1},
         {"test_fold_nums": 3, "valid_fold_nums": 4},
         {"classes": ["dog", "rain"]},
@@ -374,49 +337,24 @@ def test_incomplete_data_are_not_touched(data, part):
 # --- the download ---
 
 
-def archive(root="ESC-50-master/"):
-    """A zip of the layout, larger than a few packets."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr(f"{root}meta/esc50.csv", "filename\n")
-        file.writestr(
-            f"{root}audio/a.wav", np.random.default_rng(0).bytes(9**6)
-        )
-    return buffer.getvalue()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    content, breaks = b"", False
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        if not self.content:
-            return self.send_error(404)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(self.content)))
-        self.end_headers()
-        part = len(self.content) // (2 if self.breaks else 1)
-        return self.wfile.write(self.content[:part])
-
-
 @pytest.fixture
-def server(monkeypatch):
-    handler = type("Fresh", (Handler,), {})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    serve = functools.partial(server.serve_forever, poll_interval=0.01)
-    threading.Thread(target=serve, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_address[1]}/master.zip"
-    monkeypatch.setattr(esc50, "ESC50_URL", url)
-    yield handler
-    server.shutdown()
-    server.server_close()
+def archive(tmp_path_factory, monkeypatch):
+    """Writes what stands in the place of ESC-50's archive."""
+    path = tmp_path_factory.mktemp("server") / "master.zip"
+    monkeypatch.setattr(esc50, "ESC50_URL", path.as_uri())
+
+    def write(root="ESC-50-master/", table="esc50.csv"):
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(f"{root}meta/{table}", "filename\n")
+            file.writestr(f"{root}audio/a.wav", bytes(9**6))
+        return path
+
+    return write
 
 
 @pytest.mark.parametrize("root", ["ESC-50-master/", ""])
-def test_data_that_are_missing_are_downloaded(server, tmp_path, root):
-    server.content = archive(root)
+def test_data_that_are_missing_are_downloaded(archive, tmp_path, root):
+    archive(root)
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "a" / "b"):
         with pytest.raises(UserError, match="missing: fold, target"):
@@ -426,11 +364,12 @@ def test_data_that_are_missing_are_downloaded(server, tmp_path, root):
 
 
 @pytest.mark.parametrize("wrong", ["404", "broken", "no zip", "another zip"])
-def test_a_download_that_fails_leaves_nothing(server, tmp_path, wrong):
-    server.content = {"404": b"", "no zip": b"x" * 999}.get(wrong, archive())
-    server.breaks = wrong == "broken"
-    if wrong == "another zip":
-        server.content = archive().replace(b"esc50.csv", b"other.csv")
+def test_a_download_that_fails_leaves_nothing(archive, tmp_path, wrong):
+    path = archive(table="other.csv" if wrong == "another zip" else "esc50.csv")
+    content = {"broken": path.read_bytes()[: 9**5], "no zip": b"x" * 999}
+    path.write_bytes(content.get(wrong, path.read_bytes()))
+    if wrong == "404":
+        path.unlink()
     with pytest.raises(UserError, match="`data_folder`.*audio/ and meta/"):
         esc50.read_esc50(tmp_path / "data")
     assert not list(tmp_path.iterdir())

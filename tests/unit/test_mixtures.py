@@ -67,13 +67,6 @@ def test_energy_ratios_are_the_published_ones(shape):
         check_conserved(mix)
 
 
-def test_one_snr_per_clip():
-    clips = torch.randn(3, 500, generator=seeded(1))
-    snr = torch.tensor([-5.0, 0.0, 20.0])
-    mix = mix_at_snr(clips, clips.flip(0) ** 3, snr)
-    close(ratio_db(mix), snr, rtol=0, atol=1e-3)
-
-
 def test_a_batch_equals_its_clips():
     clips = torch.randn(4, 300, generator=seeded(1))
     others = torch.randn(4, 300, generator=seeded(2))
@@ -108,9 +101,7 @@ def test_gradients_reach_the_target():
 @given(
     seed=st.integers(0, 2**31),
     samples=st.integers(16, 60),  # enough never to cancel by chance
-    loudness=st.tuples(
-        st.floats(-30, 30, allow_nan=False), st.floats(-30, 30, allow_nan=False)
-    ),
+    loudness=st.tuples(st.floats(-30, 30), st.floats(-30, 30)),
     snr=st.floats(-40, 40),
 )
 def test_property_level_free_and_conserved(seed, samples, loudness, snr):
@@ -119,9 +110,8 @@ def test_property_level_free_and_conserved(seed, samples, loudness, snr):
     target = torch.randn(2, samples, generator=generator)
     noise = torch.randn(2, samples, generator=generator)
     mix = mix_at_snr(target, noise, snr)
-    scaled = mix_at_snr(
-        target * 10.0 ** loudness[0], noise * 10.0 ** loudness[1], snr
-    )
+    gains = [10.0**level for level in loudness]
+    scaled = mix_at_snr(target * gains[0], noise * gains[1], snr)
     check_conserved(mix)
     close(ratio_db(mix), torch.full((2,), snr), rtol=0, atol=1e-2)
     # The level changes nothing but the last bits of a few divisions.
@@ -224,10 +214,8 @@ def test_every_offset_is_drawn():
 
 def write(path, seconds=0.05, seed=0, rate=16000):
     path.parent.mkdir(parents=True, exist_ok=True)
-    samples = np.random.default_rng(seed).uniform(
-        -0.5, 0.5, int(seconds * rate)
-    )
-    sf.write(path, samples, rate)
+    rng = np.random.default_rng(seed)
+    sf.write(path, rng.uniform(-0.5, 0.5, int(seconds * rate)), rate)
     return path
 
 
@@ -266,18 +254,14 @@ def test_any_folder_of_audio(tmp_path):
         assert found == sorted(tmp_path / name for name in names)
 
 
-@pytest.mark.parametrize("folder", [None, "", "/nowhere/at/all"])
-def test_missing_noise_folder(folder):
+@pytest.mark.parametrize("folder", [None, "", "/nowhere/at/all", "."])
+def test_no_noise(tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "readme.txt").write_text("no audio")
     with pytest.raises(UserError, match="`wham_folder`") as error:
         list_noise_files(folder, "train")
-    assert (folder or "not set") in str(error.value)
-
-
-def test_noise_folder_without_audio(tmp_path):
-    (tmp_path / "readme.txt").write_text("empty")
-    with pytest.raises(UserError, match="`wham_folder`") as error:
-        list_noise_files(tmp_path, "train")
-    assert str(tmp_path) in str(error.value)
+    named = "audio files in ." if folder == "." else folder
+    assert (named or "not set") in str(error.value)
 
 
 # -------------------------------------------------- training contamination
@@ -324,12 +308,8 @@ def test_snr_is_drawn_per_clip_in_its_range():
     # Uniform: mean 7, standard error 10 / sqrt(12 * 200) = 0.2.
     assert abs(ratio.mean() - 7) < 0.8
     fixed = TrainingContamination(["white_noise"], snr_db=5)
-    close(
-        ratio_db(fixed(clean, seeded())),
-        torch.full((200,), 5.0),
-        rtol=0,
-        atol=1e-3,
-    )
+    fives = torch.full((200,), 5.0)
+    close(ratio_db(fixed(clean, seeded())), fives, rtol=0, atol=1e-3)
 
 
 def test_kinds_come_with_their_probabilities():

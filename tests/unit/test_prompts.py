@@ -53,21 +53,6 @@ def test_every_class_has_wordings():
         assert all(text == text.lower() and text for text in every)
 
 
-def test_held_out_wordings_are_nobodys_training_wordings():
-    train, held_out = set(), set()
-    for name in wordings():
-        known = paraphrases(name)
-        train.update(known.names, known.sentences)
-        held_out.update(known.held_out)
-    assert not train & held_out
-
-
-def test_templates_are_disjoint():
-    assert not set(TRAIN_TEMPLATES) & set(HELD_OUT_TEMPLATES)
-    templates = (*TRAIN_TEMPLATES, *HELD_OUT_TEMPLATES)
-    assert all(template.count("{}") == 1 for template in templates)
-
-
 @pytest.mark.parametrize("tested", SETS)
 def test_no_prompt_of_a_test_is_trained_on(tested):
     trained = set(prompts_of(prompt_table(list(wordings()))))
@@ -89,14 +74,9 @@ def test_prompt_table_by_hand():
         "dog": [t.format("dog") for t in HELD_OUT_TEMPLATES],
         "dog_bark": [t.format("dog bark") for t in HELD_OUT_TEMPLATES],
     }
-    assert prompt_table(["dog"]) == {
-        "dog": [
-            template.format(name)
-            for name in ("dog", "dog barking", "puppy barking")
-            for template in TRAIN_TEMPLATES
-        ]
-        + ["a dog barks"]
-    }
+    names = ("dog", "dog barking", "puppy barking")
+    filled = [t.format(name) for name in names for t in TRAIN_TEMPLATES]
+    assert prompt_table(["dog"]) == {"dog": [*filled, "a dog barks"]}
 
 
 def test_unknown_classes_stand_for_themselves():
@@ -106,10 +86,8 @@ def test_unknown_classes_stand_for_themselves():
 
 
 def test_known_classes_in_other_spellings():
-    assert (
-        paraphrases("Sea waves").held_out == paraphrases("sea_waves").held_out
-    )
-    assert paraphrases("Sea waves").names[0] == "Sea waves"
+    known, other = map(paraphrases, ("sea_waves", "Sea waves"))
+    assert other == known._replace(names=("Sea waves", *known.names[1:]))
 
 
 @pytest.mark.parametrize("template", ["a sound", "{} or {}", "{0}", ""])
