@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hyperpyyaml import load_hyperpyyaml
+from speechbrain.inference.classifiers import EncoderClassifier
 from torch import nn
 
 from speechbrain_lmac.classifiers.families.loading import load_any_classifier
@@ -151,6 +153,141 @@ def test_what_is_not_trusted_is_not_even_imported(run_folder):
             load_any_classifier(folder)
 
 
+ENCODERS = {
+    "ecapa": """
+embedding_model: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN
+    input_size: !ref <n_mels>
+    channels: [16, 16, 16, 48]
+    kernel_sizes: [5, 3, 3, 1]
+    dilations: [1, 2, 3, 1]
+    attention_channels: 8
+    res2net_scale: 4
+    se_channels: 8
+    lin_neurons: 12
+classifier: !new:speechbrain.lobes.models.ECAPA_TDNN.Classifier
+    input_size: 12
+    out_neurons: 3
+""",
+    "xvector": """
+embedding_model: !new:speechbrain.lobes.models.Xvector.Xvector
+    in_channels: !ref <n_mels>
+    activation: !name:torch.nn.LeakyReLU
+    tdnn_blocks: 3
+    tdnn_channels: [8, 8, 16]
+    tdnn_kernel_sizes: [5, 3, 1]
+    tdnn_dilations: [1, 2, 1]
+    lin_neurons: 12
+classifier: !new:speechbrain.lobes.models.Xvector.Classifier
+    input_shape: [null, null, 12]
+    lin_neurons: 12
+    out_neurons: 3
+""",
+}
+ENCODER_YAML = """
+pretrained_path: speechbrain/nowhere
+__set_seed: !apply:torch.manual_seed [1234]
+n_mels: 20
+compute_features: !new:speechbrain.lobes.features.Fbank
+    n_mels: !ref <n_mels>
+mean_var_norm: !new:speechbrain.processing.features.InputNormalization
+    norm_type: sentence
+    std_norm: False
+modules:
+    compute_features: !ref <compute_features>
+    mean_var_norm: !ref <mean_var_norm>
+    embedding_model: !ref <embedding_model>
+    classifier: !ref <classifier>
+label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        embedding_model: !ref <embedding_model>
+        classifier: !ref <classifier>
+        label_encoder: !ref <label_encoder>
+    paths:
+        embedding_model: !ref <pretrained_path>/embedding_model.ckpt
+        classifier: !ref <pretrained_path>/classifier.ckpt
+        label_encoder: !ref <pretrained_path>/label_encoder.txt
+"""
+
+
+def save_encoder(folder, name):
+    """An EncoderClassifier's folder as on the hub, with random weights."""
+    text = ENCODERS[name] + ENCODER_YAML
+    (folder / "hyperparams.yaml").write_text(text)
+    parts = load_hyperpyyaml(text)
+    for part in ("embedding_model", "classifier"):
+        for norm in parts[part].modules():
+            if isinstance(norm, nn.BatchNorm1d):
+                nn.init.uniform_(norm.running_var, 0.5, 2)
+                nn.init.normal_(norm.running_mean)
+        torch.save(parts[part].state_dict(), folder / f"{part}.ckpt")
+    make_label_encoder(["cat", "dog", "rain"], folder / "label_encoder.txt")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name, scale, n_maps", [("ecapa", 30, 4), ("xvector", 1, 3)]
+)
+def test_encoder_classifier(tmp_path, name, scale, n_maps):
+    folder = save_encoder(tmp_path, name)
+    theirs = EncoderClassifier.from_hparams(
+        source=str(folder),
+        savedir=str(tmp_path / "cache"),
+        overrides={"pretrained_path": str(folder)},
+        run_opts={"device": "cpu"},
+    )
+    frontend, model = load_any_classifier(folder)
+    wavs = 0.1 * torch.randn(2, 12000)
+    scores, _, index, names = theirs.classify_batch(wavs)
+    logits = all_ones(frontend, model, wavs)
+    torch.testing.assert_close(logits / scale, scores, atol=1e-5, rtol=0)
+    assert [model.labels[k] for k in model(wavs).logits.argmax(1)] == names
+    assert frontend.sample_rate == 16000
+    output = model(wavs.requires_grad_())
+    assert [h.shape[2:] for h in output.hidden] == [(76, 1)] * n_maps
+    for hidden in output.hidden:
+        (gradient,) = torch.autograd.grad(
+            output.logits[:, 0].sum(), hidden, retain_graph=True
+        )
+        assert gradient.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "spoil, why",
+    [
+        (lambda f: (f / "classifier.ckpt").unlink(), "misses classifier.ckpt"),
+        (lambda f: (f / "label_encoder.txt").unlink(), "misses label_encoder"),
+        (
+            lambda f: torch.save(
+                nn.Linear(2, 2).state_dict(), f / "classifier.ckpt"
+            ),
+            "weights of another model",
+        ),
+        (lambda f: (f / "hyperparams.yaml").unlink(), "hyperparams.yaml"),
+        (
+            lambda f: replace(f, "    classifier: !ref <cl", "    c: !ref <cl"),
+            "",
+        ),
+        (lambda f: replace(f, "Xvector.Classifier", "x.y"), "trust=True"),
+        (
+            lambda f: replace(f, "n_mels: 20", "n_mels: !apply:os.getpid"),
+            "trust",
+        ),
+    ],
+)
+def test_spoilt_encoder_classifier(tmp_path, spoil, why):
+    spoil(save_encoder(tmp_path, "xvector"))
+    with pytest.raises(UserError, match=why) as found:
+        load_any_classifier(tmp_path)
+    assert "\n" not in str(found.value)
+
+
+def replace(folder, old, new):
+    file = folder / "hyperparams.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
 @pytest.mark.parametrize(
     "source, options, why",
     [
@@ -160,7 +297,7 @@ def test_what_is_not_trusted_is_not_even_imported(run_folder):
         ("own_nets:None", {}, "cannot import"),
         ("nn:nothing", {}, "cannot import"),
         ("own_nets.py", {"trust": True}, "no TorchScript"),
-        ("nothing", {}, "no model found"),
+        ("nothing", {}, "there is no nothing"),
         (
             "own_nets:Net",
             {"sample_rate": 8000, "labels": ["dog"]},

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
+
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.classifiers.families import own, runs
+from speechbrain_lmac.classifiers.families.encoder_classifier import (
+    HPARAMS_FILE,
+    load_encoder_classifier,
+)
+from speechbrain_lmac.classifiers.huggingface import hub_problem
 from speechbrain_lmac.features import BaseFrontEnd
 from speechbrain_lmac.utils.checks import UserError
 
@@ -61,6 +68,8 @@ def load_any_classifier(
     path = Path(text).expanduser()
     if runs.is_run(path):
         found = runs.load_run(path, trust)
+    elif ":" in text and not path.exists():
+        found = own.load_own(text, sample_rate, weights, layers, **options)
     elif path.is_file():
         if not trust:
             raise UserError(
@@ -68,9 +77,45 @@ def load_any_classifier(
                 "program; pass trust=True (--trust) if you trust its author."
             )
         found = own.load_own(str(path), sample_rate, weights, layers, **options)
-    elif ":" in text and not path.exists():
-        found = own.load_own(text, sample_rate, weights, layers, **options)
     else:
-        raise UserError(f"`model`: {text}: no model found; {EXPECTED}.")
+        folder = find_folder(text, trust)
+        found = load_encoder_classifier(
+            folder, sample_rate, layers, trust=trust, **options
+        )
     frontend, classifier = found
     return frontend, classifier.freeze()
+
+
+def find_folder(text: str, trust: bool = False) -> Path:
+    """The folder of a model of SpeechBrain, fetched if it is on the hub.
+
+    Python files are fetched if ``trust`` allows them to be run.
+    """
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if not (folder / HPARAMS_FILE).is_file():
+            raise UserError(
+                f"`model`: {text} holds neither {HPARAMS_FILE} (SpeechBrain) "
+                f"nor config.json (transformers); {EXPECTED}."
+            )
+        return folder
+    local = text.startswith((".", "/", "~")) or text.count("/") != 1
+    if local or folder.parent.is_dir():
+        raise UserError(f"`model`: there is no {text}; {EXPECTED}.")
+    patterns = ["*.yaml", "*.ckpt", "*.txt", "*.json", "*.safetensors"]
+    problem = hub_problem()
+    try:
+        return Path(
+            snapshot_download(
+                text,
+                allow_patterns=patterns + ["*.py"] * trust,
+                local_files_only=problem is not None,
+            )
+        )
+    except Exception as err:  # the hub's client raises kinds of its own
+        reason = str(problem or err).strip().split("\n")[0][:150]
+        raise UserError(
+            f"`model`: cannot fetch {text} from the hub ({reason}); without a "
+            f"network, place its files ({HPARAMS_FILE}, *.ckpt, "
+            "label_encoder.txt) in a folder and give that."
+        ) from err

@@ -113,6 +113,7 @@ class OwnClassifier(WaveformClassifier):
             )
         taps = self._find_taps(sample_rate, layers)
         super().__init__(network, taps, n_classes, sample_rate, labels)
+        self.eval()  # probes must not move statistics of batch norms
         self.threshold = DETECTED if n_classes == 1 else None
         if threshold is not None:
             self.threshold = threshold

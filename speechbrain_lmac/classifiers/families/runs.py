@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Any
 
 from speechbrain_lmac.classifiers.base import AudioClassifier
-from speechbrain_lmac.classifiers.families.trust import check_tags
+from speechbrain_lmac.classifiers.families.building import build_parts
 from speechbrain_lmac.classifiers.loading import INFO_FILE, load_classifier
 from speechbrain_lmac.features import BaseFrontEnd, FrontEnd, GainFrontEnd
 from speechbrain_lmac.utils.checks import UserError
-from speechbrain_lmac.utils.hparams import load_hparams, read_tree, tag_of
 
 HPARAMS_FILE = "hyperparams.yaml"
-PARTS = ("frontend", "classifier")
-#: Names in a reference, such as !ref <n_mels> or <opts[size]>.
-NAMES = re.compile(r"<(\w+)")
 
 
 def is_run(folder: Path) -> bool:
     """Whether a folder is a run of train_classifier.py, or its classifier."""
-    return any(
-        (f / INFO_FILE).is_file() for f in (folder, folder / "classifier")
-    )
+    places = (folder, folder / "classifier")
+    return any((place / INFO_FILE).is_file() for place in places)
 
 
 def load_run(
@@ -36,8 +29,7 @@ def load_run(
     folder : pathlib.Path
         Such as ``results/classifier_small/1234``, or ``classifier`` in it.
     trust : bool
-        Whether the run's YAML may build what is neither SpeechBrain's nor
-        ours.
+        As for :func:`build_parts`.
 
     Returns
     -------
@@ -46,8 +38,8 @@ def load_run(
     Raises
     ------
     UserError
-        If the run's YAML is missing or builds other things, or the weights
-        do not fit.
+        If the run's YAML is missing or not trusted, or the weights do not
+        fit.
     """
     inner = folder if (folder / INFO_FILE).is_file() else folder / "classifier"
     file = inner.parent / HPARAMS_FILE
@@ -57,36 +49,9 @@ def load_run(
             "says how it is built, is missing; give the output folder of its "
             "train_classifier.py."
         )
-    tree = read_tree(file)
-    needed = {name: tree[name] for name in _needed(tree, PARTS)}
-    check_tags(needed, file, trust)
-    left_out: dict[str, Any] = {
-        name: None for name in tree if name not in needed
-    }
-    hparams = load_hparams(file, left_out)
-    frontend, classifier = hparams["frontend"], hparams["classifier"]
+    parts = build_parts(file, ("frontend", "classifier"), trust)
+    frontend, classifier = parts["frontend"], parts["classifier"]
     load_classifier(inner, classifier, frontend)
     if type(frontend) is FrontEnd:
         frontend = GainFrontEnd(**frontend.arguments)
     return frontend, classifier
-
-
-def _needed(tree, names):
-    """Entries that some entries refer to, directly or not, and these."""
-    found, todo = set(), list(names)
-    while todo:
-        name = todo.pop()
-        if name in tree and name not in found:
-            found.add(name)
-            todo += _references(tree[name])
-    return found
-
-
-def _references(node):
-    """Names that a node of a HyperPyYAML tree refers to."""
-    if isinstance(node, dict):
-        return [name for v in node.values() for name in _references(v)]
-    if isinstance(node, list):
-        return [name for v in node for name in _references(v)]
-    refers = tag_of(node) in ("!ref", "!copy")
-    return NAMES.findall(str(node.value)) if refers else []
