@@ -8,10 +8,11 @@ from typing import Any
 
 from speechbrain_lmac.classifiers.families.loading import load_any_classifier
 from speechbrain_lmac.interpreters.loading import Interpreter
+from speechbrain_lmac.interpreters.methods import ClipMethod
 from speechbrain_lmac.utils.checks import UserError
 
 #: Methods that need no gradient of the classifier.
-WITHOUT_GRADIENT = ("occlusion", "rise", "random")
+WITHOUT_GRADIENT = ("occlusion", "rise")
 
 
 def load_model(
@@ -74,13 +75,10 @@ def load_model(
     ...                          nn.AdaptiveAvgPool1d(1), nn.Flatten())
     ... ''')
     >>> getfixture("monkeypatch").syspath_prepend(folder)
-    >>> model = load_model(  # doctest: +SKIP
-    ...     "tiny_net:build", "saliency", sample_rate=8000)
-    >>> model.names  # doctest: +SKIP
+    >>> model = load_model("tiny_net:build", "saliency", sample_rate=8000)
+    >>> model.names
     ['class 0', 'class 1', 'class 2', 'class 3']
     """
-    from speechbrain_lmac.interpreters.methods import ClipMethod
-
     given = {"labels": labels, "threshold": threshold}
     frontend, classifier = load_any_classifier(
         source,

@@ -11,6 +11,8 @@ from speechbrain_lmac.classifiers.loading import save_classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data import make_label_encoder
 from speechbrain_lmac.features import FrontEnd, GainFrontEnd
+from speechbrain_lmac.inference import AudioInterpreter
+from speechbrain_lmac.interpreters import load_model
 from speechbrain_lmac.utils.checks import UserError
 
 NETS = """
@@ -88,6 +90,18 @@ def test_one_class_is_a_detector(nets):
     torch.testing.assert_close(
         model.probabilities(output), output.logits.sigmoid()
     )
+
+
+def test_explained_at_once(nets):
+    model = load_model("own_nets:Net", "saliency", sample_rate=8000)
+    interpreter = AudioInterpreter(model, run_opts={"device": "cpu"})
+    (found,) = interpreter.interpret_batch(torch.randn(1, 8000))
+    assert found.label == f"class {found.class_index}"
+    torch.testing.assert_close(
+        found.waveform + found.masked_out, found.original
+    )
+    with pytest.raises(UserError, match="gives no gradient.*occlusion"):
+        load_model("own_nets:Numb", sample_rate=8000)
 
 
 def test_torchscript(nets):
@@ -266,7 +280,7 @@ def test_encoder_classifier(tmp_path, name, scale, n_maps):
         (lambda f: (f / "hyperparams.yaml").unlink(), "hyperparams.yaml"),
         (
             lambda f: replace(f, "    classifier: !ref <cl", "    c: !ref <cl"),
-            "",
+            "describes no EncoderClassifier: `classifier`",
         ),
         (lambda f: replace(f, "Xvector.Classifier", "x.y"), "trust=True"),
         (
