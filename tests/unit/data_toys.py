@@ -10,6 +10,7 @@ from speechbrain_lmac.data import (
     prepare_labelled,
     same_length_batches,
 )
+from speechbrain_lmac.evaluation.conditions import build_condition
 
 RATE = 16000
 
@@ -63,6 +64,16 @@ def loaders(datasets, batch_size=8):
     size = min(batch_size, len(datasets["train"]))
     options["train"] = {"batch_size": size, "shuffle": True, "drop_last": True}
     return options
+
+
+def clean_clips(waves, classes=None):
+    """Clips of an evaluation, from waveforms by id and the ids' classes."""
+    rows = [
+        {"id": name, "wav": name, "num_samples": len(wav)}
+        | {"class_string": classes[name] if classes else name}
+        for name, wav in waves.items()
+    ]
+    return build_condition("clean", rows, waves.__getitem__, 0)
 
 
 def named(datasets, batch_size=8):

@@ -34,15 +34,10 @@ def make_clips(frequencies, per_class=2, num_samples=8000):
     waves, clips = {}, []
     for name, frequency in zip(PROMPTS, frequencies, strict=False):
         for k, wav in enumerate(tones(frequency, per_class, num_samples)):
-            waves[f"{name}{k}"] = wav
-            clips.append(
-                {
-                    "id": f"{name}{k}",
-                    "wav": f"{name}{k}",
-                    "class_string": name,
-                    "num_samples": num_samples,
-                }
-            )
+            clip = f"{name}{k}"
+            waves[clip] = wav
+            facts = {"class_string": name, "num_samples": num_samples}
+            clips.append({"id": clip, "wav": clip, **facts})
     return clips, waves.__getitem__
 
 
@@ -129,32 +124,22 @@ def test_source_statistics_by_hand():
 
 
 def test_masks_that_follow_the_similarity_are_found_to_do_so(items):
+    """And the similarities are cosines of clip and prompt."""
     toy = zs_interpreter()
     toy = with_rule(toy, lambda _, s: ((1 + s) / 2).expand(513))
     masker = PromptMasker(toy, ["lmac_zs"])
     values = measure_prompts(masker, items, ["lmac_zs"], **QUIET)
-    np.testing.assert_allclose(
-        values["lmac_zs"], (1 + values["similarity"]) / 2, atol=1e-6
-    )
+    similarity, means = values["similarity"], values["lmac_zs"]
+    np.testing.assert_allclose(means, (1 + similarity) / 2, atol=1e-6)
     np.testing.assert_allclose(values["probability"].sum(1), 1, atol=1e-6)
     truth = np.array([PROMPTS.index(i.class_string) for i in items])
-    found = prompt_statistics(values["similarity"], values["lmac_zs"], truth)
+    found = prompt_statistics(similarity, means, truth)
     assert found["spearman"].mean > 0.999
-
-
-def test_similarities_are_cosines_of_clip_and_prompt(items):
-    toy = zs_interpreter()
-    masker = PromptMasker(toy, ["lmac_zs"])
-    values = measure_prompts(masker, items, ["lmac_zs"], **QUIET)
+    encoder = toy.classifier.encoder
     wav = items[3].make().mixture[None]
-    features = toy.frontend.features(wav)
-    audio, _ = toy.classifier.encoder.embed(features)
-    text = toy.classifier.encoder.encode_text(
-        [f"the sound of {p}" for p in PROMPTS]
-    )
-    np.testing.assert_allclose(
-        values["similarity"][3], (audio @ text.T)[0], atol=1e-5
-    )
+    audio, _ = encoder.embed(toy.frontend.features(wav))
+    text = encoder.encode_text([f"the sound of {p}" for p in PROMPTS])
+    np.testing.assert_allclose(similarity[3], (audio @ text.T)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("domain", ["stft", "mel"])
@@ -211,6 +196,13 @@ def test_pairs_are_equally_loud_and_of_two_classes(pairs):
         )
 
 
+def separated(toy, rule, pairs):
+    """What the masks of a rule leave of either source."""
+    masker = PromptMasker(with_rule(toy, rule), ["lmac_zs"])
+    found = measure_sources(masker, pairs, PROMPTS, ["lmac_zs"], **QUIET)
+    return found["lmac_zs"]
+
+
 def split_at(k, similarity):
     """Low bins for the first prompt, high ones for the second."""
     low = (torch.arange(513) < 100).float()
@@ -228,9 +220,7 @@ def test_a_mask_that_separates_wins(pairs, domain):
         bands = bins @ toy.frontend.mel_matrix
         return (bands / toy.frontend.mel_matrix.sum(0)).round()
 
-    masker = PromptMasker(with_rule(toy, rule), ["lmac_zs"])
-    frame = measure_sources(masker, pairs, PROMPTS, ["lmac_zs"], **QUIET)
-    frame = frame["lmac_zs"]
+    frame = separated(toy, rule, pairs)
     assert len(frame) == 8 and frame.mixture.nunique() == 4
     assert (frame.named_kept > 0.99).all() and (frame.other_kept < 0.01).all()
     assert (frame["SI-SDR_gain"] > 20).all()
@@ -241,12 +231,7 @@ def test_a_mask_that_separates_wins(pairs, domain):
 
 
 def test_a_mask_of_ones_neither_wins_nor_gains(pairs):
-    toy = zs_interpreter()
-    masker = PromptMasker(
-        with_rule(toy, lambda k, s: torch.ones(513)), ["lmac_zs"]
-    )
-    frame = measure_sources(masker, pairs, PROMPTS, ["lmac_zs"], **QUIET)
-    frame = frame["lmac_zs"]
+    frame = separated(zs_interpreter(), lambda *_: torch.ones(513), pairs)
     np.testing.assert_allclose(frame["SI-SDR_gain"], 0, atol=0.01)
     np.testing.assert_allclose(frame.difference, 0, atol=1e-6)
     np.testing.assert_allclose(frame.MM, 1)
@@ -270,13 +255,9 @@ def test_the_job_writes_pairs_and_summary(clips, tmp_path, capsys):
     rows = whole_job(clips, tmp_path)
     folder = tmp_path / "prompt_sensitivity"
     assert {path.name for path in folder.iterdir()} == {
-        "prompts_lmac_zs.csv",
-        "prompts_gradcampp.csv",
-        "sources_lmac_zs.csv",
-        "sources_gradcam.csv",
-        "sources_gradcampp.csv",
+        *("prompts_lmac_zs.csv", "prompts_gradcampp.csv", "mask_mean.png"),
+        *(f"sources_{m}.csv" for m in ("lmac_zs", "gradcam", "gradcampp")),
         "summary.csv",
-        "mask_mean.png",
     }
     with open(folder / "prompts_lmac_zs.csv", newline="") as file:
         pairs = list(csv.DictReader(file))

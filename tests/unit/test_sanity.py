@@ -4,6 +4,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from data_toys import clean_clips
 from speechbrain.lobes.models.Cnn14 import Cnn14
 
 from speechbrain_lmac.classifiers.base import (
@@ -14,8 +15,6 @@ from speechbrain_lmac.classifiers.base import (
 from speechbrain_lmac.classifiers.cnn14 import Cnn14Classifier
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
 from speechbrain_lmac.classifiers.slim import SlimCnn
-from speechbrain_lmac.data.mixtures import mix_clips
-from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.randomization import (
     BlockSimilarity,
     blocks,
@@ -53,16 +52,12 @@ def cnn14(norm_type="bn"):
 
 def make_clips(lengths=(8000, 9000, 8000, 8000)):
     generator = torch.Generator().manual_seed(3)
-    clips = []
+    waves = {}
     for k, n in enumerate(lengths):
         time = torch.arange(n) / 16000
         wav = torch.sin(2 * torch.pi * 300 * (k + 1) * time) * (time < 0.3)
-        wav = wav + 0.1 * torch.randn(n, generator=generator)
-        made = mix_clips(wav, torch.zeros(n))
-        clips.append(
-            ConditionClip(f"c{k}", f"c{k}", "dog", "", n, lambda m=made: m)
-        )
-    return clips
+        waves[f"c{k}"] = wav + 0.1 * torch.randn(n, generator=generator)
+    return clean_clips(waves)
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +107,6 @@ class Generic(AudioClassifier):
 
 def test_blocks_of_any_classifier():
     assert list(blocks(Generic())) == ["last", "first"]
-
-
-def test_a_weight_outside_of_all_blocks_is_refused():
     with pytest.raises(ValueError, match="scale"):
         blocks(Generic(forgotten=True))
 
@@ -129,36 +121,31 @@ def test_cnn14_begins_as_it_does_when_it_is_made():
     assert embedder.norm0.running_mean.abs().max() == 0
 
 
+def check_cascade(classifier, tensors):
+    """Yields the copies: blocks go one by one, the original stays."""
+    before, done, originals = fingerprint(classifier), [], blocks(classifier)
+    for name, copy in randomize_cascade(classifier, seed=1):
+        done.append(name)
+        assert copy.frozen and not copy.training
+        for other, block in blocks(copy).items():
+            pairs = zip(tensors(block), tensors(originals[other]), strict=True)
+            same = [torch.equal(new, old) for new, old in pairs]
+            assert not any(same) if other in done else all(same), (name, other)
+        yield copy
+    assert done == list(originals)
+    assert fingerprint(classifier) == before
+
+
 @pytest.mark.parametrize(
     "make", [slim, cnn14, lambda: cnn14("ln"), Generic], ids=range(4)
 )
 def test_the_cascade_is_cumulative_and_spares_the_original(make):
     classifier = make().freeze()
-    before = fingerprint(classifier)
-    names = list(blocks(classifier))
-    state = classifier.state_dict()
-    done = []
-    for k, (name, copy) in enumerate(randomize_cascade(classifier, seed=1)):
-        done.append(name)
-        assert name == names[k]
-        assert copy.frozen and not copy.training
-        for other, block in blocks(copy).items():
-            same = [
-                torch.equal(tensor, original)
-                for tensor, original in zip(
-                    block.state_dict().values(),
-                    blocks(classifier)[other].state_dict().values(),
-                    strict=True,
-                )
-            ]
-            assert not any(same) if other in done else all(same)
-    assert done == names
+    *_, last = check_cascade(classifier, lambda b: b.state_dict().values())
     # After the last block nothing of the original is left.
-    assert not any(
-        torch.equal(tensor, state[key])
-        for key, tensor in copy.state_dict().items()
-    )
-    assert fingerprint(classifier) == before
+    state = classifier.state_dict()
+    for key, tensor in last.state_dict().items():
+        assert not torch.equal(tensor, state[key])
 
 
 @pytest.mark.parametrize("make", [slim, cnn14])

@@ -211,10 +211,11 @@ def _score_rows(table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
             asked = view[view.question == question]
             for method in ordered_methods(asked.method):
                 own = asked[asked.method == method]
-                mean, low, high, n, _ = mean_opinion(own, seed)
-                people, items = own.participant.nunique(), own.item.nunique()
-                values = (condition, question, method, mean, low, high)
-                values = (*values, n, people, items)
+                values = (
+                    *(condition, question, method),
+                    *mean_opinion(own, seed)[:4],
+                    *(own.participant.nunique(), own.item.nunique()),
+                )
                 rows.append(dict(zip(SCORE_COLUMNS, values, strict=True)))
     return rows
 
