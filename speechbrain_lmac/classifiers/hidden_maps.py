@@ -100,8 +100,9 @@ def tapped(
 
         return hook
 
+    # First of all: hooks of the library's own see what is passed on.
     handles = [
-        stage.register_forward_hook(hook_of(tap))
+        stage.register_forward_hook(hook_of(tap), prepend=True)
         for stage, tap in zip(stages, taps, strict=True)
     ]
     try:

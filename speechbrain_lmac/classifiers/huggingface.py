@@ -413,6 +413,27 @@ def from_pretrained(kind: Any, source: str, advice: str, **options: Any) -> Any:
         ) from err
 
 
+def check_weights(
+    source: str,
+    info: dict[str, Any],
+    ignored: tuple[str, ...],
+    problems: Sequence[str] = ("missing_keys", "mismatched_keys"),
+) -> None:
+    """Refuse weights that left some of a model's random.
+
+    ``info`` is what loading reported; keys that end in one of ``ignored`` do
+    not count.
+    """
+    for problem in problems:
+        names = map(str, info.get(problem, ()))
+        keys = sorted(name for name in names if not name.endswith(ignored))
+        if keys:
+            raise UserError(
+                f"{source} does not hold the weights that its config.json "
+                f"describes: {problem.replace('_', ' ')} {', '.join(keys[:5])}."
+            )
+
+
 def hub_problem() -> Exception | None:
     """Why the model hub does not answer; None if it does, or is not asked."""
     from huggingface_hub import constants

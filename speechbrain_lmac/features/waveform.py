@@ -52,6 +52,8 @@ class WaveformFrontEnd(StftFrontEnd):
         The hop is a quarter of it.
     n_mels : int
         Bands of the maps that decoders make masks from.
+    n_samples : int or None
+        Samples that the classifier hears at most; None for any number.
 
     Example
     -------
@@ -71,11 +73,13 @@ class WaveformFrontEnd(StftFrontEnd):
         sample_rate: int = 16000,
         window_s: float = 0.064,
         n_mels: int = 80,
+        n_samples: int | None = None,
     ):
         self.arguments = {
             "sample_rate": sample_rate,
             "window_s": window_s,
             "n_mels": n_mels,
+            "n_samples": n_samples,
         }
         n_fft = 2 ** int(math.log2(window_s * sample_rate))
         mel = Filterbank(
@@ -92,6 +96,7 @@ class WaveformFrontEnd(StftFrontEnd):
             sample_rate,
             n_fft // 4,
         )
+        self.n_samples = n_samples
 
     def analyse(self, wavs: Tensor) -> Any:
         """Spectrum of mono waveforms (batch, samples), and these."""

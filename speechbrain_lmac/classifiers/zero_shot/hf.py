@@ -10,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speechbrain_lmac.classifiers.huggingface import from_pretrained, library
+from speechbrain_lmac.classifiers.huggingface import (
+    check_weights,
+    from_pretrained,
+    library,
+)
 from speechbrain_lmac.classifiers.zero_shot.base import ClapEncoder
 from speechbrain_lmac.classifiers.zero_shot.htsat import (
     htsat_blocks,
@@ -144,15 +148,8 @@ def load_parts(source: str) -> tuple[Any, Any, Any]:
             "CLAP model, such as laion/clap-htsat-unfused."
         )
     model, info = load(transformers.ClapModel, output_loading_info=True)
-    # Missing weights would be random.
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = map(str, info.get(problem, ()))
-        keys = sorted(name for name in names if not name.endswith(DERIVED))
-        if keys:
-            raise UserError(
-                f"{source} does not hold the weights that its config.json "
-                f"describes: {problem.replace('_', ' ')} {', '.join(keys[:5])}."
-            )
+    problems = ("missing_keys", "unexpected_keys", "mismatched_keys")
+    check_weights(source, info, DERIVED, problems)
     return (
         # Checkpoints may be in half precision.
         model.float(),
