@@ -71,10 +71,8 @@ def documented(tree):
             continue
         if node.name.startswith("_"):
             continue
-        for part in [
-            node,
-            *(node.body if isinstance(node, ast.ClassDef) else []),
-        ]:
+        inner = node.body if isinstance(node, ast.ClassDef) else []
+        for part in (node, *inner):
             if isinstance(part, (ast.FunctionDef, ast.ClassDef)):
                 if not part.name.startswith("_"):
                     yield part.name, part

@@ -7,7 +7,6 @@ for the script counts, too.
 import functools
 import re
 
-import pytest
 from conftest import ROOT
 from speechbrain.utils.run_opts import RunOptions
 
@@ -86,15 +85,7 @@ def test_every_reference_is_to_a_key(row):
     assert not references(path) - keys_of(path)
 
 
-@pytest.mark.parametrize(
-    "code, key",
-    [
-        ('hparams["a"]', "a"),
-        ("self.hparams.b", "b"),
-        ('hparams.get("c")', "c"),
-        ('getattr(self.hparams, "d", None)', "d"),
-    ],
-)
-def test_what_reading_is(code, key):
-    assert read_in(code) == {key}
-    assert not read_in("hparams.items()")
+def test_what_reading_is():
+    code = 'hparams["a"], self.hparams.b, hparams.get("c"), hparams.items()'
+    assert read_in(code) == {*"abc"}
+    assert read_in('getattr(self.hparams, "d", None)') == {"d"}

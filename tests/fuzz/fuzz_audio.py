@@ -35,13 +35,8 @@ def setup(folder):
         shape = (rate * 3 // 10, 1 + number % 2)
         samples = rng.uniform(-0.5, 0.5, shape).cumsum(0)
         path = folder / f"{container}-{subtype}"
-        sf.write(
-            path,
-            samples / np.abs(samples).max() * 0.9,
-            rate,
-            format=container,
-            subtype=subtype,
-        )
+        samples *= 0.9 / np.abs(samples).max()
+        sf.write(path, samples, rate, format=container, subtype=subtype)
         files.append((path.read_bytes(), read_audio(path)))
     return files
 

@@ -13,6 +13,7 @@ from speechbrain_lmac.classifiers.loading import (
     load_classifier,
     save_classifier,
 )
+from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.pipelines import make_label_encoder
 from speechbrain_lmac.interpreters.loading import Interpreter, write_info
 from speechbrain_lmac.interpreters.masking import explain
@@ -75,11 +76,8 @@ def spoil(rng, folder, files):
 
 
 def _files(folder):
-    return sorted(
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
+    files = filter(Path.is_file, folder.rglob("*"))
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
 def classifier(rng, folder, fixtures):
@@ -88,8 +86,6 @@ def classifier(rng, folder, fixtures):
     shutil.copytree(run / "classifier", folder / "classifier")
     files = _files(folder / "classifier")
     way = spoil(rng, folder / "classifier", files)
-    from speechbrain_lmac.classifiers.slim import SlimCnn
-
     model = SlimCnn(n_classes=3)
     load_classifier(folder / "classifier", model)
     for key, value in model.state_dict().items():
@@ -100,38 +96,20 @@ def classifier(rng, folder, fixtures):
 
 def other_weights(rng, folder, fixtures):
     """Files that torch reads and that are no weights of the model."""
-    from speechbrain_lmac.classifiers.slim import SlimCnn
-
     model = SlimCnn(n_classes=3)
     state = dict(model.state_dict())
     key = str(rng.choice(list(state)))
-    objects = [
-        [],
-        {},
-        5,
-        None,
-        "x",
-        {key: 1},
-        torch.ones(3),
-        {1: torch.ones(1)},
-        {**state, key: state[key].double()[..., None]},
-        {**state, key: state[key] * float("nan")},
-        {**state, key: "text"},
-        {**state, key: state[key].to(torch.complex64)},
-        {**state, key: state[key].to_sparse() if state[key].ndim else 0},
-        {k: v for k, v in state.items() if k != key},
-        {**state, "more": torch.ones(1)},
-        model,
-        {**state, key: None},
-        {**state, 7: torch.ones(1)},
-    ]
+    value, one = state[key], torch.ones(1)
+    values = [value.double()[..., None], value * float("nan"), "text", None]
+    values += [value.to(torch.complex64)]
+    values += [value.to_sparse() if value.ndim else 0]
+    objects = [[], {}, 5, None, "x", {key: 1}, torch.ones(3), {1: one}, model]
+    objects += [{**state, key: other} for other in values]
+    objects += [{**state, "more": one}, {**state, 7: one}]
+    objects += [{k: v for k, v in state.items() if k != key}]
     chosen = int(rng.integers(len(objects)))
-    old = bool(rng.integers(2))
-    torch.save(
-        objects[chosen],
-        folder / "classifier.ckpt",
-        _use_new_zipfile_serialization=not old,
-    )
+    new = {"_use_new_zipfile_serialization": bool(rng.integers(2))}
+    torch.save(objects[chosen], folder / "classifier.ckpt", **new)
     load_classifier(folder, model)
     for name, value in model.state_dict().items():
         require(bool(value.isfinite().all()), f"{name} is not finite")
@@ -155,11 +133,16 @@ def interpreter(rng, folder, fixtures):
         ),
         "other weights",
     )
-    noise = torch.rand(1, 8000)
-    mask = explain(noise, found.frontend, found.classifier, found.decoder).mask
+    require_a_mask(found)
+    return way
+
+
+def require_a_mask(found):
+    """An interpreter works."""
+    parts = (found.frontend, found.classifier, found.decoder)
+    mask = explain(torch.rand(1, 8000), *parts).mask
     require(bool(mask.isfinite().all()), "the mask is not finite")
     require(0 <= mask.min() and mask.max() <= 1, "no mask")
-    return way
 
 
 def info(rng, folder, fixtures):

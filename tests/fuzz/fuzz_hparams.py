@@ -28,12 +28,8 @@ WORDS = ("", "null", "~", "True", "no", "'5'", "five", "a b", "[", "]", "{")
 WORDS += ("[]", "[1, 2", "[1, 2]", "[[[[1]]]]", "[nan]", "[1, two]", "{}", "-")
 WORDS += ("{a: 1}", "{a: b: c}", "a: b", "- a", "*x", "&x 1", "#", "'", '"')
 WORDS += ("!ref <lr>", "!ref <nope>", "!ref <lr> * <seed>", "!new:nope.Nope")
-WORDS += (
-    "!name:math.sqrt",
-    "!apply:math.sqrt [-1]",
-    "!tuple [1]",
-    "!copy <lr>",
-)
+WORDS += ("!name:math.sqrt", "!apply:math.sqrt [-1]", "!tuple [1]")
+WORDS += ("!copy <lr>",)
 WORDS += ("!PLACEHOLDER", "!!int x", "!!float x", "!!timestamp 2", "@x", "`x`")
 WORDS += ("!!python/object:os.x", "2026-13-45", "2026-01-01", "%a", "?", ":")
 WORDS += ("<<", "\u00e9", "\U0001f600", "x" * 5000, "[" * 300, "a=b", "--lr=1")
@@ -61,9 +57,8 @@ def overrides(rng, folder, files):
     argv = [str(RECIPES / name), "--data_folder=/data", "--device=cpu"]
     argv += ["--interpreter=/i"] if "interpreter" in files[name] else []
     for key, value in options:
-        argv += (
-            [f"--{key}={value}"] if rng.random() < 0.8 else [f"--{key}", value]
-        )
+        joined = rng.random() < 0.8
+        argv += [f"--{key}={value}"] if joined else [f"--{key}", value]
     try:
         hparams_file, _, changes = parse_arguments(argv)
     except SystemExit as err:  # argparse has told what is wrong, as it does
@@ -81,9 +76,8 @@ def by_key(rng, folder, files):
     changes = {"data_folder": "/data"}
     changes |= {"interpreter": "/i"} if "interpreter" in files[name] else {}
     for _ in range(rng.integers(1, 3)):
-        changes[str(rng.choice(files[name]))] = values[
-            rng.integers(len(values))
-        ]
+        value = values[rng.integers(len(values))]
+        changes[str(rng.choice(files[name]))] = value
     check(RECIPES / name, load_hparams(RECIPES / name, changes), changes)
     return str(changes)[:200]
 
@@ -128,9 +122,8 @@ def damaged_file(rng, folder, files):
             place = int(rng.integers(len(lines)))
             key, _, _ = lines[place].partition(":")
             _, value = option(rng, [key or "x"])
-            lines[place] = [f"{key}: {value}", "", f" {lines[place]}"][
-                rng.integers(3)
-            ]
+            made = [f"{key}: {value}", "", f" {lines[place]}"]
+            lines[place] = made[rng.integers(3)]
         data = "\n".join(lines).encode()
     path = Path(folder) / "damaged.yaml"
     path.write_bytes(data)

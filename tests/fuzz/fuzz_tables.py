@@ -20,8 +20,11 @@ ODD_CELLS += ("inf", "0x1", "9" * 400, "x" * 5000, "\0", "\ufeff", "é", "a,b")
 ODD_CELLS += ('"', '""', "'", "a\nb", "a\r\nb", "\ud7ff", "{x}", "{data_root}")
 ODD_CELLS += ("../../etc/passwd", "/dev/zero", "C:\\a.wav", "..", ".", "a/b")
 ODD_CELLS += ("=1+1", "%s", "True", "1;2", "\t", "\u2028", "\x85", "１")
-ESC = "meta/esc50.csv"
-URBAN = "metadata/UrbanSound8K.csv"
+# Layout -> its table, and the columns of files and classes.
+FOLDED = {
+    "esc50": ("meta/esc50.csv", "filename", "category"),
+    "urbansound8k": ("metadata/UrbanSound8K.csv", "slice_file_name", "class"),
+}
 CAPTIONS = {
     "csv": ("captions.csv",),
     "clotho": (
@@ -54,9 +57,9 @@ def write_clip(path):
 
 def setup(folder):
     """A small data set of each layout."""
-    esc, urban = folder / "esc50", folder / "urban"
+    esc, urban = folder / "esc50", folder / "urbansound8k"
     header = ["filename", "fold", "target", "category", "esc10"]
-    rows, slices = [header], []
+    rows = [header]
     slices = [["slice_file_name", "fsID", "start", "fold", "classID", "class"]]
     for fold in range(1, 6):
         for target, name in enumerate(("dog", "rain, heavy", 'a "x" {y}')):
@@ -65,8 +68,8 @@ def setup(folder):
             write_clip(esc / "audio" / clip)
             slices.append([clip, 7, 0.5, fold, target, name])
             write_clip(urban / f"audio/fold{fold}" / clip)
-    write_table(esc / ESC, rows)
-    write_table(urban / URBAN, slices)
+    for root, table in ((esc, rows), (urban, slices)):
+        write_table(root / FOLDED[root.name][0], table)
     _captioned(folder)
     return folder
 
@@ -92,13 +95,13 @@ def _captioned(folder):
         write_table(folder / f"audiocaps/{part}.csv", [header, *table])
         for name, _ in chosen:
             write_clip(folder / f"audiocaps/{part}/{name[:-6]}_30.wav")
-    for part, header in (("dev", ["fname", "labels", "split"]), ("eval", None)):
-        table = [
-            [k, "Dog,Bark_loud", "val" if k > 2 else "train"] for k in range(4)
-        ]
-        table = table if header else [row[:2] for row in table]
+    table = [
+        [k, "Dog,Bark_loud", "val" if k > 2 else "train"] for k in range(4)
+    ]
+    table = [["fname", "labels", "split"], *table]
+    for part, width in (("dev", 3), ("eval", 2)):
         path = folder / f"fsd50k/FSD50K.ground_truth/{part}.csv"
-        write_table(path, [header or ["fname", "labels"], *table])
+        write_table(path, [row[:width] for row in table])
         for k in range(4):
             write_clip(folder / f"fsd50k/FSD50K.{part}_audio/{k}.wav")
     entries = [
@@ -156,14 +159,10 @@ def odd_table(rng, data):
             rows[i][j] = str(rng.choice(ODD_CELLS))
     elif way == "column":
         change = rng.integers(4)
-        for row in rows:
-            cell = row.pop(j)
-            if change == 1:
-                row += [cell, cell]
-            elif change == 2:
-                row.insert(0, cell)
-            elif change == 3:
-                row.insert(j, str(rng.choice(ODD_CELLS)))
+        for row in rows:  # removed, twice at the end, first, of odd cells
+            cell, odd = row.pop(j), str(rng.choice(ODD_CELLS))
+            place = [0, len(row), 0, j][change]
+            row[place:place] = [[], [cell, cell], [cell], [odd]][change]
     elif way == "row":
         other = int(rng.integers(len(rows)))
         rows = [
@@ -208,11 +207,8 @@ def plain_rows(path):
     """Rows of a table, by names in lower case, without blanks around."""
     text = plain_text(path)
     for delimiter in ",;\t|":
-        table = csv.reader(
-            io.StringIO(text, newline=""),
-            delimiter=delimiter,
-            skipinitialspace=True,
-        )
+        lines = io.StringIO(text, newline="")
+        table = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         header, *rows = ([cell.strip() for cell in row] for row in table)
         if len(header) > 2:
             break
@@ -241,8 +237,11 @@ def entries_of(manifests, root, audio):
     return entries
 
 
-def folds_and_classes(rng, folder, layout, root, path, columns):
-    """Prepare a data set of folds and compare with the plain table."""
+def labelled(rng, folder, source):
+    """A damaged table of folds and classes; compared with the plain table."""
+    layout = str(rng.choice(["esc50", "esc50", "urbansound8k"]))
+    name, file, kind = FOLDED[layout]
+    root, path, way = damaged_copy(rng, folder, source / layout, [name])
     splits = [{}, {"train_fold_nums": [1], "valid_fold_nums": None}]
     chosen = {"valid_fold_nums": [4], "test_fold_nums": 5}
     chosen |= {"train_fold_nums": [1, 2, 3], **splits[rng.integers(2)]}
@@ -250,53 +249,32 @@ def folds_and_classes(rng, folder, layout, root, path, columns):
     manifests = prepare_labelled(
         root, folder / "save", layout, audio=audio, **chosen
     )
-    entries = entries_of(manifests, root, audio)
-    rows = plain_rows(path)
-    file, kind = columns
     wanted = {}
     for key, folds in chosen.items():
         folds = [folds] if isinstance(folds, int) else folds or []
         wanted |= dict.fromkeys(folds, key.removesuffix("_fold_nums"))
-    expected = sorted(
+    rows = [
         (row[file], int(float(row["fold"])), row[kind])
-        for row in rows
-        if int(float(row["fold"])) in wanted
+        for row in plain_rows(path)
+    ]
+    expected = sorted(
+        (*row, wanted[row[1]]) for row in rows if row[1] in wanted
     )
     found = sorted(
         (
-            Path(entry["wav"]).name if "/" not in file else entry["wav"],
+            Path(entry["wav"]).name,
             entry["fold"],
             entry["class_string"].replace("{{", "{").replace("}}", "}"),
+            entry["split"],
         )
-        for entry in entries
+        for entry in entries_of(manifests, root, audio)
     )
     require(found == expected, f"{found} is not {expected}")
-    for entry in entries:
-        require(entry["split"] == wanted[entry["fold"]], "another split")
-    _load_items(manifests, root, audio)
-
-
-def _load_items(manifests, root, audio):
-    """What training gets of the written manifest."""
+    # What training gets of the written manifest.
     encoder = make_label_encoder(manifests.class_names)
     data = make_dataset(manifests.train, root, audio, encoder)
     entry = next(iter(json.loads(manifests.train.read_text()).values()))
     require(len(data[0]["sig"]) == entry["num_samples"], "another clip")
-
-
-def esc50(rng, folder, source):
-    """A damaged meta/esc50.csv."""
-    root, path, way = damaged_copy(rng, folder, source / "esc50", [ESC])
-    columns = ("filename", "category")
-    folds_and_classes(rng, folder, "esc50", root, path, columns)
-    return way
-
-
-def urbansound8k(rng, folder, source):
-    """A damaged metadata/UrbanSound8K.csv."""
-    root, path, way = damaged_copy(rng, folder, source / "urban", [URBAN])
-    columns = ("slice_file_name", "class")
-    folds_and_classes(rng, folder, "urbansound8k", root, path, columns)
     return way
 
 
@@ -342,8 +320,7 @@ def label_encoder(rng, folder, source):
 
 
 CASES = {
-    "tables: ESC-50": (esc50, 12),
-    "tables: UrbanSound8K": (urbansound8k, 6),
+    "tables: folds and classes": (labelled, 18),
     "tables: captions": (captions, 14),
     "tables: label encoder": (label_encoder, 4),
 }
