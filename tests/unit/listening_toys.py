@@ -37,25 +37,19 @@ def make_examples(
             tone = 0.5 * torch.sin(2 * torch.pi * (300 + 80 * k) * time)
             noise = 0.1 * torch.randn(len(time), generator=generator)
             clip.mkdir(parents=True)
-            if condition == "clean":
-                write_wav(clip / "original.wav", tone, RATE)
-            else:
-                write_wav(clip / "original.wav", tone + noise, RATE)
+            clean = condition == "clean"
+            write_wav(clip / "original.wav", tone + noise * (not clean), RATE)
+            if not clean:
                 write_wav(clip / "target.wav", tone, RATE)
-            extra = ("ideal",) if ideal and condition != "clean" else ()
+            extra = ("ideal",) if ideal and not clean else ()
             for rank, method in enumerate((*methods, "random", *extra)):
                 (clip / method).mkdir()
                 sound = tone / (rank + 2) + noise
                 write_wav(clip / method / "explanation.wav", sound, RATE)
-                facts = {
-                    "clip_id": clip.name,
-                    "condition": condition,
-                    "method": method,
-                    "true_label": label,
-                    "label": label,
-                    "probability": 0.9,
-                    "sample_rate": RATE,
-                }
+                facts = {"clip_id": clip.name, "condition": condition}
+                facts |= {"method": method, "sample_rate": RATE}
+                facts |= {"label": label, "true_label": label}
+                facts["probability"] = 0.9
                 text = json.dumps(facts)
                 (clip / method / "explanation.json").write_text(text)
     return folder

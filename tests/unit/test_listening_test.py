@@ -44,6 +44,10 @@ def evaluation(tmp_path):
     return make_examples(tmp_path / "evaluation")
 
 
+def change_facts(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 # --- Orders and names ---------------------------------------------------
 
 
@@ -106,29 +110,27 @@ def test_the_high_anchor(tmp_path, ideal, high_anchor, clean, mixtures):
 
 def test_wrong_decisions_are_left_out_unless_asked_for(evaluation):
     path = evaluation / "examples/clean/clip-0/lmac/explanation.json"
-    facts = json.loads(path.read_text())
-    path.write_text(json.dumps({**facts, "label": "rain"}))
+    change_facts(path, label="rain")
     assert len(select_items(evaluation, METHODS, None)) == 7
     every = select_items(evaluation, METHODS, None, correct_only=False)
     assert len(every) == 8
 
 
 @pytest.mark.parametrize(
-    "options, named",
+    "key, value, named",
     [
-        ({"methods": ["lmac", "l2i"]}, "l2i"),
-        ({"methods": ["lmac", "random"]}, "random"),
-        ({"methods": []}, "`methods`"),
-        ({"methods": ["lmac", "lmac"]}, "lmac, lmac"),
-        ({"conditions": ["wham"]}, "wham"),
-        ({"high_anchor": "best"}, "best"),
-        ({"high_anchor": "ideal"}, "ideal"),
+        ("methods", ["lmac", "l2i"], "l2i"),
+        ("methods", ["lmac", "random"], "random"),
+        ("methods", [], "`methods`"),
+        ("methods", ["lmac", "lmac"], "lmac, lmac"),
+        ("conditions", ["wham"], "wham"),
+        ("high_anchor", "best", "best"),
+        ("high_anchor", "ideal", "ideal"),
     ],
 )
-def test_what_cannot_be_chosen(evaluation, options, named):
-    options = {"results_folder": evaluation, "methods": METHODS, **options}
+def test_what_cannot_be_chosen(evaluation, key, value, named):
     with pytest.raises(UserError, match=named):
-        select_items(**options)
+        select_items(evaluation, **{"methods": METHODS, key: value})
 
 
 def test_what_is_not_there(tmp_path):
@@ -160,19 +162,15 @@ def test_equal_energy_and_one_gain(evaluation):
 
 def test_the_gain_of_a_file_is_undone(evaluation):
     before, _ = read_sounds(select_items(evaluation, METHODS, 1)[0])
-    folder = select_items(evaluation, METHODS, 1)[0].input.path.parent
-    path = folder / "lmac" / "explanation.json"
-    gains = {"explanation": 0.8, "original": 1.0}
-    path.write_text(
-        json.dumps({**json.loads(path.read_text()), "gains": gains})
-    )
     item = select_items(evaluation, METHODS, 1)[0]
-    after, _ = read_sounds(item)
+    path = item.input.path.parent / "lmac" / "explanation.json"
+    gains = {"explanation": 0.8, "original": 1.0}
+    change_facts(path, gains=gains)
+    after, _ = read_sounds(select_items(evaluation, METHODS, 1)[0])
     for stimulus in (item.input, *item.stimuli):
         factor = 1.25 if stimulus.method == "lmac" else 1
-        torch.testing.assert_close(
-            after[stimulus.code], factor * before[stimulus.code]
-        )
+        expected = factor * before[stimulus.code]
+        torch.testing.assert_close(after[stimulus.code], expected)
 
 
 # --- The page -----------------------------------------------------------
@@ -188,24 +186,21 @@ def test_the_page_and_its_sounds(evaluation, tmp_path):
     study = study_of(page)
     assert page == tmp_path / "study" / "index.html"
     assert len(study["items"]) == 3 and len(study["training"]) == 1
-    files = sorted(p.stem for p in (tmp_path / "study/sounds").iterdir())
+    files = {p.stem: p for p in (tmp_path / "study/sounds").iterdir()}
     codes = [
         code
         for item in study["items"] + study["training"]
         for code in (item["input"], *item["stimuli"])
     ]
-    assert files == sorted(codes) and len(codes) == 4 * 5
+    assert sorted(files) == sorted(codes) and len(codes) == 4 * 5
     html = page.read_text(encoding="utf-8")
     assert not re.search("lmac|gradcam|_anchor|https?:", html, re.I)
-
-
-def test_the_sounds_are_lossless(evaluation, tmp_path):
-    build(evaluation, tmp_path / "study", METHODS, 2)
-    for item in select_items(evaluation, METHODS, 2):
+    # Nothing is lost of the sounds.
+    for item in select_items(evaluation, METHODS, 3):
         for sound in (item.input, *item.stimuli):
             before, _ = sf.read(sound.path, dtype="int16")
-            path = tmp_path / "study" / "sounds" / f"{sound.code}.flac"
-            assert np.array_equal(sf.read(path, dtype="int16")[0], before)
+            after, _ = sf.read(files[sound.code], dtype="int16")
+            assert np.array_equal(after, before)
 
 
 def test_equal_arguments_give_the_same_page(evaluation, tmp_path):
@@ -244,9 +239,8 @@ def test_nothing_is_overwritten_unasked(evaluation, tmp_path):
 def test_labels_cannot_break_the_page(tmp_path):
     label = '</script><b>"%SCRIPT%"</b>'
     make_examples(tmp_path, labels=(label,), conditions=("clean",))
-    page = build(
-        tmp_path, tmp_path / "study", METHODS, 2, title="A & B <i>%STYLE%"
-    )
+    title = "A & B <i>%STYLE%"
+    page = build(tmp_path, tmp_path / "study", METHODS, 2, title=title)
     html = page.read_text(encoding="utf-8")
     assert html.count("</script>") == 2
     assert study_of(page)["items"][0]["label"] == label
@@ -259,24 +253,17 @@ def test_labels_cannot_break_the_page(tmp_path):
 def answers(participant, opinions, n_items=5, study="study-1"):
     """Rows of a file; ``opinions(method, item, question)`` gives ratings."""
     methods = ("lmac", "gradcam", "low_anchor", "high_anchor")
+    common = {"study": study, "seed": 0, "participant": participant}
+    common |= {"condition": "clean", "label": "dog, big", "seconds": 30.0}
+    common |= {"plays": 1, "input_plays": 2}
     return [
         {
-            "study": study,
-            "seed": 0,
-            "participant": participant,
-            "item": f"i{item}",
-            "clip": f"clip {item}",
-            "condition": "clean",
-            "label": "dog, big",
-            "item_position": item + 1,
-            "stimulus": f"s{item}{method}",
-            "method": method,
-            "question": question,
+            **common,
+            **{"item": f"i{item}", "clip": f"clip {item}"},
+            **{"item_position": item + 1, "position": position},
+            **{"stimulus": f"s{item}{method}", "method": method},
+            **{"question": question},
             "rating": opinions(method, item, question),
-            "position": position,
-            "plays": 1,
-            "input_plays": 2,
-            "seconds": 30.0,
         }
         for item in range(n_items)
         for position, method in enumerate(methods, start=1)
@@ -299,18 +286,10 @@ def write(path, rows):
 @pytest.mark.parametrize(
     "column, value",
     [
-        ("rating", "0"),
-        ("rating", "101"),
-        ("rating", "50.5"),
-        ("rating", ""),
-        ("rating", "²"),
-        ("question", "beauty"),
-        ("participant", " "),
-        ("method", "~zz"),
-        ("seconds", "nan"),
-        ("seconds", "soon"),
-        ("plays", "-1"),
-        ("question", "correspondence"),  # a second time
+        *(("rating", value) for value in ("0", "101", "50.5", "", "²")),
+        *(("seconds", value) for value in ("nan", "soon")),
+        *(("participant", " "), ("method", "~zz"), ("plays", "-1")),
+        *(("question", "beauty"), ("question", "correspondence")),  # twice
     ],
 )
 def test_a_broken_file_is_named_and_costs_no_other(tmp_path, column, value):
@@ -380,17 +359,19 @@ def table_of(ratings):
     )
 
 
-def test_the_mean_is_that_of_all_ratings():
-    summary = mean_opinion(table_of([[10, 20], [60, np.nan]]))
-    assert summary.mean == 30 and summary.n == 3
-    assert 10 <= summary.low < 30 < summary.high <= 60
-
-
-@pytest.mark.parametrize("shape", [(2, 1), (1, 2)])
-def test_two_ratings_span_the_interval(shape):
-    # Both draws are the same rating with a probability of 1/4 each.
-    summary = mean_opinion(table_of(np.reshape([20.0, 80.0], shape)))
-    assert summary[:3] == (50, 20, 80)
+@pytest.mark.parametrize(
+    "ratings, mean, low, high",
+    [
+        # Both draws are the same rating with a probability of 1/4 each.
+        ([[20], [80]], 50, 20, 80),
+        ([[20, 80]], 50, 20, 80),
+        ([[10, 20], [60, np.nan]], 30, 10, 60),
+    ],
+)
+def test_the_mean_is_that_of_all_ratings(ratings, mean, low, high):
+    summary = mean_opinion(table_of(ratings))
+    assert summary[:3] == (mean, low, high)
+    assert summary.n == np.isfinite(ratings).sum()
 
 
 def test_the_interval_holds_for_other_people_and_other_clips():
@@ -443,14 +424,11 @@ def shifted(shift):
 def analysis(tmp_path_factory):
     """Six attentive listeners, one who is not, and a broken file."""
     tmp_path = tmp_path_factory.mktemp("analysis")
-    files = [
-        write(tmp_path / f"p{k}.csv", answers(f"p{k}", shifted(k)))
-        for k in range(6)
-    ]
     swap = {"low_anchor": 90, "high_anchor": 10, "lmac": 40, "gradcam": 70}
-    rows = answers("careless", lambda method, item, question: swap[method])
-    files += [write(tmp_path / "careless.csv", rows)]
-    files += [write(tmp_path / "broken.csv", [{"study": "x"}])]
+    rows = {f"p{k}": answers(f"p{k}", shifted(k)) for k in range(6)}
+    rows["careless"] = answers("careless", lambda method, *_: swap[method])
+    rows["broken"] = [{"study": "x"}]
+    files = [write(tmp_path / f"{n}.csv", own) for n, own in rows.items()]
     return analyse(files, tmp_path / "out"), tmp_path / "out"
 
 
@@ -481,17 +459,12 @@ def test_paired_tests_by_hand(analysis):
 
 def test_the_files_of_the_analysis(analysis):
     result, folder = analysis
-    assert sorted(p.name for p in folder.iterdir()) == [
-        "participants.csv",
-        "ratings.csv",
-        "scores.csv",
-        "scores.md",
-        "scores.png",
-        "tests.csv",
-    ]
-    pd.testing.assert_frame_equal(
-        pd.read_csv(folder / "scores.csv"), result.scores
-    )
+    assert {p.name for p in folder.iterdir()} == {
+        *("participants.csv", "ratings.csv", "tests.csv"),
+        *("scores.csv", "scores.md", "scores.png"),
+    }
+    written = pd.read_csv(folder / "scores.csv")
+    pd.testing.assert_frame_equal(written, result.scores)
     assert len(pd.read_csv(folder / "ratings.csv")) == 7 * 40
     text = (folder / "scores.md").read_text()
     assert r"| L-MAC | 74.5 \[" in text and "BS.1534-3" in text
