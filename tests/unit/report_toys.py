@@ -20,14 +20,8 @@ CLASSES = ("dog", "rain")
 
 def make_row(method, condition="clean", n_clips=8, **means):
     """Make a row with intervals of the mean - 1 and + 1; "_" stands for "-"."""
-    meta = {
-        "dataset": "ESC-10",
-        "condition": condition,
-        "mask_domain": "stft",
-        "method": method,
-        "n_clips": n_clips,
-        "accuracy": 0.75,
-    }
+    meta = {"dataset": "ESC-10", "condition": condition, "mask_domain": "stft"}
+    meta |= {"method": method, "n_clips": n_clips, "accuracy": 0.75}
     names = {"Fid_In": "Fid-In", "SI_SDR_gain": "SI-SDR_gain"}
     summaries = {
         names.get(name, name): Summary(mean, mean - 1, mean + 1, n_clips, 0)
@@ -50,17 +44,10 @@ def golden_rows():
 
 def make_test(method, metric, difference, p_holm, **changes):
     """Make a row of a paired comparison that belongs to `make_row`."""
-    return {
-        "dataset": "ESC-10",
-        "condition": "clean",
-        "mask_domain": "stft",
-        "protocol": "published",
-        "method": method,
-        "metric": metric,
-        "difference": difference,
-        "p": p_holm / 5,
-        "p_holm": p_holm,
-    } | changes
+    names = {"dataset": "ESC-10", "condition": "clean", "mask_domain": "stft"}
+    names |= {"protocol": "published", "method": method, "metric": metric}
+    found = {"difference": difference, "p": p_holm / 5, "p_holm": p_holm}
+    return {**names, **found, **changes}
 
 
 def noise(seconds, seed):
@@ -84,16 +71,11 @@ def write_example(
         mask = torch.rand(80, 60, generator=torch.Generator().manual_seed(k))
         write_picture(here / "mask.png", mask_picture(mask))
         facts = {
-            "clip_id": clip,
-            "condition": condition,
-            "method": method,
-            "true_label": "dog",
-            "label": "dog",
-            "probability": 0.9,
+            **{"clip_id": clip, "condition": condition, "method": method},
+            **{"true_label": "dog", "label": "dog", "sample_rate": RATE},
+            **{"probability": 0.9, "probability_masked_out": 0.1},
             "probability_masked_in": 0.8 - 0.1 * k,
-            "probability_masked_out": 0.1,
             "mask_mean": 0.25,
-            "sample_rate": RATE,
             **changes,
         }
         (here / "explanation.json").write_text(json.dumps(facts))

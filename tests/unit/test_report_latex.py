@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from itertools import accumulate
 
 import pytest
 from report_toys import NAN, make_row, make_test
@@ -34,12 +35,9 @@ def write(tmp_path, rows, *args, **kwargs):
             opened += [name]
         else:
             assert opened.pop() == name
-    assert opened == []
-    depth = 0
-    for brace in re.findall(r"(?<!\\)[{}]", code):
-        depth += 1 if brace == "{" else -1
-        assert depth >= 0
-    assert depth == 0
+    braces = re.findall(r"(?<!\\)[{}]", code)
+    depths = list(accumulate(1 if brace == "{" else -1 for brace in braces))
+    assert opened == [] and min(depths) == depths[-1] == 0
     return text
 
 
