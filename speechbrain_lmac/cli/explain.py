@@ -187,8 +187,14 @@ def _notes_of(facts: dict[str, Any]) -> Iterator[str]:
     """What is to be said of an explanation beside its figures."""
     if "warning" in facts:
         yield f"{facts['file']}: {facts['warning']}"
-    # A decision is explained as it should be.
-    if "note" in facts and not facts.get("is_decision", True):
+    if facts.get("decisions") == {}:
+        yield (
+            f"{facts['file']}: {facts['decided']} classes is decided for; "
+            "explained is the most probable, or what was asked for"
+        )
+    # What the mask was made for is explained as it should be.
+    top = facts.get("top") or [{}]
+    if "note" in facts and facts["label"] != top[0].get("label"):
         yield facts["note"]
 
 
@@ -224,6 +230,7 @@ def _line_of(facts: dict[str, Any]) -> str:
         )
         if key in facts
     ]
+    values += [f"decided {facts['decided']}"] if "decided" in facts else []
     shown = "  ".join([facts["label"], *values])
     line = f"{facts['file']}: {shown}  -> {facts['folder']}"
     return printable(line.replace("\n", " "))
