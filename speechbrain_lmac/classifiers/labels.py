@@ -107,9 +107,8 @@ def decision_facts(
     if classifier.threshold is None:
         return {}
     facts: dict[str, Any] = {}
-    for suffix, row in zip(
-        ("", "_masked_in", "_masked_out"), probs, strict=True
-    ):
+    suffixes = ("", "_masked_in", "_masked_out")
+    for suffix, row in zip(suffixes, probs, strict=True):
         chosen = classifier.decided(row)
         order = row.argsort(descending=True, stable=True)
         facts[f"decisions{suffix}"] = {

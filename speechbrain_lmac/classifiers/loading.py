@@ -286,6 +286,7 @@ def _read_info(folder):
         info = json.loads(path.read_text(encoding="utf-8"))
         for name in ("fingerprints", "frontend"):
             dict(info.get(name, {}))
+        float(info.get("threshold") or 0)
         return dict(info)
     except (OSError, ValueError, TypeError, AttributeError) as err:
         raise UserError(

@@ -54,7 +54,9 @@ class SlimCnn(AudioClassifier):
         threshold: float | None = None,
     ) -> None:
         super().__init__()
-        self.n_classes, self.threshold = n_classes, threshold
+        self.n_classes = n_classes
+        if threshold is not None:
+            self.threshold = threshold
         self.arguments = {
             "n_classes": n_classes,
             "n_mels": n_mels,

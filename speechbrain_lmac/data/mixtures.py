@@ -171,7 +171,7 @@ def mix_some(
     """
     batch, options = len(wavs), {"generator": generator}
     options["device"] = generator.device if generator else wavs.device
-    unit = _unit_norm(wavs)
+    unit = normalize(peak_normalize(wavs), dim=1)
     labels = labels * (unit.norm(dim=1, keepdim=True) > 0)
     mixed, union = unit.clone(), labels.clone()
     parts = torch.randint(most, (batch, 1), **options).to(wavs.device)

@@ -131,7 +131,8 @@ def _assembled(folder, config, trust):
             f"names, one per class, found {labels!r:.100}."
         )
     else:
-        explained.threshold = config.get("threshold")
+        threshold = config.get("threshold")
+        explained.threshold = None if threshold is None else float(threshold)
     hparams = {
         **{key: config["data"].get(key) for key in DATA_KEYS},
         "finetuning": config["method"] == "lmac_ft",
