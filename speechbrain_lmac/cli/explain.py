@@ -193,8 +193,10 @@ def _notes_of(facts: dict[str, Any]) -> Iterator[str]:
             "explained is the most probable, or what was asked for"
         )
     # What the mask was made for is explained as it should be.
-    top = facts.get("top") or [{}]
-    if "note" in facts and facts["label"] != top[0].get("label"):
+    made_for = facts.get("is_decision", True)
+    if "decisions" in facts:
+        made_for = facts["label"] == facts["top"][0]["label"]
+    if "note" in facts and not made_for:
         yield facts["note"]
 
 
