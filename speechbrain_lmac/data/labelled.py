@@ -61,7 +61,7 @@ LAYOUTS = {
 }
 
 
-def layout_name(name: str, key: str = "layout") -> str:
+def layout_name(name: str) -> str:
     """Key of ``LAYOUTS`` for the name of a layout or of its data set.
 
     >>> layout_name("UrbanSound8K"), layout_name("folders")
@@ -70,7 +70,7 @@ def layout_name(name: str, key: str = "layout") -> str:
     plain = "".join(c for c in str(name).lower() if c.isalnum())
     if plain not in LAYOUTS:
         raise UserError(
-            f"`{key}`: expected one of {', '.join(LAYOUTS)}, found {name!r}."
+            f"`layout`: expected one of {', '.join(LAYOUTS)}, found {name!r}."
         )
     return plain
 

@@ -58,12 +58,11 @@ def write_manifests(
     splits: Sequence[str],
     class_names: Sequence[str] = (),
     skip_broken_audio: bool = False,
-    facts: Mapping[str, Any] | None = None,
 ) -> Manifests:
     """Decode every clip once, and write the manifests of the splits.
 
-    Manifests of the same rows, facts and unchanged files are kept, and no
-    clip is decoded.
+    Manifests of the same rows and unchanged files are kept, and no clip is
+    decoded.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     _check_folders(data_folder, save_folder, audio)
@@ -72,7 +71,6 @@ def write_manifests(
         "sample_rate": audio.sample_rate,
         "class_names": list(class_names),
         "splits": [split for split in SPLITS if split in splits],
-        **(facts or {}),
     }
     fingerprint = _fingerprint(rows, data_folder, facts)
     info = _load_info(save_folder, fingerprint)

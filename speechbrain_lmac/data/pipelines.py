@@ -255,18 +255,11 @@ def make_dataset(
     ------
     ValueError
         If ``length`` is not positive or ``crop`` is unknown.
-    UserError
-        If the manifest does not exist.
     """
     if crop not in CROPS or (length is not None and length < 1):
         raise ValueError(
             f"Expected a crop of {CROPS} and a length of 1 or more but got "
             f"{crop!r}, {length}."
-        )
-    if not Path(manifest_json).is_file():
-        raise UserError(
-            f"{manifest_json}: the manifest does not exist. Prepare the data "
-            "set first."
         )
     draws = EpochDraws(seed)
     load = partial(
@@ -342,10 +335,6 @@ class SameLengthBatchSampler(BatchSampler):
 
     def __init__(self, lengths: Iterable[int], batch_size: int) -> None:
         lengths = [int(length) for length in lengths]
-        if batch_size < 1:
-            raise ValueError(
-                f"Expected a batch_size of 1 or more but got {batch_size}."
-            )
         super().__init__(range(len(lengths)), batch_size, drop_last=False)
         groups: dict[int, list[int]] = {}
         for index, length in enumerate(lengths):

@@ -29,11 +29,10 @@ def write_audio(root, *names, samples=400):
         sf.write(root / name, rng.uniform(-1, 1, samples), 8000)
 
 
-def write_table(path, header, *rows, **options):
+def write_table(path, header, *rows):
     path.parent.mkdir(parents=True, exist_ok=True)
-    encoding = options.pop("encoding", "utf-8")
-    with open(path, "w", newline="", encoding=encoding) as file:
-        csv.writer(file, **options).writerows([header, *rows])
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
 
 
 def five(text):
@@ -278,15 +277,7 @@ def test_fsd50k_with_an_unknown_split(root):
         prepare(root)
 
 
-@pytest.mark.parametrize(
-    "delimiter, encoding, quoting",
-    [
-        (",", "utf-8", csv.QUOTE_MINIMAL),
-        (";", "utf-8-sig", csv.QUOTE_ALL),
-        ("\t", "utf-16", csv.QUOTE_MINIMAL),
-    ],
-)
-def test_csv(root, delimiter, encoding, quoting):
+def test_csv(root):
     write_table(
         root / "captions.csv",
         (" File", "licence", "Caption", "split"),
@@ -294,9 +285,6 @@ def test_csv(root, delimiter, encoding, quoting):
         ["sub dir/b.wav", "", "Straße {x}", "test"],
         ["a.wav", "CC0", "A\nsecond one ", "train"],
         ["", "", "", ""],
-        delimiter=delimiter,
-        encoding=encoding,
-        quoting=quoting,
     )
     write_audio(root, "a.wav", "sub dir/b.wav")
     manifests = prepare(root)

@@ -124,8 +124,6 @@ def test_wrong_settings_of_a_data_set(data_folder, tmp_path):
     for wrong in ({"crop": "middle"}, {"length": 0}):
         with pytest.raises(ValueError, match=str(*wrong.values())):
             make_dataset("m.json", data_folder, AudioCache(), encoder, **wrong)
-    with pytest.raises(UserError, match="absent.json"):
-        make_dataset("absent.json", data_folder, AudioCache(), encoder)
 
 
 # --- crops ---
@@ -163,7 +161,7 @@ def test_energy_crop_stays_inside(event):
 
 
 def test_a_batch_holds_a_clip():
-    with pytest.raises(ValueError, match="batch_size .* 0"):
+    with pytest.raises(ValueError, match="batch_size=0"):
         SameLengthBatchSampler([1, 2], 0)
 
 

@@ -30,11 +30,9 @@ GOOD = {
     "sep=": b"sep=;\r\n" + text(";").encode(),
     "sep= in quotes": b'"sep=,"\n' + text().encode(),
     "trailing commas": text(trailing=",").encode(),
-    "trailing commas in rows": (
-        text().splitlines()[0]
-        + "\n"
-        + "\n".join(f"{line}," for line in text().splitlines()[1:])
-    ).encode(),
+    "trailing commas in rows": text(trailing=",")
+    .replace(",\n", "\n", 1)
+    .encode(),
     "empty rows": text().replace("\nb/", "\n,\n\nb/").encode(),
     "more columns": text().replace("Label", "label,x").encode(),
     "blanks": text().replace("a.wav,", "  a.wav ,  ").encode(),
@@ -55,8 +53,6 @@ BAD = {
     b"file,kind\na.wav,b\n": "missing: label; found: file, kind",
     b"file,label\na.wav,\n": "data row 1: the column label",
     b"file,label\na.wav,x\n,x\n": "data row 2: the column file",
-    b"file,label\na.wav\n": "data row 1: the column label",
-    b"file,label\na.wav,rain, wind\n": "double quotes",
     b"file,label\na.wav,x\nb.wav,rain, wind\n": "row 2: has more.*quotes",
     b'file,label\na.wav,"rain\nb.wav,wind\n': "cannot be read",
     b"PK\x03\x04\x00\x00": "missing|UTF-8",
