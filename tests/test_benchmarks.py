@@ -133,6 +133,7 @@ def denormals():
         ("alternatives", ["--model", "cnn14"], "stock layouts"),
         ("memory", ["--steps", "1"], "peak in GiB"),
         ("inference", [], "folder of 2 clips"),
+        ("several_labels", [], "present classes that their masks lose: "),
         ("data_loading", [], "second epoch, data / step: "),
     ],
 )
