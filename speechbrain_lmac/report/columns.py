@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from speechbrain_lmac.metrics.comparison import UNRANKED
@@ -51,7 +49,7 @@ METHODS = {
     ),
     "l2i": Method("L2I", "baseline", "#009e73", "-.", "P"),
     "shap": Method("GradientSHAP", "baseline", "#8073ac", "-.", "h"),
-    "mask": Method("Optimised mask", "ours", "#117733", "-.", "H"),
+    "mask": Method("Optimised mask", "ours", "#3311cc", "-.", "H"),
     "lmac": Method("L-MAC", "main", "#d55e00", "-", "o"),
     "lmac_ft": Method("L-MAC fine-tuned", "ours", "#e69f00", "-", "s"),
     "lmac_zs": Method("LMAC-ZS", "main", "#882255", "-", "D"),
@@ -119,14 +117,16 @@ def in_order(methods: Iterable[str]) -> list[str]:
     >>> in_order(["random", "mine", "ig", "lmac"])
     ['lmac', 'ig', 'mine', 'random']
     """
-    roles = ["main", "ours", "baseline", "unknown", "yardstick"]
-    known = list(METHODS)
+    roles = ["main", "ours", "baseline", "yardstick"]
+    given = dict.fromkeys(methods)
+    known = [name for name in METHODS if name in given]
+    names = dict.fromkeys([*known, *given])
+    return sorted(names, key=lambda name: roles.index(role_of(name)))
 
-    def rank(name: str) -> tuple[int, int]:
-        role = METHODS[name].role if name in METHODS else "unknown"
-        return roles.index(role), known.index(name) if name in METHODS else 0
 
-    return sorted(dict.fromkeys(methods), key=rank)
+def role_of(name: str) -> str:
+    """Role of a method; one that is not known is a baseline."""
+    return METHODS[name].role if name in METHODS else "baseline"
 
 
 class Cell(NamedTuple):
@@ -148,6 +148,11 @@ class Table(NamedTuple):
     cells: list[tuple[Cell, ...]]  # of each row
 
     @property
+    def methods(self) -> list[str]:
+        """Name of the method of each row."""
+        return [str(row.get("method", "")) for row in self.rows]
+
+    @property
     def protocol(self) -> str:
         """How masks were scored; one of ``PROTOCOLS``."""
         return _protocol(self.rows[0])
@@ -162,23 +167,18 @@ class Table(NamedTuple):
     @property
     def lines(self) -> list[tuple[str, tuple[Cell, ...]]]:
         """Label and cells of each method."""
-        labels = [method_label(row.get("method", "")) for row in self.rows]
+        labels = map(method_label, self.methods)
         return list(zip(labels, self.cells, strict=True))
 
     @property
     def parts(self) -> list[list[tuple[str, tuple[Cell, ...]]]]:
         """Lines of the baselines, then of ours, then of the yardsticks."""
-        known, ranks = list(METHODS), {"main": 1, "ours": 1, "yardstick": 2}
-
-        def place(name: Any) -> tuple[int, int]:
-            if name not in METHODS:  # baselines, behind those that are known
-                return 0, len(known)
-            return ranks.get(METHODS[name].role, 0), known.index(name)
-
-        places = [place(row.get("method")) for row in self.rows]
-        pairs = sorted(zip(places, self.lines, strict=True), key=itemgetter(0))
-        groups = groupby(pairs, key=lambda pair: pair[0][0])
-        return [[line for _, line in group] for _, group in groups]
+        lines = dict(zip(self.methods, self.lines, strict=True))
+        parts: dict[str, list] = {"baseline": [], "main": [], "yardstick": []}
+        for name in in_order(lines):
+            role = role_of(name)
+            parts["main" if role == "ours" else role].append(lines[name])
+        return [part for part in parts.values() if part]
 
     @property
     def marks(self) -> set[str]:

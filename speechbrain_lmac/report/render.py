@@ -62,9 +62,7 @@ def tables_context(
     """What a template shows of results: tables, and how to read them."""
     tables = list(result_tables(rows, comparisons))
     shown = {metric.name for table in tables for metric in table.metrics}
-    methods = dict.fromkeys(
-        str(row.get("method", "")) for table in tables for row in table.rows
-    )
+    methods = dict.fromkeys(name for t in tables for name in t.methods)
     labels = [(name, method_label(name)) for name in methods]
     by_title = groupby(tables, key=lambda table: table.title)
     return {

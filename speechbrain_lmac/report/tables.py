@@ -161,8 +161,7 @@ def format_screen(rows: Iterable[Row]) -> str:
         lines += [_cut(group[0].facts, SCREEN_WIDTH)]
         for table in group:
             cells = [list(map(_screen_cell, row)) for row in table.cells]
-            names = [str(row.get("method", "")) for row in table.rows]
-            names = [_cut(name, MAX_NAME) for name in names]
+            names = [_cut(name, MAX_NAME) for name in table.methods]
             heads = [f" {metric.label}" for metric in table.metrics]
             frame = DataFrame(cells, names, heads)
             frame.columns.name = SCREEN_CAPTIONS[table.caption]
