@@ -6,8 +6,19 @@ Classifiers", ICML 2024, arXiv 2403.13086), and turns it back into sound.
 """
 
 from importlib import metadata
+from typing import Any
 
 __version__ = "0.1.0"
+#: Public names -> modules that hold them, imported when they are asked for.
+_HOMES = {"interpreters.models": ["load_model"], "inference.once": ["explain"]}
+__all__ = ["explain", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name; what it needs is imported when it is asked for."""
+    from speechbrain_lmac.utils.lazy import attach
+
+    return attach(__name__, _HOMES)[0](name)
 
 
 def _check_torchaudio():

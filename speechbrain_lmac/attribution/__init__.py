@@ -19,7 +19,7 @@ from speechbrain_lmac.utils.lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "build": ["ATTRIBUTIONS", "MAPS", "build_attribution"],
+        "build": ["ATTRIBUTIONS", "MAPS", "build_attribution", "check_method"],
         "base": ["count_forwards", "normalize_map"],
         "cam": ["gradcam", "gradcampp"],
         "gradients": [

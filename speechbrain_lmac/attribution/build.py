@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,24 @@ MAPS = {
 MASKS = {"mask": optimised_mask}
 #: Every method that explains a clip by itself.
 ATTRIBUTIONS: dict[str, Callable[..., Tensor]] = {**MAPS, **MASKS}
+
+
+def check_method(name: str) -> None:
+    """Refuse an unknown method, and name what may be meant.
+
+    >>> check_method("gradcan")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    speechbrain_lmac.utils.checks.UserError: `method`: unknown 'gradcan'; did \
+you mean gradcam? Expected one of ...
+    """
+    if name in ATTRIBUTIONS:
+        return
+    near = difflib.get_close_matches(str(name), ATTRIBUTIONS, 1)
+    advice = f"did you mean {near[0]}? " if near else ""
+    raise UserError(
+        f"`method`: unknown {name!r:.60}; {advice}Expected one of "
+        f"{', '.join(ATTRIBUTIONS)}."
+    )
 
 
 def build_attribution(
@@ -75,11 +94,7 @@ def build_attribution(
     >>> method(spectrum, torch.tensor([3, 4])).shape
     torch.Size([2, 44, 513])
     """
-    if name not in ATTRIBUTIONS:
-        raise UserError(
-            f"Unknown attribution method {name!r}; expected one of "
-            f"{', '.join(ATTRIBUTIONS)}."
-        )
+    check_method(name)
     method = ATTRIBUTIONS[name]
     parameters = list(inspect.signature(method).parameters)
     known = parameters[parameters.index("generator") + 1 :]

@@ -74,6 +74,8 @@ class AudioClassifier(torch.nn.Module):
     threshold: float | None = None
     #: Whether the classes are prompts, which the user chooses.
     zero_shot: bool = False
+    #: Whether it was trained on clips at a peak of 1, as by our recipes.
+    at_peak: bool = True
     #: Classes by index, where the classifier's folder names them.
     labels: list[str] | None = None
 
@@ -104,15 +106,6 @@ class AudioClassifier(torch.nn.Module):
             return probs > self.threshold
         best = probs.argmax(-1, keepdim=True)
         return torch.zeros_like(probs, dtype=torch.bool).scatter(-1, best, True)
-
-    def decides(
-        self, probs: torch.Tensor, target: torch.Tensor
-    ) -> torch.Tensor:
-        """Whether probabilities (batch, classes) decide for classes (batch,).
-
-        Of several labels the others are no matter.
-        """
-        return self.decided(probs).gather(1, target[:, None]).squeeze(1)
 
     @property
     def decided_set(self) -> Any:

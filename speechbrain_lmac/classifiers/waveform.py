@@ -52,6 +52,7 @@ class WaveformClassifier(AudioClassifier):
 
     reentrant = False  # hooks catch the hidden maps
     hidden_strides = ()
+    at_peak = False
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ DEBUG_VARIABLE = "LMAC_DEBUG"
 
 EPILOG = """\
 examples:
+  lmac explain dog.wav --model MIT/ast-finetuned-audioset-10-10-0.4593 --out out
   lmac explain dog_in_rain.flac --interpreter results/lmac_small/1234 --out out
   lmac explain recordings/ --interpreter results/lmac_small/1234 --out out
   lmac report results/lmac_small/1234/evaluation

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,10 @@ from speechbrain_lmac.cli.console import (
 from speechbrain_lmac.cli.sources import (
     DEVICE,
     Source,
+    add_source,
+    check_source,
     find_source,
+    load_any,
     load_parts,
 )
 
@@ -36,11 +40,15 @@ EXAMPLES = """\
   lmac evaluate --interpreter results/lmac_small/1234 --data-folder ESC-50
   lmac evaluate --interpreter my_package --data-folder my_sounds \\
       --dataset folders --out evaluation --methods lmac,gradcam,random
+  lmac evaluate --model ./my-wav2vec2 --methods mask,ig,gradcam,random \\
+      --data-folder my_sounds --dataset folders --out evaluation
   lmac evaluate --interpreter my_package --data-folder sounds/labels.csv \\
       --dataset csv --out evaluation --conditions clean,white_noise
 
 Tables, values of each clip and sounds go to --out; `lmac report` makes a page
-of them. An interrupted evaluation goes on where it was stopped.
+of them. An interrupted evaluation goes on where it was stopped. A --model is
+evaluated by the first of --methods that explains (default: mask): random and
+the protocol equal_mean match the means of its masks.
 
 layouts of --dataset:
   esc50         audio/ and meta/esc50.csv
@@ -51,8 +59,8 @@ layouts of --dataset:
 """
 
 METHODS = (
-    "lmac (lmac_zs for zero-shot), lmac_ft, l2i, saliency, smoothgrad, ig, "
-    "gradcam, gradcampp, guided_gradcam, guided_backprop, shap, all_ones, "
+    "lmac (lmac_zs for zero-shot), lmac_ft, l2i, mask, saliency, smoothgrad, "
+    "ig, gradcam, gradcampp, guided_gradcam, guided_backprop, shap, all_ones, "
     "random, ideal"
 )
 CONDITIONS = "clean, mixtures, white_noise, speech, wham"
@@ -71,15 +79,7 @@ def add_parser(commands: Any) -> None:
         run,
     )
     parser.set_defaults(show_steps=True)
-    option(
-        parser,
-        "--interpreter",
-        str,
-        "a package, or the output folder of a training",
-        dest="source",
-        metavar="DIR",
-        required=True,
-    )
+    add_source(parser, "a package, or the output folder of a training")
     option(parser, "--data-folder", path, "labelled sounds", required=True)
     parser.add_argument(
         "--dataset",
@@ -90,8 +90,8 @@ def add_parser(commands: Any) -> None:
     for name, kind, what in (
         ("out", path, "where the results go (default: evaluation in the "
          "output folder of the training)"),
-        ("methods", comma_list, f"some of {METHODS} (default: lmac and the "
-         "last three)"),
+        ("methods", comma_list, f"some of {METHODS} (default: the "
+         "interpreter's own and the last three)"),
         ("conditions", comma_list, f"some of {CONDITIONS} (default: the first "
          "three)"),
         ("protocols", comma_list, f"some of {PROTOCOLS} (default: the first)"),
@@ -142,10 +142,13 @@ def run(args: argparse.Namespace) -> int:
     settings = EvaluationSettings(
         **given(args, *names, "seed", "speech_folder", "wham_folder")
     )
-    source = find_source(args.source, prefer="run")
+    check_source(args)
+    source = Source("model", str(args.model))
+    if args.source is not None:
+        source = find_source(args.source, prefer="run")
     if args.out is None and source.kind != "run":
-        args.parser.error("a package needs --out: where the results go")
-    interpreter = load_parts(source)
+        args.parser.error(f"a {source.kind} needs --out: where the results go")
+    interpreter = _load(source, args, settings.methods or ())
     others = load_others(
         interpreter,
         source.place,
@@ -166,9 +169,23 @@ def run(args: argparse.Namespace) -> int:
             device=args.device,
             progressbar=sys.stderr.isatty(),
         )
-    text = f"results in {out}\n{card_advice(source, out)}"
+    text = f"results in {out}"
+    if source.kind != "model":
+        text += f"\n{card_advice(source, out)}"
     answer(args, text, results=out, rows=rows)
     return EXIT_DONE
+
+
+def _load(
+    source: Source, args: argparse.Namespace, methods: Sequence[str]
+) -> Interpreter:
+    """The interpreter that is evaluated; of a model by the first method."""
+    from speechbrain_lmac.attribution import ATTRIBUTIONS
+
+    if source.kind != "model":
+        return load_parts(source, args.trust)
+    first = (name for name in methods if name in ATTRIBUTIONS)
+    return load_any(args, next(first, "mask"))
 
 
 def _labelled_clips(
@@ -190,7 +207,12 @@ def _labelled_clips(
         **data,
         **given(args, *names, "cache_folder", "skip_broken_audio"),
     )
-    if clips.n_trained is None:
+    if args.model is not None:
+        warn(
+            "nobody tells which sounds the model was trained on: the figures "
+            f"are of all {len(clips.clips)} clips"
+        )
+    elif clips.n_trained is None:
         warn(
             "a package does not tell which sounds it was trained on; give "
             "the folder of the training to have them left out"

@@ -33,11 +33,17 @@ from speechbrain_lmac.cli.inputs import (
 from speechbrain_lmac.cli.sources import (
     DEVICE,
     HELP,
+    add_source,
     load_audio_interpreter,
 )
 
 PROMPTS_FIGURE = "explanations.png"
 EXAMPLES = """\
+  lmac explain dog.wav --model MIT/ast-finetuned-audioset-10-10-0.4593 --out out
+  lmac explain dog.wav --model ./my-wav2vec2 --method ig --classes dog,rain \\
+      --out out
+  lmac explain x.wav --model my_net:build --weights net.pt --out out \\
+      --sample-rate 22050 --labels dog,rain
   lmac explain dog_in_rain.flac --interpreter results/lmac_small/1234 --out out
   lmac explain recordings/ more/ --recursive --json --out out \\
       --interpreter results/lmac_small/1234/package > explanations.jsonl
@@ -65,7 +71,12 @@ def add_parser(commands: Any) -> None:
         metavar="FILE_OR_FOLDER",
         help="audio files of any format that libsndfile reads, or folders",
     )
-    option(parser, "--interpreter", str, HELP, dest="source", required=True)
+    add_source(parser, HELP)
+    how = (
+        "what makes the mask, without training: mask, ig, gradcam, ... "
+        "(default: the interpreter's own, of a model mask)"
+    )
+    option(parser, "--method", str, how, metavar="METHOD")
     option(parser, "--out", path, "where the results go", required=True)
     what = parser.add_mutually_exclusive_group()
     most = "explain the K most probable classes (default: 1)"
@@ -102,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     if files:
         targets = plan_outputs(files, args.out, args.overwrite)
         check_device(args.device, "`device`:")
-        interpreter = load_audio_interpreter(args.source, args.device)
+        interpreter = load_audio_interpreter(args)
         # Wrong classes or prompts are refused here, before anything is made.
         results = interpreter.interpret_files(
             files,
@@ -187,16 +198,8 @@ def _notes_of(facts: dict[str, Any]) -> Iterator[str]:
     """What is to be said of an explanation beside its figures."""
     if "warning" in facts:
         yield f"{facts['file']}: {facts['warning']}"
-    if facts.get("decisions") == {}:
-        yield (
-            f"{facts['file']}: {facts['decided']} classes is decided for; "
-            "explained is the most probable, or what was asked for"
-        )
-    # What the mask was made for is explained as it should be.
-    made_for = facts.get("is_decision", True)
-    if "decisions" in facts:
-        made_for = facts["label"] == facts["top"][0]["label"]
-    if "note" in facts and not made_for:
+    # A decision is explained as it should be.
+    if "note" in facts and not facts.get("is_decision", True):
         yield facts["note"]
 
 
@@ -232,7 +235,6 @@ def _line_of(facts: dict[str, Any]) -> str:
         )
         if key in facts
     ]
-    values += [f"decided {facts['decided']}"] if "decided" in facts else []
     shown = "  ".join([facts["label"], *values])
     line = f"{facts['file']}: {shown}  -> {facts['folder']}"
     return printable(line.replace("\n", " "))

@@ -1,9 +1,23 @@
-"""Where an interpreter comes from: a run, a package, or a hub repository."""
+"""What explains: a trained interpreter, or a model that people have.
+
+An interpreter comes from a run, a package or a hub repository; a model from
+whatever :func:`speechbrain_lmac.load_model` takes.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from speechbrain_lmac.cli.console import (
+    comma_list,
+    flag,
+    given,
+    option,
+    path,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from speechbrain_lmac.inference import AudioInterpreter
@@ -13,11 +27,39 @@ HELP = (
     "a package, the output folder of a training, or the name of a repository "
     "on the hub (owner/name)"
 )
+MODEL = (
+    "a classifier that is explained without training: a folder or repository "
+    "of transformers or SpeechBrain, panns:FILE, module:function, a "
+    "TorchScript file, or the output folder of train_classifier.py"
+)
 DEVICE = "such as cuda:0 (default: cpu)"
+#: Options that say something of a model.
+OF_MODELS = ("weights", "sample_rate", "layers", "labels", "threshold")
+
+
+def add_source(parser: argparse.ArgumentParser, interpreter: str) -> None:
+    """Add what names an interpreter, in these words, or a model."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    option(what, "--interpreter", str, interpreter, dest="source")
+    option(what, "--model", str, MODEL, metavar="MODEL")
+    for name, kind, metavar, text in (
+        ("weights", path, "FILE", "state dict for module:function"),
+        ("sample-rate", whole_number, "HZ", "at which it hears, if it does "
+         "not say it"),
+        ("layers", comma_list, "A,B", "whose outputs are the hidden maps, "
+         "deepest first, in place of the family's choice"),
+        ("labels", comma_list, "A,B", "classes by index, if it has no names"),
+        ("threshold", float, "P", "of a network of one's own: the probability "
+         "above which each of several labels is decided for"),
+    ):  # fmt: skip
+        text = f"of a model: {text}"
+        option(parser, f"--{name}", kind, text, metavar=metavar)
+    what_runs = "run code that comes with it; only if you trust its author"
+    flag(parser, "--trust", what_runs)
 
 
 class Source(NamedTuple):
-    """An interpreter: a ``package``, a ``run`` or of the ``hub``, and where."""
+    """A ``package``, a ``run``, of the ``hub``, or a ``model``; and where."""
 
     kind: str
     place: str
@@ -69,18 +111,52 @@ def _check_repository(text: str, folder: Path) -> None:
         raise UserError(f"`source`: {text}: {found}. Expected {HELP}.")
 
 
-def load_audio_interpreter(text: str, device: str = "cpu") -> AudioInterpreter:
-    """Load what explains files, from what :func:`find_source` takes."""
-    source = find_source(text)
+def load_audio_interpreter(args: argparse.Namespace) -> AudioInterpreter:
+    """Load what explains files: an interpreter, or a model, by a method."""
+    check_source(args)
+    from speechbrain_lmac.attribution import check_method
+
+    if args.method is not None:
+        check_method(args.method)
+    source = None if args.source is None else find_source(args.source)
     from speechbrain_lmac.inference import AudioInterpreter
 
-    options = {"run_opts": {"device": device}}
+    options: dict[str, Any] = {"run_opts": {"device": args.device}}
+    if source is None:
+        model = load_any(args, args.method or "mask")
+        return AudioInterpreter(model, **options)
     if source.kind == "run":
-        return AudioInterpreter.from_run(source.place, **options)
-    return AudioInterpreter.from_hparams(source.place, **options)
+        found = AudioInterpreter.from_run(source.place, **options)
+    else:
+        options["trust_source"] = args.trust
+        found = AudioInterpreter.from_hparams(source.place, **options)
+    if args.method is None:
+        return found
+    other = found.interpreter.by_method(args.method)
+    return AudioInterpreter(other, options["run_opts"])
 
 
-def load_parts(source: Source) -> Interpreter:
+def check_source(args: argparse.Namespace) -> None:
+    """Refuse options of models where an interpreter is given."""
+    from speechbrain_lmac.utils.checks import UserError
+
+    for name in OF_MODELS if args.model is None else ():
+        if getattr(args, name) is not None:
+            raise UserError(
+                f"`{name}`: it is for a `model`; an interpreter knows its own "
+                "classifier. Leave it out."
+            )
+
+
+def load_any(args: argparse.Namespace, method: str) -> Interpreter:
+    """Load the model of a command line, to be explained by a method."""
+    from speechbrain_lmac.interpreters.models import load_model
+
+    options = given(args, *OF_MODELS)
+    return load_model(args.model, method, trust=args.trust, **options)
+
+
+def load_parts(source: Source, trust: bool = False) -> Interpreter:
     """Load a run or a package to evaluate it; a zero-shot one lacks prompts."""
     from speechbrain_lmac.inference import load_package
     from speechbrain_lmac.interpreters.loading import Interpreter
@@ -93,5 +169,5 @@ def load_parts(source: Source) -> Interpreter:
             f"folder: hf download {source.place} --local-dir DIR"
         )
     if source.kind == "package":
-        return load_package(source.place)
+        return load_package(source.place, trust)
     return Interpreter.load(source.place)

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from speechbrain.utils.logger import get_logger
 
+from speechbrain_lmac.attribution import ATTRIBUTIONS
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
+from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES, readable
 from speechbrain_lmac.data.labelled import (
     LAYOUTS,
     layout_name,
+    listed,
     prepare_labelled,
 )
 from speechbrain_lmac.data.manifests import manifest_clips
@@ -78,7 +80,8 @@ def test_clips(
 
     Of the data set of the training these are the clips that it held out: its
     test folds, or, if the same sounds come in another layout, those that it
-    was neither trained nor validated on. Of other data they are all clips.
+    was neither trained nor validated on. Of other data they are all clips, and
+    of a model of :func:`load_model` all whose classes it knows by name.
 
     Arguments
     ---------
@@ -121,6 +124,7 @@ def test_clips(
         or nothing is left to test on.
     """
     trained = interpreter.hparams
+    loaded = not trained and interpreter.method in ATTRIBUTIONS
     layout = layout_name(layout or trained.get("layout") or "esc50")
     given = {"data_folder": data_folder, "labels_file": labels_file}
     same = _same_data(interpreter, layout, given)
@@ -136,7 +140,8 @@ def test_clips(
         save_folder=save_folder,
         train_fold_nums=trained["train_fold_nums"] if with_train else None,
         valid_fold_nums=None,
-        test_fold_nums=test_fold_nums or _folds(interpreter, layout, same),
+        test_fold_nums=test_fold_nums
+        or ("all" if loaded else _folds(interpreter, layout, same)),
         classes=classes or (trained.get("classes") if same else None),
         audio=audio,
         skip_broken_audio=skip_broken_audio,
@@ -152,6 +157,8 @@ def test_clips(
         interpreter.set_prompts(prompts_of(names, prompts), templates)
     else:
         names = interpreter.names
+    if loaded:
+        clips = known_clips(names, clips)
     train = manifest_clips(manifests.train, data_folder) if with_train else []
     check_classes(names, clips + train)
     n_trained = None if seen is None else len(seen)
@@ -182,14 +189,40 @@ def spread(
     return [clips[k] for k in places.round().astype(int)]
 
 
+def known_clips(names: Sequence[str], clips: Sequence[dict]) -> list[dict]:
+    """Clips of the classes that a model knows, which get its names.
+
+    Case and underscores make no difference; what is left out is logged.
+
+    >>> found = known_clips(["Sea waves"], [{"class_string": "sea_waves"}])
+    >>> found
+    [{'class_string': 'Sea waves'}]
+    """
+    known = {readable(name).casefold(): name for name in names}
+    classes = {clip["class_string"] for clip in clips}
+    own = {name: known.get(readable(name).casefold()) for name in classes}
+    unknown = sorted(name for name, found in own.items() if found is None)
+    if len(unknown) == len(classes):
+        check_classes(names, clips)
+    renamed = [{**c, "class_string": own[c["class_string"]]} for c in clips]
+    left = [clip for clip in renamed if clip["class_string"] is not None]
+    if unknown:
+        logger.warning(
+            "%d of %d clips are left out, of classes that the model does not "
+            "know by these names: %s",
+            *(len(clips) - len(left), len(clips), listed(unknown)),
+        )
+    return left
+
+
 def check_classes(names: Sequence[str], clips: Sequence[dict]) -> None:
     """Refuse clips of classes that the classifier does not know."""
     unknown = sorted({c["class_string"] for c in clips} - set(names))
     if unknown:
         raise UserError(
             "The test clips have classes that the classifier does not know: "
-            f"{', '.join(unknown[:10])}. It knows {', '.join(names)}. Choose "
-            "the data set that the interpreter was trained on, or `classes`."
+            f"{listed(unknown)}. It knows {listed(names)}. Choose data of its "
+            "classes, such as those that it was trained on, or `classes`."
         )
 
 

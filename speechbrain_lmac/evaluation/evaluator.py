@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from speechbrain_lmac.attribution import count_forwards
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
@@ -65,13 +66,14 @@ class Evaluator:
             name: other.to(device).eval()
             for name, other in (decoders or {}).items()
         }
+        self.own = method_name(decoder)
         self.methods = build_methods(
             methods,
             classifier,
             frontend,
             decoders,
             self.settings.attribution,
-            method_name(decoder),
+            self.own,
         )
         self.scorer = Scorer(self.settings)
         self.device = device
@@ -142,8 +144,8 @@ class Evaluator:
             batch, made = self._make(chosen, labels, contaminated)
             owners = [clip.clip_id for clip in chosen]
             for name, protocols in missing.items():
-                mask: Any = self.methods[name](batch)
-                scored = self.scorer(mask, batch, protocols)
+                mask, forwards = self._mask(name, batch)
+                scored = self.scorer(mask, batch, protocols, forwards)
                 for protocol, result in scored.items():
                     key = row_key(name, protocol)
                     if batch.ids[0] not in stats[key]:
@@ -166,6 +168,14 @@ class Evaluator:
             ):
                 missing.setdefault(name, []).append(protocol)
         return missing
+
+    def _mask(self, name, batch):
+        """A method's masks, and what the classifier took for each."""
+        _, classifier, decoder = self.parts
+        with count_forwards(classifier) as asked:
+            mask: Any = self.methods[name](batch)
+        own = getattr(decoder, "forwards", 0) if name == self.own else 0
+        return mask, own + asked.rows / len(batch.ids)
 
     def _make(self, chosen, labels, contaminated):
         """All that the methods share for a batch, computed once."""

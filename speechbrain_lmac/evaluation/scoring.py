@@ -47,6 +47,8 @@ class Scored(NamedTuple):
         Shape (batch, samples).
     probs, masked_in_probs, masked_out_probs : torch.Tensor
         Shape (batch, classes).
+    forwards : float
+        Inputs that the classifier took for each mask.
     """
 
     values: dict[str, Tensor]
@@ -57,6 +59,7 @@ class Scored(NamedTuple):
     masked_in_probs: Tensor
     masked_out_probs: Tensor
     view: Tensor
+    forwards: float = 0.0
 
 
 class _Parts(NamedTuple):
@@ -78,7 +81,11 @@ class Scorer:
         self.settings = settings
 
     def __call__(
-        self, mask: Tensor, batch: ClipBatch, protocols: Sequence[str]
+        self,
+        mask: Tensor,
+        batch: ClipBatch,
+        protocols: Sequence[str],
+        forwards: float = 0.0,
     ) -> dict[str, Scored]:
         """Score a method's masks (batch, frames, mask_bins), by protocol."""
         shared = self._order_metrics(mask, batch)
@@ -88,7 +95,8 @@ class Scorer:
             if kind not in parts:
                 changed = under_protocol(mask, protocol, batch)
                 parts[kind] = self._parts(changed, batch)
-            scored[protocol] = self._score(parts[kind], batch, protocol)
+            result = self._score(parts[kind], batch, protocol)
+            scored[protocol] = result._replace(forwards=forwards)
             scored[protocol].values.update(shared)
         return scored
 
@@ -145,8 +153,8 @@ class Scorer:
             kept = frontend.restore_loudness(kept, batch.explanation.features)
             wavs_in = restore_level(wavs_in, batch.mixture.mixture)
         masked_in = batch.classify(kept)
+        values = {"accuracy": (target == batch.truth).float()}
         classifier = batch.classifier
-        values = {"accuracy": classifier.decides(probs, batch.truth).float()}
         decided = classifier.decided_set
         values |= faithfulness_metrics(
             probs, masked_in, parts.masked_out_probs, target, decided

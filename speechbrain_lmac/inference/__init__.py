@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "interpreter": ["AudioInterpreter"],
         "explanation": ["Explanation"],
+        "once": ["explain"],
         "package.loading": ["load_package"],
         "package.writing": ["write_package"],
     },

@@ -6,16 +6,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from speechbrain_lmac.classifiers.labels import decision_facts
 from speechbrain_lmac.data.mixtures import peak_normalize
 from speechbrain_lmac.features import heard_part
-from speechbrain_lmac.inference.explanation import Explanation
+from speechbrain_lmac.inference.explanation import LEVELS, Explanation
 from speechbrain_lmac.inference.request import Clip, Request
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.interpreters.masking import decode_mask, depends_on_class
 
 #: Most frames that pass through the networks together: bounds the memory.
 MAX_FRAMES = 3600
+#: The same for methods that ask the classifier about many copies of each.
+MAX_FRAMES_ASKED = 450
 #: How many of the most probable classes an explanation names.
 N_TOP = 5
 #: What the classifier answers to: a clip, its masked-in and masked-out
@@ -32,9 +33,9 @@ class Analysis(NamedTuple):
     Attributes
     ----------
     wavs : torch.Tensor
-        The clips at a peak of 1, shape (batch, samples).
+        The clips at the level that is heard, shape (batch, samples).
     peaks : torch.Tensor
-        The peaks that they came with, shape (batch, 1).
+        What they were divided by, shape (batch, 1).
     view : torch.Tensor
         ``log1p`` amplitudes on the mask's grid, (batch, frames, bins).
     targets : torch.Tensor
@@ -46,6 +47,9 @@ class Analysis(NamedTuple):
     answers : torch.Tensor
         Probabilities and, of a zero-shot classifier, cosines (else NaN), by
         ``KINDS``: (batch, columns, kinds, 2, classes).
+    forwards : torch.Tensor
+        Clips that the classifier took for each mask besides, (columns,): 0 if
+        a decoder made it.
     """
 
     wavs: torch.Tensor
@@ -55,6 +59,7 @@ class Analysis(NamedTuple):
     masks: torch.Tensor
     sounds: torch.Tensor
     answers: torch.Tensor
+    forwards: torch.Tensor
 
     def cpu(self) -> Analysis:
         """The same in main memory."""
@@ -77,6 +82,9 @@ class ClipExplainer:
     parallel : bool
         Whether groups of clips may be computed side by side: on the CPU,
         unless hooks listen to the classifier, which would mix threads up.
+        They do where a :class:`ClipMethod` counts what it asks.
+    at_peak : bool
+        As for :class:`Interpreter`.
     """
 
     def __init__(self, interpreter: Interpreter):
@@ -84,17 +92,21 @@ class ClipExplainer:
         self.classifier = interpreter.classifier
         # A third faster on the CPU; the values are the same but for rounding.
         self.decoder = interpreter.decoder.to(memory_format=torch.channels_last)
-        self.names = interpreter.names
+        self.names, self.method = interpreter.names, interpreter.method
         self.zero_shot = interpreter.zero_shot
         self.depends = depends_on_class(self.decoder)
         self.device = next(self.frontend.buffers()).device
-        self.parallel = self.device.type == "cpu" and self.classifier.reentrant
+        self.asks = hasattr(self.decoder, "forwards")
+        self.at_peak = interpreter.at_peak
+        quiet = self.classifier.reentrant and not self.asks
+        self.parallel = self.device.type == "cpu" and quiet
 
     def group_size(self, num_samples: int) -> int:
         """How many clips of a length are best computed together."""
         # CLAP models make clips as long as they take.
         fitted = self.frontend.n_samples or num_samples
-        return max(1, MAX_FRAMES // self.frontend.num_frames(fitted))
+        most = MAX_FRAMES_ASKED if self.asks else MAX_FRAMES
+        return max(1, most // self.frontend.num_frames(fitted))
 
     @torch.no_grad()
     def classify(self, wavs: torch.Tensor) -> torch.Tensor:
@@ -102,7 +114,7 @@ class ClipExplainer:
 
         The clips (batch, samples) are of any level.
         """
-        return self._compute(peak_normalize(wavs.to(self.device)))[2]
+        return self._compute(self._scaled(wavs)[0])[2]
 
     @torch.no_grad()
     def analyse(self, wavs: torch.Tensor, request: Request) -> Analysis:
@@ -111,13 +123,13 @@ class ClipExplainer:
         One STFT, one forward of classifier and decoder; masked-in and
         masked-out clips go through the classifier together.
         """
-        peaks, n = wavs.abs().amax(1, keepdim=True), wavs.shape[1]
-        wavs = peak_normalize(wavs.to(self.device))
+        (wavs, peaks), n = self._scaled(wavs), wavs.shape[1]
         spectrum, output, answer = self._compute(wavs)
         targets = self._targets(answer[:, 0], request)
-        masks, sounds, answers = [], [], []
+        masks, sounds, answers, forwards = [], [], [], []
         for target in targets.unbind(1) if self.depends else targets[:, :1].T:
             mask = decode_mask(self.decoder, output, target, spectrum)
+            forwards.append(self.decoder.forwards if self.asks else 0.0)
             masked = torch.cat(self.frontend.masked(mask, spectrum))
             parts = self._answer(self.classifier(masked)).chunk(2)
             _, kept, rest = self.frontend.parts(mask, spectrum, n)
@@ -127,7 +139,8 @@ class ClipExplainer:
             answers.append(torch.stack([answer, *parts, *heard], 1))
         view = self.frontend.log_amplitude(spectrum.view)
         view = self.frontend.own_frames(view, n)
-        columns = (torch.stack(x, 1) for x in (masks, sounds, answers))
+        columns = [torch.stack(x, 1) for x in (masks, sounds, answers)]
+        columns.append(torch.tensor(forwards))
         return Analysis(wavs, peaks, view, targets, *columns)
 
     def explanations(
@@ -145,11 +158,14 @@ class ClipExplainer:
         """Mean of a mask (frames, bins), over the bins that are heard."""
         return heard_part(mask, self.frontend.heard).mean().item()
 
-    def facts(self, answers: torch.Tensor, target: int) -> dict[str, Any]:
+    def facts(
+        self, answers: torch.Tensor, target: int, forwards: float = 0.0
+    ) -> dict[str, Any]:
         """Fields of :class:`Explanation` about a class.
 
         ``answers`` are those of a column of an :class:`Analysis`, of one clip
-        or their mean over several: (kinds, 2, classes).
+        or their mean over several: (kinds, 2, classes); ``forwards`` are what
+        the mask, or the masks of several, cost.
         """
         alone = self.zero_shot and len(self.names) == 1
         best = answers[0, 0].topk(min(N_TOP, len(self.names)))
@@ -161,9 +177,12 @@ class ClipExplainer:
             "is_decision": decided[target].item(),
             "top": [(self.names[k], None if alone else p) for k, p in pairs],
             "mask_depends_on_class": self.depends,
+            "method": self.method,
+            "level": LEVELS[self.at_peak],
+            "forwards": round(forwards) if self.asks else None,
+            "length_policy": getattr(self.classifier, "length_policy", ""),
             "sample_rate": self.frontend.sample_rate,
             "mask_domain": self.frontend.mask_domain,
-            **decision_facts(self.classifier, answers[:3, 0], self.names),
         }
         values = answers[:, :, target].tolist()
         for name, (p, cosine) in zip(KINDS[: len(values)], values, strict=True):
@@ -185,8 +204,17 @@ class ClipExplainer:
             mask_hop_samples=self.frontend.hop_samples,
             source=clip.source,
             warning=clip.note,
-            **self.facts(found.answers[i, column], target),
+            **self.facts(
+                found.answers[i, column], target, found.forwards[column].item()
+            ),
         )
+
+    def _scaled(self, wavs):
+        """Clips at the level that is heard, and what they were divided by."""
+        wavs, peaks = wavs.to(self.device), wavs.abs().amax(1, keepdim=True)
+        if not self.at_peak:
+            return wavs, torch.ones_like(peaks)
+        return peak_normalize(wavs), peaks
 
     def _compute(self, wavs):
         """Spectrum, the classifier's output, and its answer."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.report.columns import method_cost
 from speechbrain_lmac.report.figures.explanation import build_explanation_figure
 from speechbrain_lmac.report.figures.style import save_figure
 from speechbrain_lmac.utils.checks import UserError
@@ -21,14 +22,17 @@ FILES = ("explanation.wav", "masked_out.wav", "original.wav", FIGURE, FACTS)
 #: Facts that are left out where they are none.
 OPTIONAL = (
     *("probability_heard", "similarity", "similarity_masked_in"),
-    *("similarity_masked_out", "windows", "warning", "decided", "decisions"),
-    *("decisions_masked_in", "decisions_masked_out"),
+    *("similarity_masked_out", "windows", "warning"),
+    *("forwards", "length_policy"),
 )
-LEVEL = "the input at a peak of 1, as in training; its parts at that level"
+#: Whether the input was scaled to a peak of 1 -> what the facts say of it.
+LEVELS = {
+    True: "the input at a peak of 1, as in training; its parts at that level",
+    False: "the input at the level of its file, as its parts are",
+}
 SAME_MASK = (
     "this interpreter's mask does not depend on the class: it explains the "
-    "classifier's decision, the most probable class; the probabilities are "
-    "those of `label`"
+    "classifier's decision; the probabilities are those of `label`"
 )
 
 
@@ -41,16 +45,14 @@ class Window:
     start, end : float
         In seconds.
     decision : str
-        The classifier's decision on the window: the most probable class; of
-        a zero-shot classifier the most similar prompt.
+        The classifier's decision on the window; of a zero-shot classifier
+        the most similar prompt.
     label : str
         The class that was explained: the decision, or what was asked for.
     probability, probability_masked_in, probability_masked_out : float or None
         Of ``label``, as for :class:`Explanation`.
     mask_mean : float
         Mean of the window's mask.
-    decisions : dict of str to float or None
-        Of several labels, as for :class:`Explanation`.
     """
 
     start: float
@@ -61,15 +63,15 @@ class Window:
     probability_masked_in: float | None
     probability_masked_out: float | None
     mask_mean: float
-    decisions: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """What made the classifier say ``label``, to be listened to.
 
-    Level: the input is scaled to a peak of 1, as in training, and explanation
-    and rest are parts of that sound.
+    Level: the input is scaled to a peak of 1, as in training, unless the model
+    is one of others and no decoder was trained for it. Explanation and rest
+    are parts of that sound.
 
     Attributes
     ----------
@@ -78,7 +80,7 @@ class Explanation:
     masked_out : torch.Tensor
         What the mask removes, shape (samples,).
     original : torch.Tensor
-        The input as the model gets it: mono, at its rate, peak 1, (samples,).
+        The input as the model gets it: mono, at its rate, (samples,).
     mask : torch.Tensor
         Shape (frames, bins or bands), in [0, 1]. Of a long recording a
         reduced one: means over ``mask_hop_samples`` samples each.
@@ -109,7 +111,12 @@ class Explanation:
         its one mask explains the decision, and for any other class the
         probabilities tell what that mask does to it.
     is_decision : bool
-        Whether ``label`` is the classifier's own decision, or one of them.
+        Whether ``label`` is the classifier's own decision.
+    method : str
+        What made the mask: ``lmac``, ``l2i``, ``lmac_zs``, or a method that
+        needs no training, such as ``mask``.
+    level : str
+        How loud the sounds are, in words.
     sample_rate : int
         In Hz.
     mask_domain : str
@@ -120,14 +127,12 @@ class Explanation:
         The file.
     windows : list of Window or None
         Of a long recording: what was found where.
-    decided : str
-        Of a classifier of several labels: how many classes it decides for,
-        such as "3 of 527"; else empty.
-    decisions : dict of str to float or None
-        Which these are, with their probabilities, the surest first; may be
-        empty. None where one class excludes the others.
-    decisions_masked_in, decisions_masked_out : dict of str to float or None
-        The same on the spectrogram under the mask and on the rest.
+    forwards : int or None
+        How many clips (of a long recording windows) the classifier took to
+        make the mask; None if a decoder made it.
+    length_policy : str
+        What becomes of sounds that are shorter or longer than the model
+        hears, if it hears some length alone.
     warning : str
         What is odd about the sound, such as that nothing is left of it at the
         model's rate.
@@ -150,17 +155,17 @@ class Explanation:
     sample_rate: int
     mask_domain: str
     mask_hop_samples: float
+    method: str = "lmac"
+    level: str = LEVELS[True]
     probability_heard: float | None = None
     similarity: float | None = None
     similarity_masked_in: float | None = None
     similarity_masked_out: float | None = None
     source: str | None = None
     windows: list[Window] | None = None
+    forwards: int | None = None
+    length_policy: str = ""
     warning: str = ""
-    decided: str = ""
-    decisions: dict[str, float] | None = None
-    decisions_masked_in: dict[str, float] | None = None
-    decisions_masked_out: dict[str, float] | None = None
 
     def __repr__(self) -> str:
         """The facts in a line, without sounds and mask."""
@@ -186,7 +191,6 @@ class Explanation:
             if facts[name] in (None, ""):
                 del facts[name]
         facts["duration"] = len(self.waveform) / self.sample_rate
-        facts["level"] = LEVEL
         facts["top"] = [
             {"label": label, "probability": p} for label, p in self.top
         ]
@@ -253,7 +257,6 @@ class Explanation:
             "masked-out": self.probability_masked_out,
         }
         values = [f"{k} {v:.2f}" for k, v in shown.items() if v is not None]
-        values += [f"decided {self.decided}"] if self.decided else []
         figure = build_explanation_figure(
             self.spectrogram,
             self.mask,
@@ -263,6 +266,7 @@ class Explanation:
             title=Path(self.source).name if self.source else "",
             label=self.label,
             note=", ".join(values),
+            method=method_cost(self.method, self.forwards),
             mel=self.mask_domain == "mel",
         )
         save_figure(figure, path)

@@ -59,8 +59,10 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
     """A ready-to-use interpreter of a sound classifier.
 
     Each clip is scaled to a peak of 1 before it is classified, as in
-    training. Sounds longer than ``window_s`` are explained in overlapping
-    windows; see :mod:`speechbrain_lmac.inference.windows`.
+    training; a model of :func:`speechbrain_lmac.load_model` that takes
+    waveforms hears it as it is. Sounds longer than ``window_s``, or than the
+    model hears, are explained in overlapping windows; see
+    :mod:`speechbrain_lmac.inference.windows`.
 
     Any class can be explained, not only the decision. Whether that changes
     the *mask* depends on the method, and ``mask_depends_on_class`` of an
@@ -370,7 +372,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         return self._explainer[1]
 
     def _read(self, path):
-        sound = load_audio(path, self.sample_rate)
+        sound = load_audio(path, self.sample_rate, self.interpreter.at_peak)
         return Clip(*sound, os.fspath(path))
 
     def _stream(self, explain, paths, batch_size):

@@ -12,7 +12,6 @@ import torch
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.audio import mono_sound
 from speechbrain_lmac.interpreters.loading import Interpreter
-from speechbrain_lmac.interpreters.text_decoder import PromptedDecoder
 from speechbrain_lmac.utils.checks import UserError
 
 #: More channels than this are clips of two samples, not (time, channels).
@@ -208,5 +207,5 @@ def for_prompts(
         )
     return interpreter._replace(
         classifier=classifier,
-        decoder=PromptedDecoder(interpreter.decoder.decoder, classifier),
+        decoder=interpreter.decoder.of(classifier),
     )

@@ -1,7 +1,7 @@
 """Long recordings: explained in overlapping windows that fade into each other.
 
-Every window is explained as if it were a file of its own, at a peak of 1, and
-put back at its own level. A classifier pools over all that it hears, and was
+Every window is explained as if it were a file of its own, and put back at its
+own level. A classifier pools over all that it hears, and was
 trained on clips of seconds: over minutes, its one decision would say little.
 """
 
@@ -194,7 +194,9 @@ def _explain_long(explainer, clip, request, plan):
     most probable on average. Memory beyond that of the recording and the
     returned waveforms does not depend on its length.
     """
-    wav = _normalised(clip.wav.cpu())
+    wav = clip.wav.cpu()
+    if explainer.at_peak:
+        wav = _normalised(wav)
     size = explainer.group_size(plan.size)
     first = range(0, len(plan.starts), size)
     groups = [plan.starts[k : k + size] for k in first]
@@ -225,6 +227,7 @@ class _Mix:
         self.cell = num_samples / self.cells
         # By window: answers (columns, kinds, 2, classes), and mask means.
         self.answers, self.means = [], []
+        self.forwards = torch.zeros(())
 
     def add(self, found: Analysis, i: int) -> None:
         """Add the next window, clip ``i`` of an analysis."""
@@ -249,6 +252,7 @@ class _Mix:
         self.share.index_add_(0, cells, share)
         self.masks.index_add_(1, cells, share * found.masks[i])
         self.answers.append(found.answers[i])
+        self.forwards = self.forwards + found.forwards
         self.means.append(list(map(self.explainer.mask_mean, found.masks[i])))
 
     def explanations(self, clip: Clip, request: Request) -> list[Explanation]:
@@ -272,7 +276,9 @@ class _Mix:
                     source=clip.source,
                     warning=clip.note,
                     windows=list(self._windows(request, target, column)),
-                    **self.explainer.facts(mean[column], target),
+                    **self.explainer.facts(
+                        mean[column], target, self.forwards[column].item()
+                    ),
                 )
             )
         return made
@@ -294,5 +300,4 @@ class _Mix:
                 names[label],
                 *(facts[name] for name in (*shown, "probability_masked_out")),
                 means[column],
-                facts.get("decisions"),
             )

@@ -106,6 +106,16 @@ class Interpreter(NamedTuple):
         return method_name(self.decoder)
 
     @property
+    def at_peak(self) -> bool:
+        """Whether it hears clips at a peak of 1, as in training.
+
+        A model of others that no decoder was trained for hears them as they
+        are.
+        """
+        explained_at_once = hasattr(self.decoder, "forwards")
+        return self.classifier.at_peak or not explained_at_once
+
+    @property
     def zero_shot(self) -> bool:
         """Whether the classes are prompts."""
         return self.classifier.zero_shot
@@ -115,6 +125,16 @@ class Interpreter(NamedTuple):
         """Classes by index; of a zero-shot interpreter its prompts."""
         names = self.labels or getattr(self.classifier, "prompts", None)
         return list(names or [])
+
+    def by_method(self, name: str, **options: Any) -> Interpreter:
+        """The same classifier, explained by a method without training.
+
+        Arguments are those of :class:`ClipMethod`.
+        """
+        from speechbrain_lmac.interpreters.methods import ClipMethod
+
+        parts = self.frontend, self.classifier
+        return self._replace(decoder=ClipMethod(name, *parts, **options))
 
     def set_prompts(
         self, prompts: Sequence[str], templates: Sequence[str] = ("{}",)

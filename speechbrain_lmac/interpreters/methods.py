@@ -64,6 +64,12 @@ class ClipMethod(nn.Module):
         )
         # Not a part of this module: its weights are the classifier's own.
         self._explained = [classifier]
+        self._made = (name, frontend, options)
+
+    def of(self, classifier: AudioClassifier) -> ClipMethod:
+        """The same for another classifier behind its front end."""
+        name, frontend, options = self._made
+        return ClipMethod(name, frontend, classifier, **options)
 
     def mask(self, output: Any, target: Tensor, spectrum: Any) -> Tensor:
         """Masks (batch, frames, mask_bins), in [0, 1], of classes (batch,).

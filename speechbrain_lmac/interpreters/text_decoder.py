@@ -227,6 +227,10 @@ class PromptedDecoder(nn.Module):
         """The zero-shot classifier."""
         return self._classifier[0]
 
+    def of(self, classifier: ZeroShotClassifier) -> PromptedDecoder:
+        """The same for another classifier's prompts."""
+        return PromptedDecoder(self.decoder, classifier)
+
     def mask(
         self, output: ClassifierOutput, target: Tensor, spectrum: Spectrum
     ) -> Tensor:

@@ -98,6 +98,18 @@ def method_label(name: object) -> str:
     return method.label if method else str(name)
 
 
+def method_cost(name: object, forwards: float | None) -> str:
+    """A method, and what the classifier took for its mask, if it did.
+
+    Example
+    -------
+    >>> method_cost("lmac", None), method_cost("ig", 50)
+    ('L-MAC', 'Integrated Gradients: 50 classifier forwards')
+    """
+    asked = f": {forwards:.0f} classifier forwards" if forwards else ""
+    return method_label(name) + asked
+
+
 def condition_label(name: object) -> str:
     """What people read of a condition.
 

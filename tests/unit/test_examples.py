@@ -9,7 +9,6 @@ import soundfile as sf
 import torch
 from PIL import Image
 
-from speechbrain_lmac.classifiers import AudioClassifier
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.features import FrontEnd
@@ -29,9 +28,8 @@ def frontend():
 
 def make_writer(folder, frontend, settings=None, n_examples=2, **options):
     settings = settings or SETTINGS
-    parts = (frontend, options.pop("classifier", AudioClassifier()), LABELS)
     return ExampleWriter(
-        folder, *parts, n_examples, "lmac", settings, **options
+        folder, frontend, LABELS, n_examples, "lmac", settings, **options
     )
 
 
@@ -52,6 +50,7 @@ def scored(frontend):
         probs=torch.tensor([[0.9, 0.1], [0.3, 0.7]]),
         masked_in_probs=torch.tensor([[0.8, 0.2], [0.3, 0.7]]),
         masked_out_probs=torch.tensor([[0.2, 0.8], [float("nan")] * 2]),
+        forwards=0.0,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac import __version__
+from speechbrain_lmac.attribution import ATTRIBUTIONS
 from speechbrain_lmac.classifiers.loading import fingerprints
 from speechbrain_lmac.data.synthetic.sets import is_synthetic
 from speechbrain_lmac.inference.package.card import SYNTHETIC, write_card
@@ -89,6 +90,12 @@ def write_package(
 
 def fill_package(interpreter: Interpreter, folder: Path) -> None:
     """Write the files of a package into a folder, and read them back."""
+    if interpreter.method in ATTRIBUTIONS:
+        raise UserError(
+            f"Nothing was trained for the method {interpreter.method}: there "
+            "is nothing to package. Share the model itself: load_model takes "
+            "it as it is."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     classifier, decoder = interpreter.classifier, interpreter.decoder
     parts = {"frontend": interpreter.frontend, "classifier": classifier}
@@ -114,7 +121,6 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
         "speechbrain_lmac_version": __version__,
         "method": method,
         "labels": interpreter.labels,
-        "threshold": classifier.threshold,
         "data": plain({k: v for k, v in data.items() if v is not None}),
         **specs,
         "fingerprints": fingerprints({**explained, "decoder": decoder}),

@@ -38,6 +38,7 @@ def build_explanation_figure(
     label: str = "",
     note: str = "",
     mel: bool = False,
+    method: str = "",
 ) -> Figure:
     """Draw the input, the mask and the explanation above one another.
 
@@ -64,6 +65,8 @@ def build_explanation_figure(
         What the classifier says, in one short line.
     mel : bool
         Whether these are mel bands; else bins from 0 to half the sample rate.
+    method : str
+        How the mask was made, in one short line.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def build_explanation_figure(
     texts = [f"explained class: {_short(label)}"] if label else []
     rows = [
         _Row(spectra[0], "dB", "input", "   ·   ".join([*texts, note])),
-        _Row(mask, "mask value", "mask"),
+        _Row(mask, "mask value", "mask", method),
         _Row(spectra[1], "dB", "explanation"),
     ]
     figure = _draw(rows, 1.9, sample_rate, hop_samples, mel)
