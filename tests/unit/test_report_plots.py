@@ -104,7 +104,7 @@ def test_bars_stand_beside_their_labels():
     rows = [row | {"protocol": "equal_mean"} for row in many_rows(
         ["random", "ig", "lmac"])]  # fmt: skip
     figure = build_bars_figure(rows)
-    assert "mean of L-MAC's" in figure._suptitle.get_text()
+    assert "mean of the interpreter's" in figure._suptitle.get_text()
     assert figure.axes[1].get_title() == "AD ↓"
     assert figure.axes[4].texts[-1].get_text() == "Clean\n8 clips"
     axes = figure.axes[0]
