@@ -107,6 +107,15 @@ class AudioClassifier(torch.nn.Module):
         best = probs.argmax(-1, keepdim=True)
         return torch.zeros_like(probs, dtype=torch.bool).scatter(-1, best, True)
 
+    def decides(
+        self, probs: torch.Tensor, target: torch.Tensor
+    ) -> torch.Tensor:
+        """Whether probabilities (batch, classes) decide for classes (batch,).
+
+        Of several labels the others are no matter.
+        """
+        return self.decided(probs).gather(1, target[:, None]).squeeze(1)
+
     @property
     def decided_set(self) -> Any:
         """:meth:`decided` of several labels, else None; for metrics."""

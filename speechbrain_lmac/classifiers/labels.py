@@ -1,12 +1,15 @@
-"""Classes of the data and of the classifier: their number, names and order."""
+"""Classes of the data and the classifier: number, names, order, decisions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from speechbrain.utils.logger import get_logger
+from torch import Tensor
 
+from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.data.labelled import listed
 from speechbrain_lmac.utils.checks import UserError
 
@@ -67,3 +70,49 @@ def check_names(known: Sequence[str] | None, names: Sequence[str]) -> None:
             " give a classifier that was trained on these data, or `classes` "
             "as it has them."
         )
+
+
+def decision_facts(
+    classifier: AudioClassifier, probs: Tensor, names: Sequence[str]
+) -> dict[str, Any]:
+    """What several labels are decided for, as ``explanation.json`` has it.
+
+    Arguments
+    ---------
+    classifier : AudioClassifier
+        Whose decisions they are.
+    probs : torch.Tensor
+        Probabilities on a clip, on the part under its mask and on the rest,
+        (3, classes).
+    names : sequence of str
+        Classes by index.
+
+    Returns
+    -------
+    dict
+        ``decided``, such as "1 of 2", and ``decisions``,
+        ``decisions_masked_in`` and ``decisions_masked_out``: probabilities by
+        class, the surest first. Empty where one class excludes the others.
+
+    Example
+    -------
+    >>> import torch
+    >>> classifier = AudioClassifier()
+    >>> classifier.threshold = 0.5
+    >>> probs = torch.tensor([[0.75, 0.5], [0.5, 0.25], [0.0, 0.5]])
+    >>> facts = decision_facts(classifier, probs, ["dog", "rain"])
+    >>> facts["decided"], facts["decisions"], facts["decisions_masked_in"]
+    ('1 of 2', {'dog': 0.75}, {})
+    """
+    if classifier.threshold is None:
+        return {}
+    facts: dict[str, Any] = {}
+    suffixes = ("", "_masked_in", "_masked_out")
+    for suffix, row in zip(suffixes, probs, strict=True):
+        chosen = classifier.decided(row)
+        order = row.argsort(descending=True, stable=True)
+        facts[f"decisions{suffix}"] = {
+            names[k]: row[k].item() for k in order.tolist() if chosen[k]
+        }
+    count = len(facts["decisions"]) or "none"
+    return {"decided": f"{count} of {len(names)}", **facts}

@@ -35,8 +35,8 @@ class ClassifierPretrainer(Pretrainer):
     """SpeechBrain's ``Pretrainer`` for all parts of a classifier, strict.
 
     Weights that do not fit, those of another number of classes or of another
-    front end, and damaged ones are refused; ``labels`` of the classifier
-    become those of its folder.
+    front end, and damaged ones are refused; ``labels`` and ``threshold`` of
+    the classifier become those of its folder.
 
     Arguments
     ---------
@@ -124,6 +124,8 @@ class ClassifierPretrainer(Pretrainer):
                 "restore the folder from a copy."
             )
         self.classifier.labels = names
+        if "threshold" in info:
+            self.classifier.threshold = info["threshold"]
         logger.info("Classifier from %s (fingerprints %s)", self.source, found)
 
 
@@ -173,6 +175,7 @@ def save_classifier(
     label_encoder.save(folder / LABELS_FILE)
     if frontend is not None:
         info["frontend"] = front_end_facts(frontend)
+    info["threshold"] = classifier.threshold
     info["fingerprints"] = fingerprints(parts)
     classes = label_encoder.ind2lab
     info["classes"] = [classes[index] for index in sorted(classes)]
@@ -283,6 +286,7 @@ def _read_info(folder):
         info = json.loads(path.read_text(encoding="utf-8"))
         for name in ("fingerprints", "frontend"):
             dict(info.get(name, {}))
+        float(info.get("threshold") or 0)
         return dict(info)
     except (OSError, ValueError, TypeError, AttributeError) as err:
         raise UserError(

@@ -29,6 +29,9 @@ class SlimCnn(AudioClassifier):
         Output channels of the five convolutions.
     dropout : float
         Dropout probability before the last layer.
+    threshold : float or None
+        None where one class excludes the others; else the probability above
+        which each of several labels is decided for.
 
     Example
     -------
@@ -48,9 +51,12 @@ class SlimCnn(AudioClassifier):
         n_mels: int = 80,
         channels: Sequence[int] = (16, 32, 64, 128, 256),
         dropout: float = 0.2,
+        threshold: float | None = None,
     ) -> None:
         super().__init__()
         self.n_classes = n_classes
+        if threshold is not None:
+            self.threshold = threshold
         self.arguments = {
             "n_classes": n_classes,
             "n_mels": n_mels,

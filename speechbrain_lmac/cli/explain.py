@@ -198,8 +198,16 @@ def _notes_of(facts: dict[str, Any]) -> Iterator[str]:
     """What is to be said of an explanation beside its figures."""
     if "warning" in facts:
         yield f"{facts['file']}: {facts['warning']}"
-    # A decision is explained as it should be.
-    if "note" in facts and not facts.get("is_decision", True):
+    if facts.get("decisions") == {}:
+        yield (
+            f"{facts['file']}: {facts['decided']} classes is decided for; "
+            "explained is the most probable, or what was asked for"
+        )
+    # What the mask was made for is explained as it should be.
+    made_for = facts.get("is_decision", True)
+    if "decisions" in facts:
+        made_for = facts["label"] == facts["top"][0]["label"]
+    if "note" in facts and not made_for:
         yield facts["note"]
 
 
@@ -235,6 +243,7 @@ def _line_of(facts: dict[str, Any]) -> str:
         )
         if key in facts
     ]
+    values += [f"decided {facts['decided']}"] if "decided" in facts else []
     shown = "  ".join([facts["label"], *values])
     line = f"{facts['file']}: {shown}  -> {facts['folder']}"
     return printable(line.replace("\n", " "))

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechbrain_lmac.data.mixtures import peak_normalize
+from speechbrain_lmac.data.mixtures import mix_some, peak_normalize
 
 
 def roll_and_crop(
@@ -83,10 +83,12 @@ def add_colored_noise(
     labels: Tensor,
     prob: float = 0.3,
     snr_db: tuple[float, float] = (0.0, 30.0),
+    total: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Coloured noise on some of (batch, samples); labels fade as it wins.
 
-    At 0 dB a quarter of a label, (batch, classes), becomes uniform.
+    At 0 dB a quarter of a label, (batch, classes), becomes that of no class:
+    spread over all, to sum to ``total``.
     """
     low, high = snr_db
     batch, samples = wavs.shape
@@ -96,7 +98,7 @@ def add_colored_noise(
     level = wavs.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
     noisy = wavs + chosen * level * 10 ** (-snr / 20) * noise
     doubt = chosen * 0.5 * torch.sigmoid(-snr / 3)
-    return noisy, (1 - doubt) * labels + doubt / labels.shape[1]
+    return noisy, (1 - doubt) * labels + doubt * total / labels.shape[1]
 
 
 def random_level(wavs: Tensor, range_db: float = 18.0) -> Tensor:
@@ -183,7 +185,8 @@ class Augmenter:
     speed_range : float
         Log range of the playback speed.
     mix_prob : float
-        Probability of mixing with another clip.
+        Probability of mixing with another clip, labels in proportion; of
+        several labels, clips are mixed by :func:`mix_some` instead.
     noise_prob : float
         Probability of coloured noise.
     level_range_db : float
@@ -192,15 +195,16 @@ class Augmenter:
         Probability of a random soft mask.
     unknown_share : float
         Sounds of no class added per clip of the batch, trained towards a
-        uniform answer.
+        uniform answer or, of several labels, towards none.
     label_smoothing : float
-        Share of every label that is spread over all classes.
+        Share of every label that is taken from it, and spread over all
+        classes where one excludes the others.
 
     Example
     -------
     >>> augment = Augmenter(crop_s=0.5)
     >>> wavs, labels = augment.waveforms(
-    ...     torch.rand(8, 16000), torch.arange(8), n_classes=10
+    ...     torch.rand(8, 16000), torch.eye(8, 10)
     ... )
     >>> wavs.shape, labels.shape
     (torch.Size([9, 8000]), torch.Size([9, 10]))
@@ -217,7 +221,7 @@ class Augmenter:
     label_smoothing: float = 0.05
 
     def waveforms(
-        self, wavs: Tensor, target: Tensor, n_classes: int
+        self, wavs: Tensor, labels: Tensor, several: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Augmented waveforms and soft labels.
 
@@ -225,10 +229,10 @@ class Augmenter:
         ---------
         wavs : torch.Tensor
             Shape (batch, samples).
-        target : torch.Tensor
-            Class indices, shape (batch,).
-        n_classes : int
-            Number of classes.
+        labels : torch.Tensor
+            0 or 1, shape (batch, classes).
+        several : bool
+            Whether a sound may have several labels at once, or none.
 
         Returns
         -------
@@ -236,15 +240,20 @@ class Augmenter:
             (batch + unknown, crop) waveforms, (batch + unknown, classes)
             label probabilities.
         """
-        labels = F.one_hot(target, n_classes).float()
-        uniform = torch.full_like(labels, 1 / n_classes)
-        labels = labels.lerp(uniform, self.label_smoothing)
+        total = 0.0 if several else 1.0
+        uniform = torch.full_like(labels, total / labels.shape[1])
         length = wavs.shape[1]
         if self.crop_s is not None:
             length = round(self.crop_s * self.sample_rate)
         wavs = roll_and_crop(wavs, length, self.speed_range)
-        wavs, labels = mix_within_batch(wavs, labels, self.mix_prob)
-        wavs, labels = add_colored_noise(wavs, labels, self.noise_prob)
+        if several:
+            wavs, labels = mix_some(wavs, labels)
+        labels = labels.lerp(uniform, self.label_smoothing)
+        if not several:
+            wavs, labels = mix_within_batch(wavs, labels, self.mix_prob)
+        wavs, labels = add_colored_noise(
+            wavs, labels, self.noise_prob, total=total
+        )
         wavs = random_level(wavs, self.level_range_db)
         unknown = round(len(wavs) * self.unknown_share)
         if unknown:

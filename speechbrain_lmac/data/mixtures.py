@@ -149,6 +149,42 @@ def mix_at_snr(
     return mix_clips(target, noise, 1.0, 10 ** (-snr_db / 20))
 
 
+def mix_some(
+    wavs: Tensor,
+    labels: Tensor,
+    generator: torch.Generator | None = None,
+    most: int = 3,
+    level_db: float = 6.0,
+) -> tuple[Tensor, Tensor]:
+    """Mixtures of one to ``most`` clips of a batch, with the labels of each.
+
+    Every clip of (batch, samples) is mixed with none, one, ... of the others,
+    each as probable; all are brought to unit norm, the others to a level
+    within ``level_db`` of it, and the mixture to a peak of 1. A mixture has
+    the labels (batch, classes), 0 or 1, of all its parts that are not silent.
+
+    >>> wavs, labels = torch.eye(2, 4), torch.eye(2)
+    >>> mixed, labels = mix_some(wavs, labels, torch.Generator().manual_seed(0))
+    >>> labels
+    tensor([[1., 1.],
+            [0., 1.]])
+    """
+    batch, options = len(wavs), {"generator": generator}
+    options["device"] = generator.device if generator else wavs.device
+    unit = normalize(peak_normalize(wavs), dim=1)
+    labels = labels * (unit.norm(dim=1, keepdim=True) > 0)
+    mixed, union = unit.clone(), labels.clone()
+    parts = torch.randint(most, (batch, 1), **options).to(wavs.device)
+    shifts = 1 + torch.randperm(max(0, batch - 1), **options)[: most - 1]
+    for k, shift in enumerate(shifts.tolist()):
+        level = level_db * (2 * torch.rand(batch, 1, **options) - 1)
+        chosen = parts > k
+        gain = chosen * 10 ** (level.to(wavs) / 20)
+        mixed += gain * unit.roll(shift, 0)
+        union = torch.maximum(union, chosen * labels.roll(shift, 0))
+    return peak_normalize(mixed), union
+
+
 def fit_length(
     waveform: Tensor,
     num_samples: int,

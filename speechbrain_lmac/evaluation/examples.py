@@ -21,8 +21,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from speechbrain_lmac.classifiers.base import AudioClassifier
+from speechbrain_lmac.classifiers.labels import decision_facts
 from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.evaluation.conditions import ConditionClip
@@ -58,7 +61,7 @@ class ExampleWriter:
     ---------
     folder : str or pathlib.Path
         ``examples`` of an evaluation.
-    frontend : BaseFrontEnd
+    frontend, classifier : torch.nn.Module
         The interpreter's.
     labels : sequence of str
         Class names by index.
@@ -77,6 +80,7 @@ class ExampleWriter:
         self,
         folder: str | os.PathLike,
         frontend: BaseFrontEnd,
+        classifier: AudioClassifier,
         labels: Sequence[str],
         n_examples: int,
         method: str = "lmac",
@@ -84,7 +88,7 @@ class ExampleWriter:
         warn: Callable[[str], str] | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self.frontend = frontend
+        self.frontend, self.classifier = frontend, classifier
         self.labels = labels
         self.n_examples = n_examples
         self.method = method
@@ -162,7 +166,10 @@ class ExampleWriter:
         self, method: str, clip: ConditionClip, k: int, scored: Scored
     ) -> dict[str, Any]:
         """What the classifier says before and after."""
-        target = int(scored.probs[k].argmax())
+        parts = (scored.probs, scored.masked_in_probs, scored.masked_out_probs)
+        probs = torch.stack([part[k] for part in parts])
+        best = probs.argmax(1).tolist()
+        target = best[0]
         facts = {
             "clip_id": clip.id,
             "condition": self.condition,
@@ -173,13 +180,13 @@ class ExampleWriter:
             "mask_domain": self.frontend.mask_domain,
             "mask_mean": _plain(scored.values["MM"][k]),
             "settings": self._digest(method),
+            **decision_facts(self.classifier, probs, self.labels),
         }
+        for suffix, row, label in zip(SUFFIXES, probs, best, strict=True):
+            facts[f"probability{suffix}"] = _plain(row[target])
+            facts[f"label{suffix}"] = self.labels[label]
         if scored.forwards:
             facts["forwards"] = round(scored.forwards)
-        parts = (scored.probs, scored.masked_in_probs, scored.masked_out_probs)
-        for suffix, probs in zip(SUFFIXES, parts, strict=True):
-            facts[f"probability{suffix}"] = _plain(probs[k, target])
-            facts[f"label{suffix}"] = self.labels[int(probs[k].argmax())]
         warning = self.warn(clip.clip_id)
         return {**facts, "warning": warning} if warning else facts
 
@@ -192,6 +199,7 @@ class ExampleWriter:
         note = "p = {:.2f}, masked-in {:.2f}, masked-out {:.2f}".format(
             *(math.nan if value is None else value for value in values)
         )
+        note += f", decided {facts['decided']}" if "decided" in facts else ""
         figure = build_explanation_figure(
             spectra[0],
             mask,

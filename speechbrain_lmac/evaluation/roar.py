@@ -122,6 +122,8 @@ def retrain(
             (step + 1) / warmup, (1 + math.cos(math.pi * step / steps)) / 2
         ),
     )
+    soft = F.one_hot(train.labels, model.n_classes).float()
+    soft = soft.lerp(torch.full_like(soft, 1 / model.n_classes), 0.05)
     frames = train.features.shape[1]
     excerpt = min(frames, max(model.min_frames, frames // 2))
     generator = torch.Generator().manual_seed(seed)
@@ -135,9 +137,7 @@ def retrain(
                 room = frames - excerpt + 1
                 start = torch.randint(room, (), generator=generator)
                 x = train.features[chosen, start : start + excerpt]
-                loss = F.cross_entropy(
-                    model(x).logits, train.labels[chosen], label_smoothing=0.05
-                )
+                loss = model.evidence_loss(model(x).logits, soft[chosen])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -167,8 +167,9 @@ def remove_and_retrain(
     )
     model = retrain(classifier, train, *training, **options)
     with torch.no_grad():
-        decided = [model.decide(model(x)) for x in test.features.split(24)]
-    correct = int((torch.cat(decided) == test.labels).sum())
+        outputs = [model(x) for x in test.features.split(24)]
+    probs = torch.cat([model.probabilities(output) for output in outputs])
+    correct = int(model.decides(probs, test.labels).sum())
     n = len(test.labels)
     interval = binomtest(correct, n).proportion_ci(method="wilson")
     return RoarPoint(share, correct / n, interval.low, interval.high)

@@ -120,6 +120,7 @@ def evaluate(
         ExampleWriter,
         folder=Path(output_folder) / "examples",
         frontend=interpreter.frontend,
+        classifier=classifier,
         labels=data.names,
         n_examples=settings.n_examples,
         method=interpreter.method,

@@ -153,8 +153,8 @@ class Scorer:
             kept = frontend.restore_loudness(kept, batch.explanation.features)
             wavs_in = restore_level(wavs_in, batch.mixture.mixture)
         masked_in = batch.classify(kept)
-        values = {"accuracy": (target == batch.truth).float()}
         classifier = batch.classifier
+        values = {"accuracy": classifier.decides(probs, batch.truth).float()}
         decided = classifier.decided_set
         values |= faithfulness_metrics(
             probs, masked_in, parts.masked_out_probs, target, decided

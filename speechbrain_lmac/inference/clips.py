@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from speechbrain_lmac.classifiers.labels import decision_facts
 from speechbrain_lmac.data.mixtures import peak_normalize
 from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.inference.explanation import LEVELS, Explanation
@@ -183,6 +184,7 @@ class ClipExplainer:
             "length_policy": getattr(self.classifier, "length_policy", ""),
             "sample_rate": self.frontend.sample_rate,
             "mask_domain": self.frontend.mask_domain,
+            **decision_facts(self.classifier, answers[:3, 0], self.names),
         }
         values = answers[:, :, target].tolist()
         for name, (p, cosine) in zip(KINDS[: len(values)], values, strict=True):

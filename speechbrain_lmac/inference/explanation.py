@@ -22,7 +22,8 @@ FILES = ("explanation.wav", "masked_out.wav", "original.wav", FIGURE, FACTS)
 #: Facts that are left out where they are none.
 OPTIONAL = (
     *("probability_heard", "similarity", "similarity_masked_in"),
-    *("similarity_masked_out", "windows", "warning"),
+    *("similarity_masked_out", "windows", "warning", "decided", "decisions"),
+    *("decisions_masked_in", "decisions_masked_out"),
     *("forwards", "length_policy"),
 )
 #: Whether the input was scaled to a peak of 1 -> what the facts say of it.
@@ -32,7 +33,8 @@ LEVELS = {
 }
 SAME_MASK = (
     "this interpreter's mask does not depend on the class: it explains the "
-    "classifier's decision; the probabilities are those of `label`"
+    "classifier's decision, the most probable class; the probabilities are "
+    "those of `label`"
 )
 
 
@@ -45,14 +47,16 @@ class Window:
     start, end : float
         In seconds.
     decision : str
-        The classifier's decision on the window; of a zero-shot classifier
-        the most similar prompt.
+        The classifier's decision on the window: the most probable class; of
+        a zero-shot classifier the most similar prompt.
     label : str
         The class that was explained: the decision, or what was asked for.
     probability, probability_masked_in, probability_masked_out : float or None
         Of ``label``, as for :class:`Explanation`.
     mask_mean : float
         Mean of the window's mask.
+    decisions : dict of str to float or None
+        Of several labels, as for :class:`Explanation`.
     """
 
     start: float
@@ -63,6 +67,7 @@ class Window:
     probability_masked_in: float | None
     probability_masked_out: float | None
     mask_mean: float
+    decisions: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +116,7 @@ class Explanation:
         its one mask explains the decision, and for any other class the
         probabilities tell what that mask does to it.
     is_decision : bool
-        Whether ``label`` is the classifier's own decision.
+        Whether ``label`` is the classifier's own decision, or one of them.
     method : str
         What made the mask: ``lmac``, ``l2i``, ``lmac_zs``, or a method that
         needs no training, such as ``mask``.
@@ -127,6 +132,14 @@ class Explanation:
         The file.
     windows : list of Window or None
         Of a long recording: what was found where.
+    decided : str
+        Of a classifier of several labels: how many classes it decides for,
+        such as "3 of 527"; else empty.
+    decisions : dict of str to float or None
+        Which these are, with their probabilities, the surest first; may be
+        empty. None where one class excludes the others.
+    decisions_masked_in, decisions_masked_out : dict of str to float or None
+        The same on the spectrogram under the mask and on the rest.
     forwards : int or None
         How many clips (of a long recording windows) the classifier took to
         make the mask; None if a decoder made it.
@@ -166,6 +179,10 @@ class Explanation:
     forwards: int | None = None
     length_policy: str = ""
     warning: str = ""
+    decided: str = ""
+    decisions: dict[str, float] | None = None
+    decisions_masked_in: dict[str, float] | None = None
+    decisions_masked_out: dict[str, float] | None = None
 
     def __repr__(self) -> str:
         """The facts in a line, without sounds and mask."""
@@ -257,6 +274,7 @@ class Explanation:
             "masked-out": self.probability_masked_out,
         }
         values = [f"{k} {v:.2f}" for k, v in shown.items() if v is not None]
+        values += [f"decided {self.decided}"] if self.decided else []
         figure = build_explanation_figure(
             self.spectrogram,
             self.mask,

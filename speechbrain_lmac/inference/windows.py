@@ -300,4 +300,5 @@ class _Mix:
                 names[label],
                 *(facts[name] for name in (*shown, "probability_masked_out")),
                 means[column],
+                facts.get("decisions"),
             )

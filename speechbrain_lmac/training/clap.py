@@ -220,9 +220,8 @@ class ClapBrain(ClassifierBrain):
         wavs = batch.sig.data
         if stage != sb.Stage.TRAIN:
             target = self.heard.numbers(batch.captions).to(self.device)
-            features, labels = self.augmented(
-                wavs, target, len(self.heard), stage
-            )
+            labels = F.one_hot(target, len(self.heard)).float()
+            features, labels = self.augmented(wavs, labels, stage)
             audio, _ = self.modules.average.embed(features)
             return audio, labels
         present, target = self.groups.numbers(batch.captions).unique(
@@ -231,9 +230,8 @@ class ClapBrain(ClassifierBrain):
         drawn = self.groups.draw(self.hparams.groups_per_step, present)
         count = self.hparams.texts_per_group
         texts = self.groups.draw_texts(drawn, count)
-        features, labels = self.augmented(
-            wavs, target.to(self.device), len(drawn), stage
-        )
+        labels = F.one_hot(target.to(self.device), len(drawn)).float()
+        features, labels = self.augmented(wavs, labels, stage)
         # A text of several groups belongs to the clips of each of them.
         same = labels.repeat_interleave(count, 1)
         same = (same[:, :, None] * equal_texts(texts).to(same)).amax(1)

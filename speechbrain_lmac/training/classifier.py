@@ -6,8 +6,11 @@ from typing import Any
 
 import speechbrain as sb
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechbrain_lmac.data.mixtures import mix_some
+from speechbrain_lmac.metrics.labels import macro_f1
 from speechbrain_lmac.training.brain import RecipeBrain
 
 
@@ -67,6 +70,10 @@ class ClassifierBrain(RecipeBrain):
     of the weights: the one that is validated, tested and kept.
     Hyperparameters: ``augment`` (an ``Augmenter`` or None), ``ema_decay``.
 
+    A classifier of several labels (``threshold``) is trained, validated and
+    tested on mixtures of one to three clips of a batch (``mix_some``), in
+    validation and test always the same ones.
+
     A subclass may train another kind of model, named by ``trained``, if it
     says how that classifies (:meth:`classify`).
     """
@@ -97,11 +104,18 @@ class ClassifierBrain(RecipeBrain):
         """Output and soft labels of a batch."""
         batch = batch.to(self.device)
         wavs, target = batch.sig.data, batch.label.data[:, 0]
-        features, labels = self.augmented(
-            wavs, target, self.hparams.out_n_neurons, stage
-        )
+        labels = F.one_hot(target, self.hparams.out_n_neurons).float()
+        if self.several and stage != sb.Stage.TRAIN:
+            generator = self.step_generator(stage, batch.id)
+            wavs, labels = mix_some(wavs, labels, generator)
+        features, labels = self.augmented(wavs, labels, stage)
         name = self.trained if stage == sb.Stage.TRAIN else "average"
         return self.modules[name](features), labels
+
+    @property
+    def several(self) -> bool:
+        """Whether a sound may have several labels at once."""
+        return getattr(self.modules.average, "threshold", None) is not None
 
     def probabilities(self, features: Tensor) -> Tensor:
         """Of the classes, by the averaged model, (..., batch, classes)."""
@@ -109,18 +123,17 @@ class ClassifierBrain(RecipeBrain):
         return average.probabilities(average(features))
 
     def augmented(
-        self, wavs: Tensor, target: Tensor, n_classes: int, stage: sb.Stage
+        self, wavs: Tensor, labels: Tensor, stage: sb.Stage
     ) -> tuple[Tensor, Tensor]:
         """Features and soft labels (batch, classes); in training augmented.
 
-        Of waveforms (batch, samples) and class indices (batch,); training adds
-        sounds of no class.
+        Of waveforms (batch, samples) and labels (batch, classes), 0 or 1;
+        training adds sounds of no class.
         """
         augment = self.hparams.augment if stage == sb.Stage.TRAIN else None
-        labels = torch.nn.functional.one_hot(target, n_classes).float()
         with torch.no_grad():
             if augment is not None:
-                wavs, labels = augment.waveforms(wavs, target, n_classes)
+                wavs, labels = augment.waveforms(wavs, labels, self.several)
             frontend = self.modules.frontend
             features = frontend.features(wavs)
             if augment is not None:
@@ -130,21 +143,34 @@ class ClassifierBrain(RecipeBrain):
     def compute_objectives(
         self, predictions: Any, batch: Any, stage: sb.Stage
     ) -> Tensor:
-        """Cross-entropy against the soft labels; accuracy per clip."""
+        """Cross-entropy against the soft labels; accuracy per clip.
+
+        Of several labels, a clip is right if all of its labels are, and no
+        others.
+        """
         output, labels = predictions
         classifier = self.modules.average
         loss = classifier.evidence_loss(output.logits, labels)
-        target = batch.label.data[:, 0].to(labels.device)
-        decided = classifier.decide(output)[: len(batch.id)]
-        correct = (decided == target).float()
+        probs = classifier.probabilities(output)[: len(batch.id)].detach()
+        decided, truth = classifier.decided(probs), labels[: len(probs)] > 0.5
+        if not self.several:  # clips that are mixed keep their own label
+            target = batch.label.data[:, 0].to(labels.device)
+            truth = F.one_hot(target, probs.shape[1]).bool()
+        correct = (decided == truth).all(1).float()
         if stage == sb.Stage.TRAIN:
             self.add_terms(accuracy=correct.mean())
         else:
-            confidence = classifier.probabilities(output).amax(1)
+            self.sets.append((decided, truth))
+            confidence = probs.amax(1)
             self.stats.append(
                 batch.id, {"accuracy": correct, "confidence": confidence}
             )
         return loss
+
+    def on_stage_start(self, stage: Any, epoch: Any = None) -> None:
+        """As the base's; forgets the last stage's decisions, too."""
+        super().on_stage_start(stage, epoch)
+        self.sets: list[tuple[Tensor, Tensor]] = []
 
     def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As the base's; validation and test also hear sounds of no class.
@@ -154,12 +180,16 @@ class ClassifierBrain(RecipeBrain):
         sure of nothing where nothing is left. ``score`` ranks checkpoints:
         the accuracy, less a tenth of the loss, because on a small validation
         fold many epochs tie in accuracy, less what either of the two exceeds
-        ``max_unknown`` by.
+        ``max_unknown`` by. Of several labels it begins with ``macro_F1``.
         """
         summary = super().stage_summary(stage_loss)
         if "confidence" in summary:
             unknown = self.unknown_confidence()
-            score = summary["accuracy"] - 0.1 * summary["loss"]
+            score = summary["accuracy"]
+            if self.several:
+                decided, truth = map(torch.cat, zip(*self.sets, strict=True))
+                score = summary["macro_F1"] = macro_f1(decided, truth)
+            score -= 0.1 * summary["loss"]
             if self.max_unknown is not None:
                 score -= max(0.0, max(unknown.values()) - self.max_unknown)
             summary |= {"score": score, **unknown}

@@ -149,16 +149,19 @@ class L2IBrain(ExplainerBrain):
         classifier = self.modules.classifier
         target = classifier.decide(output)
         truth = batch.label.data[:, 0].to(target.device)
+        before, own = map(classifier.probabilities, (output, l2i))
+        alike = map(classifier.decided, (before, own))
         values = {
-            "accuracy": (target == truth).float(),
-            "fidelity": (classifier.decide(l2i) == target).float(),
+            "accuracy": classifier.decides(before, truth).float(),
+            "fidelity": torch.eq(*alike).all(1).float(),
         }
         if stage == sb.Stage.TRAIN:
             self.add_terms(**{k: v.mean() for k, v in values.items()})
             return
         mask = self.decoder.select(l2i, target).float()
         masked = self.modules.frontend.masked(mask, spectrum)
-        outputs = (output, *map(classifier, masked))
-        before, kept, rest = map(classifier.probabilities, outputs)
-        metrics = explanation_metrics(before, kept, rest, mask, target)
+        kept, rest = (classifier.probabilities(classifier(x)) for x in masked)
+        metrics = explanation_metrics(
+            before, kept, rest, mask, target, classifier.decided_set
+        )
         self.stats.append(batch.id, {**values, **metrics})

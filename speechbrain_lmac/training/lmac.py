@@ -268,13 +268,14 @@ class LMACBrain(ExplainerBrain):
         """Per-clip metrics; in training the cheap ones alone."""
         explanation, *masked, _ = predictions
         mask, target = explanation.mask.detach(), explanation.target
-        correct = (target == batch.label.data[:, 0].to(target.device)).float()
-        if stage == sb.Stage.TRAIN:
-            self.add_terms(accuracy=correct.mean(), MM=mask.mean())
-            return
         outputs = (explanation.output, *masked)
         classifier = self.modules.classifier
         before, kept, rest = map(classifier.probabilities, outputs)
+        truth = batch.label.data[:, 0].to(target.device)
+        correct = classifier.decides(before, truth).float()
+        if stage == sb.Stage.TRAIN:
+            self.add_terms(accuracy=correct.mean(), MM=mask.mean())
+            return
         metrics = explanation_metrics(
             before, kept, rest, mask, target, classifier.decided_set
         )

@@ -217,21 +217,21 @@ OFF |= {"crop_s": None, "sample_rate": 16000}
 
 def test_with_everything_off_a_roll_remains():
     wavs = torch.eye(3, 50)
-    out, labels = Augmenter(**OFF).waveforms(wavs, torch.tensor([2, 0, 1]), 3)
+    out, labels = Augmenter(**OFF).waveforms(wavs, torch.eye(3)[[2, 0, 1]])
     assert torch.equal(labels, torch.eye(3)[[2, 0, 1]])
     assert torch.equal(out.sort(1).values, wavs.sort(1).values)
 
 
 def test_label_smoothing():
     augment_ = Augmenter(**{**OFF, "label_smoothing": 0.1})
-    _, labels = augment_.waveforms(clips(2), torch.tensor([0, 1]), 4)
+    _, labels = augment_.waveforms(clips(2), torch.eye(2, 4))
     expected = torch.tensor([[0.925, 0.025, 0.025, 0.025]])
     torch.testing.assert_close(labels[:1], expected)
 
 
 def test_unknown_sounds_come_last_and_are_uniform():
     augment_ = Augmenter(**{**OFF, "unknown_share": 0.25})
-    wavs, labels = augment_.waveforms(clips(8), torch.zeros(8).long(), 5)
+    wavs, labels = augment_.waveforms(clips(8), one_hot(1).repeat(8, 1))
     assert wavs.shape == (10, 2000) and labels.shape == (10, 5)
     torch.testing.assert_close(labels[8:], torch.full((2, 5), 0.2))
     torch.testing.assert_close(labels[:8], one_hot(1).expand(8, 5))
@@ -239,18 +239,25 @@ def test_unknown_sounds_come_last_and_are_uniform():
 
 def test_labels_are_probabilities_and_waves_are_bounded():
     wavs, labels = Augmenter(crop_s=0.1).waveforms(
-        clips(12, 4000), torch.arange(12) % 3, 3
+        clips(12, 4000), torch.eye(3).repeat(4, 1)
     )
     assert wavs.shape == (14, 1600)
     torch.testing.assert_close(labels.sum(1), torch.ones(14))
     assert (labels >= 0).all() and wavs[:12].abs().max() <= 1 + 1e-6
 
 
+def test_of_several_labels_a_sound_of_no_class_has_none():
+    quiet = Augmenter(**{**OFF, "unknown_share": 0.25, "label_smoothing": 0.1})
+    wavs, labels = quiet.waveforms(clips(8), torch.eye(8), several=True)
+    assert (labels[8:] == 0).all() and (labels.diagonal() == 0.9).all()
+    assert set(labels.unique().tolist()) == {0.0, labels[0, 0].item()}
+
+
 def test_the_seed_decides_everything():
     def draw(seed):
         torch.manual_seed(seed)
         chain = Augmenter(crop_s=0.1, unknown_share=0.5)
-        wavs, _ = chain.waveforms(wavs_in, torch.zeros(4).long(), 3)
+        wavs, _ = chain.waveforms(wavs_in, torch.eye(4, 3))
         return wavs, chain.features(features)
 
     wavs_in, features = clips(), torch.rand(4, 60, 80)
@@ -264,6 +271,6 @@ def test_inputs_are_left_alone():
     before = [t.clone() for t in (wavs, labels, features)]
     mix_within_batch(wavs, labels, 1.0)
     add_colored_noise(wavs, labels, 1.0)
-    Augmenter(crop_s=0.1).waveforms(wavs, torch.arange(4), 5)
+    Augmenter(crop_s=0.1).waveforms(wavs, torch.eye(4, 5))
     Augmenter().features(features)
     assert all(map(torch.equal, before, (wavs, labels, features)))

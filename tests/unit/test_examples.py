@@ -9,6 +9,7 @@ import soundfile as sf
 import torch
 from PIL import Image
 
+from speechbrain_lmac.classifiers import AudioClassifier
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.features import FrontEnd
@@ -28,8 +29,9 @@ def frontend():
 
 def make_writer(folder, frontend, settings=None, n_examples=2, **options):
     settings = settings or SETTINGS
+    parts = (frontend, options.pop("classifier", AudioClassifier()), LABELS)
     return ExampleWriter(
-        folder, frontend, LABELS, n_examples, "lmac", settings, **options
+        folder, *parts, n_examples, "lmac", settings, **options
     )
 
 

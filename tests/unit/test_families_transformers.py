@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from speechbrain_lmac.classifiers.families.loading import load_any_classifier
 from speechbrain_lmac.classifiers.families.transformers_audio import (
     HfAudioClassifier,
     load_hf_audio,
@@ -240,6 +241,14 @@ def test_several_labels_are_told_or_given(config, given, threshold):
         config.pop("num_labels")
     model, own = build("AST", **config)
     assert HfAudioClassifier(model, own, **given).threshold == threshold
+
+
+def test_one_string_and_other_names(saved):
+    folder = saved("AST").folder
+    names = ["hund", "regen", "sirene"]
+    frontend, classifier = load_any_classifier(folder, labels=names)
+    assert classifier.labels == names and classifier.frozen
+    assert frontend.n_samples == classifier.n_samples
 
 
 def test_longer_clips_come_in_windows():

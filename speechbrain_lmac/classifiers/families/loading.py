@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,15 @@ from speechbrain_lmac.classifiers.families.encoder_classifier import (
     HPARAMS_FILE,
     load_encoder_classifier,
 )
+from speechbrain_lmac.classifiers.families.transformers_audio import (
+    load_hf_audio,
+)
 from speechbrain_lmac.classifiers.huggingface import hub_problem
 from speechbrain_lmac.features import BaseFrontEnd
 from speechbrain_lmac.utils.checks import UserError
 
+#: What SpeechBrain's and transformers' folders are known by.
+MARKS = (HPARAMS_FILE, "config.json")
 EXPECTED = (
     "expected the folder or the hub's name (owner/name) of a model of "
     "transformers or SpeechBrain, panns:FILE, module:function, a TorchScript "
@@ -85,9 +91,13 @@ def load_any_classifier(
         found = own.load_own(str(path), sample_rate, weights, layers, **options)
     else:
         folder = find_folder(text, trust)
-        found = load_encoder_classifier(
-            folder, sample_rate, layers, trust=trust, **options
-        )
+        if (folder / HPARAMS_FILE).is_file():
+            found = load_encoder_classifier(
+                folder, sample_rate, layers, trust=trust, **options
+            )
+        else:
+            classifier = load_hf_audio(text, layers, **options)
+            found = classifier.build_frontend(), classifier
     frontend, classifier = found
     if sample_rate not in (None, frontend.sample_rate):
         raise UserError(
@@ -98,35 +108,38 @@ def load_any_classifier(
 
 
 def find_folder(text: str, trust: bool = False) -> Path:
-    """The folder of a model of SpeechBrain, fetched if it is on the hub.
+    """The folder of a model of SpeechBrain or transformers, or of the hub.
 
-    Python files are fetched if ``trust`` allows them to be run.
+    What is on the hub is fetched, but for the weights of transformers' models,
+    which the library fetches itself; Python files, if ``trust`` allows them to
+    be run.
     """
     folder = Path(text).expanduser()
     if folder.is_dir():
-        if not (folder / HPARAMS_FILE).is_file():
+        if not any((folder / name).is_file() for name in MARKS):
             raise UserError(
-                f"`model`: {text} holds neither {HPARAMS_FILE} (SpeechBrain) "
-                f"nor config.json (transformers); {EXPECTED}."
+                f"`model`: {text} holds neither {MARKS[0]} (SpeechBrain) nor "
+                f"{MARKS[1]} (transformers); {EXPECTED}."
             )
         return folder
     local = text.startswith((".", "/", "~")) or text.count("/") != 1
     if local or folder.parent.is_dir():
         raise UserError(f"`model`: there is no {text}; {EXPECTED}.")
-    patterns = ["*.yaml", "*.ckpt", "*.txt", "*.json", "*.safetensors"]
     problem = hub_problem()
+    fetch = partial(
+        snapshot_download, text, local_files_only=problem is not None
+    )
+    described = ["*.yaml", "*.txt", "*.json", *["*.py"] * trust]
     try:
-        return Path(
-            snapshot_download(
-                text,
-                allow_patterns=patterns + ["*.py"] * trust,
-                local_files_only=problem is not None,
-            )
-        )
+        folder = Path(fetch(allow_patterns=described))
+        if (folder / HPARAMS_FILE).is_file():
+            fetch(allow_patterns=["*.ckpt", "*.safetensors"])
+        return folder
     except Exception as err:  # the hub's client raises kinds of its own
         reason = str(problem or err).strip().split("\n")[0][:150]
         raise UserError(
             f"`model`: cannot fetch {text} from the hub ({reason}); without a "
-            f"network, place its files ({HPARAMS_FILE}, *.ckpt, "
-            "label_encoder.txt) in a folder and give that."
+            "network, place its files in a folder and give that: config.json, "
+            "preprocessor_config.json and model.safetensors of transformers, "
+            f"{HPARAMS_FILE}, *.ckpt and label_encoder.txt of SpeechBrain."
         ) from err

@@ -160,6 +160,7 @@ def load_hf_audio(
     source: str,
     layers: Sequence[str] | None = None,
     threshold: float | str | None = "config",
+    labels: Sequence[str] | None = None,
 ) -> HfAudioClassifier:
     """Load a frozen audio classifier of ``transformers``.
 
@@ -172,6 +173,8 @@ def load_hf_audio(
         hub's local cache serves.
     layers, threshold : object
         As for :class:`HfAudioClassifier`.
+    labels : sequence of str or None
+        Names of the classes by index, in place of those of config.json.
 
     Returns
     -------
@@ -198,10 +201,14 @@ def load_hf_audio(
         trust_remote_code=False,
     )
     config = load(transformers.AutoConfig)
-    _check_config(source, config)
+    _check_kind(source, config)
+    if labels is not None:
+        config.id2label = dict(enumerate(labels))
+    _check_classes(source, config)
     extractor = load(transformers.AutoFeatureExtractor)
     model, info = load(
         transformers.AutoModelForAudioClassification,
+        config=config,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # so that all are named
     )
@@ -229,8 +236,8 @@ def _check_folder(source):
         )
 
 
-def _check_config(source, config):
-    """Refuse what is no audio classifier, and one of unknown classes."""
+def _check_kind(source, config):
+    """Refuse what is no audio classifier."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES as KNOWN,
     )
@@ -244,6 +251,10 @@ def _check_config(source, config):
             f"{', '.join(map(str, found))} of the type {config.model_type}; "
             f"expected {wanted}."
         )
+
+
+def _check_classes(source, config):
+    """Refuse a classifier of unknown classes."""
     untold = type(config)().id2label  # the library makes up two
     if config.num_labels < 2 or config.id2label == untold:
         raise UserError(

@@ -130,6 +130,9 @@ def _assembled(folder, config, trust):
             f"{folder}: `labels`: expected {explained.n_classes} different "
             f"names, one per class, found {labels!r:.100}."
         )
+    else:
+        threshold = config.get("threshold")
+        explained.threshold = None if threshold is None else float(threshold)
     hparams = {
         **{key: config["data"].get(key) for key in DATA_KEYS},
         "finetuning": config["method"] == "lmac_ft",

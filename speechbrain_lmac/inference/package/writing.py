@@ -121,6 +121,7 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
         "speechbrain_lmac_version": __version__,
         "method": method,
         "labels": interpreter.labels,
+        "threshold": classifier.threshold,
         "data": plain({k: v for k, v in data.items() if v is not None}),
         **specs,
         "fingerprints": fingerprints({**explained, "decoder": decoder}),

@@ -31,6 +31,8 @@ PROBABILITIES = (
     "probability_masked_in",
     "probability_masked_out",
 )
+#: Of several labels: probabilities by class.
+DECISIONS = ("decisions", "decisions_masked_in", "decisions_masked_out")
 
 
 class Explained(NamedTuple):
@@ -62,7 +64,9 @@ class Clip(NamedTuple):
         """Either "right" or "wrong"; empty where the truth is not known."""
         if not self.true_label:
             return ""
-        return "right" if self.label == self.true_label else "wrong"
+        said = self.explained[0].facts.get("decisions")
+        said = [self.label] if said is None else said
+        return "right" if self.true_label in said else "wrong"
 
 
 def read_table(path: Path) -> list[dict[Any, Any]]:
@@ -202,6 +206,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         for name in PROBABILITIES:
             value = facts.get(name)
             facts[name] = math.nan if value is None else float(value)
+        for name in DECISIONS:
+            if facts.get(name) is not None:
+                pairs = facts[name].items()
+                facts[name] = {label: float(p) for label, p in pairs}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: expected the description of an explanation as JSON: "
