@@ -29,6 +29,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["speechbrain_lmac", "speechbrain_lmac.*"]),
     package_data={
+        "speechbrain_lmac.classifiers.families": ["*.csv"],
         "speechbrain_lmac.data.captions": ["*.csv"],
         "speechbrain_lmac.report": ["templates/*"],
         "speechbrain_lmac.evaluation.listening_test": ["static/*"],

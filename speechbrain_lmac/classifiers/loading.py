@@ -15,10 +15,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from speechbrain.utils.logger import get_logger
 from speechbrain.utils.parameter_transfer import Pretrainer
 from torch import nn
+
+try:
+    from numpy._core import multiarray
+except ImportError:  # NumPy 1
+    from numpy.core import multiarray
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, fingerprint
 from speechbrain_lmac.classifiers.labels import LABELS_FILE, check_number
@@ -29,6 +35,8 @@ logger = get_logger(__name__)
 
 INFO_FILE = "classifier.json"
 KEY = "classifier_source"
+#: Where checkpoints of more than a model keep its state dict.
+ENTRIES = ("model", "state_dict", "model_state_dict")
 
 
 class ClassifierPretrainer(Pretrainer):
@@ -212,6 +220,14 @@ def load_weights(module: nn.Module, path: str | Path, key: str) -> None:
     Raises a UserError if the file is missing, is no checkpoint of weights, or
     holds those of another model.
     """
+    load_state(module, read_state(path, key), path, key)
+
+
+def read_state(path: str | Path, key: str) -> Any:
+    """The state dict of a file, or that of the model in a checkpoint of more.
+
+    Raises a UserError if the file is missing or no checkpoint of weights.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(
@@ -226,6 +242,16 @@ def load_weights(module: nn.Module, path: str | Path, key: str) -> None:
             f"`{key}`: {path} is no readable checkpoint of weights ({reason});"
             " restore it from a copy, or train again."
         ) from err
+    for name in ENTRIES:
+        if isinstance(state, dict) and isinstance(state.get(name), dict):
+            return state[name]
+    return state
+
+
+def load_state(
+    module: nn.Module, state: Any, path: str | Path, key: str
+) -> None:
+    """Load a state dict that a file holds; UserError if it does not fit."""
     differing = _differences(module.state_dict(), state)
     if differing:
         more = f" and {len(differing) - 3} more" if differing[3:] else ""
@@ -243,7 +269,7 @@ def load_weights(module: nn.Module, path: str | Path, key: str) -> None:
 
 
 def _read_weights(path):
-    """The state dict of a file; nothing but tensors is unpickled."""
+    """What a file holds; nothing but tensors and arrays is unpickled."""
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -253,7 +279,19 @@ def _read_weights(path):
             damaged = file.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f"wrong checksum of its part {damaged}")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with torch.serialization.safe_globals(_arrays()):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _arrays():
+    """What arrays beside the weights, such as a sampler's, are built of.
+
+    By the name that NumPy 1 gave its module, too.
+    """
+    made = (multiarray._reconstruct, multiarray.scalar)
+    old = [(f, f"numpy.core.multiarray.{f.__name__}") for f in made]
+    types = [type(np.dtype(kind)) for kind in "?bhilBHILefd"]
+    return [*made, *old, np.ndarray, np.dtype, *types]
 
 
 def _differences(expected, found):

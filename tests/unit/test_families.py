@@ -1,12 +1,19 @@
 """Classifiers of other people's making, loaded by one string."""
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.inference.classifiers import EncoderClassifier
 from torch import nn
 
 from speechbrain_lmac.classifiers.families.loading import load_any_classifier
+from speechbrain_lmac.classifiers.families.panns import (
+    ARCHITECTURES,
+    PannsNetwork,
+    ResidualBlock,
+)
 from speechbrain_lmac.classifiers.loading import save_classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data import make_label_encoder
@@ -303,6 +310,133 @@ def replace(folder, old, new):
 
 
 @pytest.mark.parametrize(
+    "name, n_parameters",  # as published: table 2, without the front end
+    [
+        ("Cnn6", 4837455),
+        ("Cnn10", 5219279),
+        ("Cnn14", 80753615),
+        ("ResNet22", 63675087),
+        ("ResNet38", 73783247),
+        ("MobileNetV1", 4796303),
+    ],
+)
+def test_sizes_of_panns(name, n_parameters):
+    embedding = {"Cnn6": 512, "Cnn10": 512, "MobileNetV1": 1024}
+    with torch.device("meta"):
+        network = PannsNetwork(name, embedding=embedding.get(name, 2048))
+    sizes = {k: p.numel() for k, p in network.named_parameters()}
+    kernels = sizes.pop("spectrogram_extractor.stft.conv_real.weight")
+    assert kernels == sizes.pop("spectrogram_extractor.stft.conv_imag.weight")
+    assert sizes.pop("logmel_extractor.melW") == 513 * 64
+    assert sum(sizes.values()) == n_parameters
+    assert ARCHITECTURES[name][1] in sizes
+    others = [key for _, key, *_ in ARCHITECTURES.values()]
+    assert next(key for key in others if key in sizes) == ARCHITECTURES[name][1]
+
+
+def cnn6_state():
+    """A checkpoint of Cnn6 for 4 classes by its published names."""
+    n, k = torch.arange(1024.0), torch.arange(513.0)
+    turns = 2 * torch.pi * k[:, None] * n / 1024
+    window = torch.hann_window(1024)
+    draw = torch.randn
+    state = {
+        "spectrogram_extractor.stft.conv_real.weight": turns.cos() * window,
+        "spectrogram_extractor.stft.conv_imag.weight": -turns.sin() * window,
+        "logmel_extractor.melW": torch.rand(513, 64),
+        "fc1.weight": draw(512, 512) / 23,
+        "fc1.bias": draw(512),
+        "fc_audioset.weight": draw(4, 512) / 23,
+        "fc_audioset.bias": draw(4),
+    }
+    for key in list(state)[:2]:
+        state[key] = state[key][:, None]
+    sizes = (1, 64, 128, 256, 512)
+    norms = {"bn0": 64}
+    for block in range(1, 5):
+        inputs, outputs = sizes[block - 1 : block + 1]
+        name = f"conv_block{block}"
+        spread = (25 * inputs) ** 0.5
+        state[f"{name}.conv1.weight"] = draw(outputs, inputs, 5, 5) / spread
+        norms[f"{name}.bn1"] = outputs
+    for name, size in norms.items():
+        state[f"{name}.weight"] = torch.rand(size) + 0.5
+        state[f"{name}.bias"] = draw(size)
+        state[f"{name}.running_mean"] = draw(size)
+        state[f"{name}.running_var"] = torch.rand(size) + 0.5
+        state[f"{name}.num_batches_tracked"] = torch.tensor(3)
+    return state
+
+
+def cnn6_logits(state, wavs):
+    """The same by functions alone: its kernels as convolutions."""
+
+    def norm(x, name):
+        keys = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(x, *(state[f"{name}.{key}"] for key in keys))
+
+    padded = F.pad(wavs[:, None], (512, 512), "reflect")
+    power = sum(
+        F.conv1d(
+            padded, state[f"spectrogram_extractor.stft.{part}"], None, 320
+        ).square()
+        for part in ("conv_real.weight", "conv_imag.weight")
+    )
+    bands = power.transpose(1, 2) @ state["logmel_extractor.melW"]
+    x = 10 * torch.log10(bands.clamp(min=1e-10))
+    x = norm(x.transpose(1, 2)[..., None], "bn0").permute(0, 3, 2, 1)
+    for block in range(1, 5):
+        name = f"conv_block{block}"
+        x = F.conv2d(x, state[f"{name}.conv1.weight"], padding=2)
+        x = F.avg_pool2d(norm(x, f"{name}.bn1").relu(), 2)
+    x = x.mean(3)
+    x = x.max(2).values + x.mean(2)
+    x = F.linear(x, state["fc1.weight"], state["fc1.bias"]).relu()
+    return F.linear(x, state["fc_audioset.weight"], state["fc_audioset.bias"])
+
+
+def test_panns(tmp_path):
+    state = cnn6_state()
+    sampler = {"indexes": [np.arange(3)], "pointer": np.int64(3)}
+    checkpoint = {"iteration": 3, "model": state, "sampler": sampler}
+    torch.save(checkpoint, tmp_path / "renamed.pth")
+    frontend, model = load_any_classifier(f"panns:{tmp_path}/renamed.pth")
+    assert frontend.sample_rate == 32000 and model.threshold == 0.5
+    wavs = 0.1 * torch.randn(2, 16000)
+    torch.testing.assert_close(
+        all_ones(frontend, model, wavs),
+        cnn6_logits(state, wavs),
+        atol=1e-5,
+        rtol=1e-5,
+    )
+    output = model(wavs[:, :5000].requires_grad_())
+    shapes = [(512, 1, 4), (256, 2, 8), (128, 4, 16)]
+    assert [h.shape[1:] for h in output.hidden] == shapes
+    (gradient,) = torch.autograd.grad(
+        output.logits[:, 0].sum(), output.hidden[2]
+    )
+    assert gradient.abs().sum() > 0
+    # Another architecture: which keys.
+    (tmp_path / "renamed.pth").rename(tmp_path / "Cnn10_mAP=0.380.pth")
+    with pytest.raises(UserError, match=r"conv1.weight.*\(64, 1, 3, 3\), fo"):
+        load_any_classifier(f"panns:{tmp_path}/Cnn10_mAP=0.380.pth")
+    del state["conv_block4.conv1.weight"]
+    torch.save({"model": state}, tmp_path / "renamed.pth")
+    with pytest.raises(UserError, match="keys begin with spectrogram"):
+        load_any_classifier(f"panns:{tmp_path}/renamed.pth")
+
+
+def test_residual_block_of_panns():
+    block, x = ResidualBlock(3, 5, halved=True).eval(), torch.randn(2, 3, 8, 6)
+    pooled = F.avg_pool2d(x, 2)
+    y = block.bn1(F.conv2d(pooled, block.conv1.weight, padding=1)).relu()
+    y = block.bn2(F.conv2d(y, block.conv2.weight, padding=1))
+    short = F.conv2d(pooled, block.downsample[1].weight)
+    expected = F.relu(y + block.downsample[2](short))
+    torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize(
     "source, options, why",
     [
         ("own_nets:Net", {}, "sample_rate"),
@@ -311,6 +445,7 @@ def replace(folder, old, new):
         ("own_nets:None", {}, "cannot import"),
         ("nn:nothing", {}, "cannot import"),
         ("own_nets.py", {"trust": True}, "no TorchScript"),
+        ("panns:nothing.pth", {}, "no checkpoint nothing.pth"),
         ("nothing", {}, "there is no nothing"),
         (
             "own_nets:Net",

@@ -15,6 +15,7 @@ from speechbrain_lmac.classifiers.families.encoder_classifier import (
     HPARAMS_FILE,
     load_encoder_classifier,
 )
+from speechbrain_lmac.classifiers.families.panns import load_panns
 from speechbrain_lmac.classifiers.families.transformers_audio import (
     load_hf_audio,
 )
@@ -80,6 +81,8 @@ def load_any_classifier(
         )
     if runs.is_run(path):
         found = runs.load_run(path, trust)
+    elif text.startswith("panns:"):
+        found = load_panns(text[len("panns:") :], layers, **options)
     elif ":" in text and not path.exists():
         found = own.load_own(text, sample_rate, weights, layers, **options)
     elif path.is_file():
