@@ -19,6 +19,8 @@ from speechbrain_lmac.attribution.gradients import (
 )
 from speechbrain_lmac.attribution.guided import guided_backprop, guided_gradcam
 from speechbrain_lmac.attribution.optimised_mask import optimised_mask
+from speechbrain_lmac.attribution.perturbation import occlusion, rise
+from speechbrain_lmac.attribution.wavelets import wam
 from speechbrain_lmac.utils.checks import UserError
 
 #: Name of a method -> ``map(forward, inputs, target, generator=None)``: a raw
@@ -34,7 +36,12 @@ MAPS = {
     "shap": gradient_shap,
 }
 #: Name of a method -> ``method(clips, target, generator=None)``: a mask.
-MASKS = {"mask": optimised_mask}
+MASKS = {
+    "mask": optimised_mask,
+    "rise": rise,
+    "occlusion": occlusion,
+    "wam": wam,
+}
 #: Every method that explains a clip by itself.
 ATTRIBUTIONS: dict[str, Callable[..., Tensor]] = {**MAPS, **MASKS}
 

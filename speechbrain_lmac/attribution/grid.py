@@ -53,17 +53,25 @@ class Grid:
         seconds = frames * frontend.hop_samples / frontend.sample_rate
         self.shape = max(1, math.ceil(seconds / cell_s)), n_bands
 
+    def bands(self, cells: Tensor, mode: str = "bilinear") -> Tensor:
+        """Gains (n, frames, mel bands) of cells (n, frames, bands)."""
+        size = self.view.shape[1], self.frontend.n_mels
+        return F.interpolate(cells[:, None], size, mode=mode)[:, 0]
+
+    def on_bins(self, bands: Tensor) -> Tensor:
+        """Gains (n, frames, bins) of gains of mel bands."""
+        spread = self.frontend.spread
+        return bands if spread is None else bands @ spread.to(bands)
+
     def gains(self, cells: Tensor, mode: str = "bilinear") -> Tensor:
         """Gains (n, frames, bins) of cells (n, frames, bands)."""
-        size = self.view.shape[1], self.frontend.n_mels
-        smooth = F.interpolate(cells[:, None], size, mode=mode)[:, 0]
-        spread = self.frontend.spread
-        return smooth if spread is None else smooth @ spread.to(smooth)
+        return self.on_bins(self.bands(cells, mode))
 
-    def views(self, gains: Tensor) -> Tensor:
-        """The clips' views under gains of amplitudes, of n times the clips."""
-        amplitude = self.amplitude.repeat(len(gains) // len(self.view), 1, 1)
-        return self.frontend.compress(gains * amplitude)
+    def views(self, gains: Tensor, floor: Tensor | float = 0.0) -> Tensor:
+        """The clips' views under gains of n times the clips, over a floor."""
+        n = len(gains) // len(self.view)
+        kept = gains.unflatten(0, (n, -1)) * self.amplitude
+        return self.frontend.compress(kept.flatten(0, 1) + floor)
 
     def masks(self, gains: Tensor) -> Tensor:
         """Masks on the view that sound as gains of amplitudes do, in [0, 1].

@@ -5,90 +5,211 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speechbrain_lmac.attribution.base import Clips, Draws, clip_generators
 from speechbrain_lmac.attribution.grid import CELL_S, N_BANDS, Grid
+
+#: Steps between two looks at whether a clip still gains, and the share of its
+#: loss that it must gain.
+PATIENCE, LEAST_GAIN = 10, 0.01
 
 
 def optimised_mask(
     clips: Clips,
     target: Tensor,
     generator: Draws = None,
+    n_steps: int = 60,
+    n_copies: int = 2,
     cell_s: float = CELL_S,
     n_bands: int = N_BANDS,
-    n_steps: int = 60,
-    n_copies: int = 4,
-    lr: float = 0.3,
+    in_w: float = 1.0,
     out_w: float = 1.0,
     smoothness: float = 2.0,
     sparsity: float = 0.3,
     energy: float = 0.1,
+    jitter_db: float = 12.0,
+    blanked: float = 0.1,
+    noise: float = 0.02,
+    lr: float = 0.3,
 ) -> Tensor:
     """L-MAC's objective, minimised over a smooth mask of each clip.
 
-    A gain per cell of a coarse grid, upsampled; Adam for some steps on
+    The mask is a gain per cell of a coarse grid, upsampled; Adam minimises
 
-        CE(kept, y) - out_w log(1 - p_y(rest)) + smoothness |differences of
-        neighbours| + sparsity |gains| + energy |energy kept|
+        in_w E(kept) + out_w R(rest) + smoothness TV + sparsity area
+        + energy share
 
-    where each step sees other copies of the clip: louder or quieter, through
-    an equaliser, in noise, with bands that are silent. A mask that convinces
-    the classifier in all of them is one that another classifier believes, too.
+    with the classifier's ``evidence_loss`` E and saturating ``rest_loss`` R,
+    the mean differences TV of neighbouring cells, the mean gain (area), and
+    the share of the clip's energy that is kept. Each step sees other copies
+    of the clip: louder or quieter, through an equaliser, with silent bands, in
+    noise. A mask that convinces the classifier in all of them is no attack on
+    one; another classifier believes it more often.
+
+    Arguments
+    ---------
+    clips : Clips
+        What is explained.
+    target : torch.Tensor
+        Classes, int64 (batch,).
+    generator : torch.Generator or sequence of int or None
+        As for every method.
+    n_steps : int
+        Steps at most; a clip that gains nothing more stops before.
+    n_copies : int
+        Changed copies of the clip in a step; two inputs each.
+    cell_s : float
+        Seconds of a cell.
+    n_bands : int
+        Bands of cells over the front end's mel bands.
+    in_w, out_w, smoothness, sparsity, energy : float
+        Weights of the terms.
+    jitter_db : float
+        Range of the copies' loudness, and of their equaliser, in dB.
+    blanked : float
+        Share of the copies' bands that are silent.
+    noise : float
+        Noise in the copies, at most, over the clip's mean amplitude.
+    lr : float
+        Learning rate of the cells' logits.
+
+    Returns
+    -------
+    torch.Tensor
+        Masks of the view's shape, in [0, 1].
+
+    Example
+    -------
+    >>> from speechbrain_lmac.classifiers.slim import SlimCnn
+    >>> from speechbrain_lmac.features import FrontEnd
+    >>> frontend = FrontEnd()
+    >>> classifier = SlimCnn(n_classes=3).freeze()
+    >>> clips = Clips(frontend, classifier, frontend(torch.randn(1, 8000)))
+    >>> optimised_mask(clips, torch.tensor([1]), n_steps=2).shape
+    torch.Size([1, 44, 513])
     """
-    generators = clip_generators(generator, len(target))
     grid = Grid(clips, cell_s, n_bands)
-    with torch.inference_mode(False), torch.enable_grad():
-        classifier = clips.classifier
-        probs = classifier.probabilities(clips.forward(clips.view)).detach()
-        cells = torch.zeros(len(target), *grid.shape, device=target.device)
-        cells = cells.to(clips.view.dtype).requires_grad_()
-        optimizer = torch.optim.Adam([cells], lr=lr, betas=(0.9, 0.99))
-        loudness = grid.amplitude.square()
-        loudness = loudness / loudness.sum((1, 2), keepdim=True).clamp_min(
-            1e-12
-        )
-        y, p = target.repeat(n_copies), probs.repeat(n_copies, 1)
+    jitter = Jitter(grid, clip_generators(generator, len(target)))
+    classifier = clips.classifier
+    output = clips.forward(clips.view)
+    probs = classifier.probabilities(output).detach()
+    energies = grid.amplitude.square()
+    energies = energies / energies.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    with torch.enable_grad():
+        logits = grid.amplitude.new_zeros(len(target), *grid.shape)
+        stop = Stop(logits.requires_grad_())
+        # Where nothing pulls, Adam would make a step of float32's last digits:
+        # they depend on the batch.
+        optimizer = torch.optim.Adam([logits], lr, (0.9, 0.99), eps=1e-5)
         for _ in range(n_steps):
-            gains = grid.gains(cells.sigmoid())
-            copies = jittered(grid, n_copies, generators)
-            kept = gains.repeat(n_copies, 1, 1) * copies
-            compress = clips.frontend.compress
-            inputs = compress(torch.cat([kept, copies - kept]))
-            kept_out, rest_out = clips.forward(inputs).logits.chunk(2)
-            # The losses are means over rows: a clip's own gradient is that
-            # times the clips, whatever its batch.
-            loss = classifier.evidence_loss(kept_out, y)
-            loss = loss + out_w * classifier.rest_loss(
-                rest_out, y, "saturating", p
+            cells = logits.sigmoid()
+            bands = grid.bands(cells)
+            changed = jitter(n_copies, jitter_db, blanked)
+            both = torch.cat([bands, 1 - bands]).unflatten(0, (2, 1, -1))
+            gains = grid.on_bins((both * changed).flatten(0, 2))
+            floor = jitter.noise(n_copies, noise).repeat(2, 1, 1)
+            scores = clips.forward(grid.views(gains, floor)).logits
+            scores = scores.unflatten(0, (2, n_copies, -1)).unbind(2)
+            losses = torch.stack(
+                [
+                    in_w * classifier.evidence_loss(kept, y)
+                    + out_w * classifier.rest_loss(rest, y, "saturating", p)
+                    for (kept, rest), y, p in zip(
+                        scores,
+                        target[:, None].expand(-1, n_copies),
+                        probs[:, None].expand(-1, n_copies, -1),
+                        strict=True,
+                    )
+                ]
             )
-            loss = loss * len(target)
-            values = cells.sigmoid()
-            loss = loss + smoothness * (
-                values.diff(dim=1).abs().mean((1, 2)).sum()
-                + values.diff(dim=2).abs().mean((1, 2)).sum()
-            )
-            loss = loss + sparsity * gains.mean((1, 2)).sum()
-            loss = loss + energy * (gains * loudness).sum()
-            optimizer.zero_grad()
-            (cells.grad,) = torch.autograd.grad(loss, cells)
+            whole = grid.on_bins(bands)
+            losses = losses + smoothness * roughness(cells)
+            losses = losses + sparsity * whole.mean((1, 2))
+            losses = losses + energy * (whole * energies).sum((1, 2))
+            (logits.grad,) = torch.autograd.grad(losses.sum(), logits)
             optimizer.step()
-        return grid.masks(grid.gains(cells.detach().sigmoid()))
+            if stop(losses.detach()):
+                break
+    return grid.masks(grid.gains(stop.values().sigmoid()))
 
 
-def jittered(
-    grid: Grid, n_copies: int, generators: Sequence[torch.Generator]
-) -> Tensor:
-    """Amplitudes of changed copies of the clips, copy by copy."""
-    copies = []
-    for _ in range(n_copies):
-        for clip, draw in zip(grid.amplitude, generators, strict=True):
-            # dB: of the whole, and of ten bands, at random +-6.
-            level = (torch.rand(1, 10, generator=draw) - 0.5) * 12
-            level = level + (torch.rand(1, generator=draw) - 0.5) * 12
-            blanked = torch.rand(1, 10, generator=draw) > 0.1
-            equaliser = grid.gains((10 ** (level / 20) * blanked)[:, None])
-            floor = torch.rand(1, generator=draw) * 0.02 * clip.mean()
-            noise = torch.rand(clip.shape, generator=draw)
-            copies.append(clip * equaliser[0] + floor * noise)
-    return torch.stack(copies)
+def roughness(cells: Tensor) -> Tensor:
+    """Mean absolute differences of neighbours in time and in bands, (n,).
+
+    >>> roughness(torch.tensor([[[0.0, 1.0], [0.0, 0.5]]]))
+    tensor([1.])
+    """
+    ways = [cells.diff(dim=dim).abs() for dim in (1, 2)]
+    found = [way.mean((1, 2)) for way in ways if way.numel()]
+    return torch.stack(found).sum(0) if found else cells.sum((1, 2)) * 0
+
+
+class Jitter:
+    """Draws of each clip's own generator: the same in any batch."""
+
+    def __init__(self, grid: Grid, generators: Sequence[torch.Generator]):
+        self.grid, self.generators = grid, generators
+        shape = grid.amplitude.shape[1:]
+        self.floor = self._draw(*shape)
+        self.floor *= grid.amplitude.mean((1, 2), keepdim=True)
+
+    def _draw(self, *shape: int) -> Tensor:
+        draws = [torch.rand(shape, generator=g) for g in self.generators]
+        return torch.stack(draws).to(self.grid.amplitude)
+
+    def __call__(self, n_copies: int, db: float, blanked: float) -> Tensor:
+        """Gains (copies, batch, 1, bands): loudness, equaliser, silence."""
+        level = self._draw(n_copies, 1, 1) + self._draw(n_copies, 1, 10) - 1
+        heard = self._draw(n_copies, 1, 10) >= blanked
+        gains = (10 ** (db * level / 20) * heard).transpose(0, 1)
+        size = 1, self.grid.frontend.n_mels
+        wide = F.interpolate(gains.flatten(0, 1)[:, None], size)[:, 0]
+        return wide.unflatten(0, (n_copies, -1))
+
+    def noise(self, n_copies: int, level: float) -> Tensor:
+        """Amplitudes (copies * batch, frames, bins): one noise, turned."""
+        frames = self.floor.shape[1]
+        turns = (self._draw(n_copies) * frames).long().T.tolist()
+        levels = (level * self._draw(n_copies)).T[..., None, None]
+        return torch.cat(
+            [
+                scale
+                * torch.stack(
+                    [
+                        clip.roll(turn, 0)
+                        for clip, turn in zip(self.floor, row, strict=True)
+                    ]
+                )
+                for row, scale in zip(turns, levels, strict=True)
+            ]
+        )
+
+
+class Stop:
+    """Keeps each clip's values of the step at which it gained no more."""
+
+    def __init__(self, current: Tensor):
+        self.current, self.kept = current, current.detach().clone()
+        self.done = torch.zeros(len(current), dtype=torch.bool)
+        self.best = torch.full((len(current),), float("inf"))
+        self.seen: list[Tensor] = []
+
+    def __call__(self, losses: Tensor) -> bool:
+        """Takes a step's losses (batch,); whether no clip gains any more."""
+        self.seen.append(losses.cpu())
+        if len(self.seen) % PATIENCE:
+            return False
+        mean = torch.stack(self.seen[-PATIENCE:]).mean(0)
+        still = mean < self.best * (1 - LEAST_GAIN)
+        ends = ~still & ~self.done
+        self.kept[ends] = self.current.detach()[ends]
+        self.best = torch.minimum(self.best, mean)
+        self.done |= ends
+        return bool(self.done.all())
+
+    def values(self) -> Tensor:
+        """Of each clip: where it stopped, or the last."""
+        done = self.done.to(self.kept.device)[:, None, None]
+        return torch.where(done, self.kept, self.current.detach())

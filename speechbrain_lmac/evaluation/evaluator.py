@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from speechbrain_lmac.attribution import count_forwards
 from speechbrain_lmac.classifiers.base import AudioClassifier
-from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.batches import make_batch
@@ -147,8 +146,10 @@ class Evaluator:
             for name, protocols in missing.items():
                 mask, forwards = self._mask(name, batch)
                 scored = self.scorer(mask, batch, protocols, forwards)
+                cost = torch.full((len(chosen),), forwards)
                 for protocol, result in scored.items():
                     key = row_key(name, protocol)
+                    result.values["forwards"] = cost
                     if batch.ids[0] not in stats[key]:
                         stats[key].append(batch.ids, result.values, owners)
                     for k, clip in enumerate(chosen):
@@ -189,13 +190,11 @@ class Evaluator:
             *self.parts,
             self.settings.seed,
         )
-        truth = torch.zeros(len(chosen), len(labels), dtype=torch.bool)
-        for row, clip in zip(truth, chosen, strict=True):
-            row[[labels[name] for name in labels_of(clip.class_string)]] = True
+        truth = [labels[clip.class_string] for clip in chosen]
         return batch._replace(
             sources=tuple(map(frontend, mixture[1:])) if contaminated else None,
             mixture=mixture,
-            truth=truth.to(self.device),
+            truth=torch.tensor(truth, device=self.device),
         ), made
 
 

@@ -19,6 +19,7 @@ from speechbrain_lmac.evaluation.batches import ClipBatch
 from speechbrain_lmac.features import BaseFrontEnd, heard_part
 from speechbrain_lmac.interpreters.loading import TRAINED_METHODS
 from speechbrain_lmac.interpreters.masking import decode_mask, match_mean
+from speechbrain_lmac.metrics.curves import bin_ranks
 from speechbrain_lmac.utils.checks import UserError
 
 #: What makes masks (batch, frames, bins); None where it is not defined.
@@ -76,8 +77,11 @@ NEED_SOURCES = ("ideal",)
 #: How a method's masks are scored. ``published``: as they are.
 #: ``equal_mean``: each raised to the power that gives it the mean of the
 #: evaluated interpreter's.
+#: ``equal_area``: of each the top half of the bins, as zeros and ones.
 #: ``loudness``: the explanation amplified to the clip's energy.
-PROTOCOLS = ("published", "equal_mean", "loudness")
+PROTOCOLS = ("published", "equal_mean", "equal_area", "loudness")
+#: Protocols under which a method's masks are others.
+MASK_PROTOCOLS = ("equal_mean", "equal_area")
 
 
 def build_methods(
@@ -159,14 +163,33 @@ def _by_attribution(name, classifier, frontend, options):
 
 def under_protocol(mask: Tensor, protocol: str, clips: ClipBatch) -> Tensor:
     """The mask that a protocol scores, of a method's (batch, frames, bins)."""
-    if protocol != "equal_mean":
+    if protocol not in MASK_PROTOCOLS:
         return mask
-    wanted = heard_part(clips.explanation.mask, clips.heard).mean((1, 2))
-    if clips.heard is None:
-        return match_mean(mask, wanted)
-    matched = mask.clone()
-    matched[..., clips.heard] = match_mean(mask[..., clips.heard], wanted)
-    return matched
+    heard = slice(None) if clips.heard is None else clips.heard
+    part = mask[..., heard]
+    changed = mask.clone()
+    if protocol == "equal_area":
+        changed[..., heard] = top_half(part, clips.clip_seeds())
+    else:
+        wanted = heard_part(clips.explanation.mask, clips.heard).mean((1, 2))
+        changed[..., heard] = match_mean(part, wanted)
+    return changed
+
+
+def top_half(mask: Tensor, seeds: Sequence[int] | None = None) -> Tensor:
+    """Ones in the half of the bins where a mask is largest, zeros elsewhere.
+
+    The comparison of WAM (Kasmi et al., ICML 2025): every method keeps the
+    same area. Equal values are put in an order by a seed per clip; NaN stays.
+
+    Example
+    -------
+    >>> top_half(torch.tensor([[[0.1, 0.3], [0.2, 0.9]]]))
+    tensor([[[0., 1.],
+             [0., 1.]]])
+    """
+    first = bin_ranks(mask, seeds).to(mask.device) < mask[0].numel() // 2
+    return torch.where(mask.isnan(), mask, first.to(mask))
 
 
 def check_methods(names: Sequence[str], trained: str | None = None) -> None:

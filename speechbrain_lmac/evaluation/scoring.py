@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from speechbrain_lmac.evaluation.batches import ClipBatch
-from speechbrain_lmac.evaluation.methods import under_protocol
+from speechbrain_lmac.evaluation.methods import (
+    MASK_PROTOCOLS,
+    under_protocol,
+)
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
 from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.metrics.curves import area, insertion_deletion
@@ -91,7 +94,7 @@ class Scorer:
         shared = self._order_metrics(mask, batch)
         parts, scored = {}, {}
         for protocol in protocols:
-            kind = "equal_mean" if protocol == "equal_mean" else "published"
+            kind = protocol if protocol in MASK_PROTOCOLS else "published"
             if kind not in parts:
                 changed = under_protocol(mask, protocol, batch)
                 parts[kind] = self._parts(changed, batch)

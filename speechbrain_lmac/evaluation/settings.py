@@ -39,7 +39,8 @@ class EvaluationSettings:
         Of ``clean``, ``mixtures``, ``white_noise``, ``speech``, ``wham``.
     protocols : sequence of str
         ``published``: masks as they are; ``equal_mean``: each raised to the
-        power that gives it the mean of the interpreter's; ``loudness``: the
+        power that gives it the mean of the interpreter's; ``equal_area``:
+        the top half of each mask's bins, as zeros and ones; ``loudness``: the
         explanation amplified to the clip's energy.
     attribution : dict of str to dict
         Options of attribution methods, such as ``{"gradcam": {"layer": 1}}``.

@@ -66,6 +66,8 @@ MASKS = (
            "a distribution over bins; undefined for an empty mask"),
     Metric("MM", "MM", 0, 2, "mask mean, 0 to 1: how much is kept; neither "
            "high nor low is better"),
+    Metric("forwards", "forwards", 0, 0, "inputs that the classifier takes "
+           "per clip to make the mask, besides the clip itself"),
 )  # fmt: skip
 
 SPECTRA = DECISIONS + MASKS

@@ -49,7 +49,10 @@ METHODS = {
     ),
     "l2i": Method("L2I", "baseline", "#009e73", "-.", "P"),
     "shap": Method("GradientSHAP", "baseline", "#8073ac", "-.", "h"),
-    "mask": Method("Optimised mask", "ours", "#3311cc", "-.", "H"),
+    "rise": Method("RISE", "baseline", "#999955", "-", "H"),
+    "occlusion": Method("Occlusion", "baseline", "#3355ee", ":", "x"),
+    "wam": Method("WAM", "baseline", "#1111bb", "--", "+"),
+    "mask": Method("Optimised mask", "ours", "#1111ee", "-.", "4"),
     "lmac": Method("L-MAC", "main", "#d55e00", "-", "o"),
     "lmac_ft": Method("L-MAC fine-tuned", "ours", "#e69f00", "-", "s"),
     "lmac_zs": Method("LMAC-ZS", "main", "#882255", "-", "D"),
@@ -67,6 +70,7 @@ CONDITIONS = {
 PROTOCOLS = {
     "published": "masks as each method makes them",
     "equal_mean": "masks brought to the mean of the interpreter's",
+    "equal_area": "the top half of the bins of each mask",
     "loudness": "explanations brought to the clip's energy",
 }
 

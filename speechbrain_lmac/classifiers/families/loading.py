@@ -80,11 +80,6 @@ def load_any_classifier(
             "module:function. Leave it out."
         )
     if runs.is_run(path):
-        if layers or options:
-            raise UserError(
-                "`layers`, `labels`, `threshold`: a run of train_classifier.py "
-                "says them itself; leave them out."
-            )
         found = runs.load_run(path, trust)
     elif text.startswith("panns:"):
         found = load_panns(text[len("panns:") :], layers, **options)
@@ -104,8 +99,8 @@ def load_any_classifier(
                 folder, sample_rate, layers, trust=trust, **options
             )
         else:
-            model = load_hf_audio(text, layers, **options)
-            found = model.build_frontend(), model
+            classifier = load_hf_audio(text, layers, **options)
+            found = classifier.build_frontend(), classifier
     frontend, classifier = found
     if sample_rate not in (None, frontend.sample_rate):
         raise UserError(
