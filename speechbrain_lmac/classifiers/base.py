@@ -76,6 +76,8 @@ class AudioClassifier(torch.nn.Module):
     zero_shot: bool = False
     #: Whether it was trained on clips at a peak of 1, as by our recipes.
     at_peak: bool = True
+    #: Arguments of ``load_any_classifier``, if it made this one.
+    loaded_from: dict[str, Any] | None = None
     #: Classes by index, where the classifier's folder names them.
     labels: list[str] | None = None
 

@@ -201,6 +201,8 @@ def quiet_libraries(args: argparse.Namespace) -> Iterator[None]:
         return
     for name, value in QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     ours = logging.INFO if getattr(args, "show_steps", False) else None
 
     def wanted(record: logging.LogRecord) -> bool:

@@ -14,8 +14,14 @@ import torch
 
 import speechbrain_lmac
 from speechbrain_lmac import cli
-from speechbrain_lmac.inference import AudioInterpreter
+from speechbrain_lmac.classifiers.families.loading import load_any_classifier
+from speechbrain_lmac.inference import (
+    AudioInterpreter,
+    load_package,
+    write_package,
+)
 from speechbrain_lmac.inference.explanation import LEVELS
+from speechbrain_lmac.interpreters import Interpreter, build_decoder
 from speechbrain_lmac.utils.checks import UserError
 
 RATE = 8000
@@ -252,3 +258,69 @@ def test_the_package_alone_is_imported_fast():
         [sys.executable, "-c", program], capture_output=True, text=True
     )
     assert done.stdout == "load_model\n", done.stderr
+
+
+@pytest.fixture
+def wav2vec2(tmp_path):
+    """A folder as ``save_pretrained`` leaves it: tiny, of random weights."""
+    import transformers
+
+    config = transformers.Wav2Vec2Config(
+        **{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+        **{"intermediate_size": 16, "conv_dim": (8, 8), "conv_kernel": (40, 8)},
+        **{"conv_stride": (20, 8), "num_conv_pos_embeddings": 8},
+        num_conv_pos_embedding_groups=2,
+        id2label={0: "Low", 1: "High_tone"},
+        label2id={"Low": 0, "High_tone": 1},
+    )
+    folder = tmp_path / "my-wav2vec2"
+    network = transformers.Wav2Vec2ForSequenceClassification(config)
+    network.save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    (folder / "optimizer.pt").write_text("not for others")
+    return folder
+
+
+def trained(source, **options):
+    """An interpreter with a decoder for a model, as training leaves it."""
+    parts = load_any_classifier(source, **options)
+    decoder = build_decoder(parts[1], parts[0]).eval()
+    names = parts[1].labels or list(TONES)
+    return Interpreter(*parts, decoder, names, {"seed": 1})
+
+
+def test_a_folder_of_transformers(wav2vec2, both, lmac):
+    argv = ("explain", both, "--model", wav2vec2, "--method", "gradcam")
+    code, told, _ = lmac(*argv, "--classes", "Low", "--out", "out")
+    assert code == 0 and ": Low  p 0." in told
+
+
+def test_a_package_holds_a_model_that_is_no_ours(wav2vec2, tmp_path):
+    interpreter = trained(wav2vec2)
+    package = write_package(interpreter, tmp_path / "package")
+    wav2vec2.rename(tmp_path / "gone")
+    files = sorted(p.name for p in (package / "classifier").rglob("*.*"))
+    assert files == [
+        *("config.json", "model.safetensors", "preprocessor_config.json"),
+    ]
+    wave = torch.randn(1, 8000)
+    before, after = (
+        AudioInterpreter(one).interpret_batch(wave)[0]
+        for one in (interpreter, load_package(package))
+    )
+    torch.testing.assert_close(after.mask, before.mask)
+    assert (after.method, after.label) == ("lmac", before.label)
+
+
+def test_a_package_that_names_code_is_trusted_or_refused(net, tmp_path):
+    torch.save({"conv.weight": torch.randn(2, 1, 2)}, net / "net.pt")
+    options = {"sample_rate": RATE, "weights": net / "net.pt"}
+    interpreter = trained("cli_nets:Tones", **options)
+    package = write_package(interpreter, tmp_path / "package")
+    (net / "net.pt").unlink()
+    with pytest.raises(UserError, match="cli_nets:Tones.*trust_source"):
+        load_package(package)
+    weight = load_package(package, trust_source=True).classifier.network.conv
+    torch.testing.assert_close(
+        weight.weight, interpreter.classifier.network.conv.weight
+    )

@@ -99,14 +99,21 @@ def load_any_classifier(
                 folder, sample_rate, layers, trust=trust, **options
             )
         else:
-            classifier = load_hf_audio(text, layers, **options)
-            found = classifier.build_frontend(), classifier
+            model = load_hf_audio(text, layers, **options)
+            found = model.build_frontend(), model
     frontend, classifier = found
     if sample_rate not in (None, frontend.sample_rate):
         raise UserError(
             f"`sample_rate`: found {sample_rate} Hz, but {text} says that it "
             f"hears at {frontend.sample_rate} Hz; leave it out."
         )
+    classifier.loaded_from = {
+        "source": text,
+        "sample_rate": sample_rate,
+        "weights": None if weights is None else str(weights),
+        "layers": layers,
+        **options,
+    }
     return frontend, classifier.freeze()
 
 

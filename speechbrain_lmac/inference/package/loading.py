@@ -13,6 +13,7 @@ from speechbrain_lmac import __version__
 from speechbrain_lmac.classifiers.loading import fingerprints
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES
+from speechbrain_lmac.inference.package.models import build_model
 from speechbrain_lmac.inference.package.registry import (
     BUILDERS,
     build,
@@ -145,6 +146,8 @@ def _assembled(folder, config, trust):
 def _part(folder, config, trust, name, *objects):
     """A part with its weights; ``objects`` go to the builders that take any."""
     spec, path = config[name], folder / f"{name}.safetensors"
+    if name == "classifier" and "loaded_from" in spec:
+        return build_model(folder, spec["loaded_from"], trust)
     ours = spec["class"] in BUILDERS[name]
     if ours:
         check_plain(spec["arguments"])

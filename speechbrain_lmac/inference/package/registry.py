@@ -18,6 +18,7 @@ BUILDERS = {
     "frontend": {
         "FrontEnd": "features:FrontEnd",
         "MelFrontEnd": "features:MelFrontEnd",
+        "GainFrontEnd": "features:GainFrontEnd",
         "WaveformFrontEnd": "features:WaveformFrontEnd",
         "ClapFrontEnd": "features:ClapFrontEnd",
         "MelClapFrontEnd": "features:MelClapFrontEnd",

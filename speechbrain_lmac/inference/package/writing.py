@@ -24,6 +24,7 @@ from speechbrain_lmac.inference.package.loading import (
     read_config,
     run_once,
 )
+from speechbrain_lmac.inference.package.models import names_code, save_model
 from speechbrain_lmac.inference.package.registry import (
     BUILDERS,
     describe,
@@ -129,9 +130,15 @@ def fill_package(interpreter: Interpreter, folder: Path) -> None:
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
     write_card(folder, config, interpreter)
-    classes = {name: spec["class"] for name, spec in specs.items()}
-    own = [c for name, c in classes.items() if c not in BUILDERS[name]]
+    own = [s["class"] for name, s in specs.items() if _is_code(name, s)]
     _read_back(interpreter, folder, own)
+
+
+def _is_code(name, spec):
+    """Whether a part is built by code that is not ours."""
+    if "loaded_from" in spec:
+        return names_code(spec["loaded_from"])
+    return spec["class"] not in BUILDERS[name]
 
 
 def _recall_arguments(part, hparams_file):
@@ -162,6 +169,8 @@ def _write(name, part, folder):
             "laion_clap loads pickles, which no package holds: share the "
             "training's folder, or train lmac_zs_clap.yaml."
         )
+    if name == "classifier" and part.loaded_from and kind not in BUILDERS[name]:
+        return save_model(part, folder)
     if name == "frontend":  # has no state, but may be made of tensors
         given = getattr(part, "arguments", {})
         state = {k: given[k] for k in given if torch.is_tensor(given[k])}
