@@ -61,6 +61,9 @@ class TorchClassifier(AudioClassifier):
     probe_frames : int
         Frames of the noise that the layers are probed with, and twice that
         if ``axes`` is None.
+    threshold : float or None
+        None where one class excludes the others; else the probability above
+        which each of several labels is decided for.
 
     Raises
     ------
@@ -91,8 +94,11 @@ class TorchClassifier(AudioClassifier):
         n_mels: int = 80,
         axes: str | dict[str, str] | None = None,
         probe_frames: int = 256,
+        threshold: float | None = None,
     ) -> None:
         super().__init__()
+        if threshold is not None:
+            self.threshold = threshold
         self.arguments = {
             "model": model,
             "layers": layers,

@@ -137,7 +137,8 @@ class Explanation:
         such as "3 of 527"; else empty.
     decisions : dict of str to float or None
         Which these are, with their probabilities, the surest first; may be
-        empty. None where one class excludes the others.
+        empty; of a long recording those of any window. None where one class
+        excludes the others.
     decisions_masked_in, decisions_masked_out : dict of str to float or None
         The same on the spectrogram under the mask and on the rest.
     forwards : int or None

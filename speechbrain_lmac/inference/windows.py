@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from speechbrain_lmac.classifiers.labels import decision_facts
 from speechbrain_lmac.data.mixtures import peak_normalize
 from speechbrain_lmac.inference.clips import Analysis, ClipExplainer
 from speechbrain_lmac.inference.explanation import Explanation, Window
@@ -276,12 +277,25 @@ class _Mix:
                     source=clip.source,
                     warning=clip.note,
                     windows=list(self._windows(request, target, column)),
-                    **self.explainer.facts(
-                        mean[column], target, self.forwards[column].item()
-                    ),
+                    **self._facts(mean[column], target, column),
                 )
             )
         return made
+
+    def _facts(self, mean, target, column):
+        """What is said of a class; what a window decides for, the whole does.
+
+        That is of several labels: in the mean over minutes, short sounds would
+        be lost.
+        """
+        explainer = self.explainer
+        cost = self.forwards[column].item()
+        facts = explainer.facts(mean, target, cost)
+        surest = torch.stack(self.answers).amax(0)[column, :3, 0]
+        own = decision_facts(explainer.classifier, surest, explainer.names)
+        if own:
+            facts["is_decision"] = facts["label"] in own["decisions"]
+        return {**facts, **own}
 
     def _windows(self, request, target, column):
         rate, names = self.explainer.frontend.sample_rate, self.explainer.names

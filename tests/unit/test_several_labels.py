@@ -168,10 +168,14 @@ def test_no_decision_is_said(interpreter, tmp_path):
 
 def test_windows_have_decisions_of_their_own(interpreter):
     made = AudioInterpreter(interpreter, window_s=0.5, overlap_s=0.1)
-    (found,) = made.interpret_batch(sounds()[:1])
+    (found,) = made.interpret_batch(torch.cat([*sounds()])[None])
+    every: dict = {}
     for window in found.facts()["windows"]:
         sure = window["probability"] > 0.5
         assert (window["label"] in window["decisions"]) == sure
+        for name, p in window["decisions"].items():
+            every[name] = max(p, every.get(name, 0))
+    assert found.decisions == every and len(every) > 1
 
 
 def test_one_label_has_none_of_this():
