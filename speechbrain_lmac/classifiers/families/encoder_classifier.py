@@ -114,7 +114,7 @@ def load_encoder_classifier(
     folder : pathlib.Path
         With ``hyperparams.yaml``.
     sample_rate : int or None
-        In Hz; None for what the YAML or the features say.
+        In Hz, where neither the YAML nor the features say it.
     layers, labels, threshold : object
         As for :class:`OwnClassifier`; None takes the blocks of ECAPA-TDNN and
         x-vector, and the classes of the label encoder.
@@ -144,7 +144,7 @@ def load_encoder_classifier(
     _load(network, folder, parts["pretrainer"])
     if labels is None:
         labels = _read_labels(folder, parts["pretrainer"])
-    rate = sample_rate or parts.get("sample_rate") or _rate(network)
+    rate = parts.get("sample_rate") or _rate(network) or sample_rate
     if rate is None:
         raise UserError(
             f"`sample_rate`: {folder / HPARAMS_FILE} does not say it; give it "
