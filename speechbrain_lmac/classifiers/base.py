@@ -109,14 +109,13 @@ class AudioClassifier(torch.nn.Module):
         best = probs.argmax(-1, keepdim=True)
         return torch.zeros_like(probs, dtype=torch.bool).scatter(-1, best, True)
 
-    def decides(
-        self, probs: torch.Tensor, target: torch.Tensor
-    ) -> torch.Tensor:
-        """Whether probabilities (batch, classes) decide for classes (batch,).
+    def decides(self, probs: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Whether each clip's classes are all decided for, bool (batch,).
 
-        Of several labels the others are no matter.
+        Probabilities and classes, bool, are (batch, classes). What else is
+        decided for is no matter: more may be heard than was labelled.
         """
-        return self.decided(probs).gather(1, target[:, None]).squeeze(1)
+        return (self.decided(probs) | ~truth).all(1)
 
     @property
     def decided_set(self) -> Any:

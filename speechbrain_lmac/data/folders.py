@@ -81,7 +81,10 @@ def _check_link(path: Path) -> None:
 def read_csv(
     data_folder: str | Path, labels_file: str | Path | None = None
 ) -> pd.DataFrame:
-    """Table of the audio files in a table of file, label and perhaps fold."""
+    """Table of the audio files in a table of file, label and perhaps fold.
+
+    Semicolons part the labels of a file that has several.
+    """
     table = Path(labels_file or Path(data_folder) / LABELS_FILE)
     if not table.is_file():
         raise UserError(

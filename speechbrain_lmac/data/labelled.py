@@ -26,7 +26,7 @@ from speechbrain_lmac.data.folds import (
     make_folds,
     parse_folds,
 )
-from speechbrain_lmac.data.listing import twins
+from speechbrain_lmac.data.listing import labels_of, twins
 from speechbrain_lmac.data.manifests import (
     SPLITS,
     Manifests,
@@ -170,7 +170,8 @@ def labelled_rows(
     if "fold" in rows:
         rows = rows.assign(fold=parse_folds(rows.fold, data_folder))
     else:
-        made = make_folds(rows.wav, rows.class_string, split, copies)
+        first = [labels_of(labels)[0] for labels in rows.class_string]
+        made = make_folds(rows.wav, first, split, copies)
         rows = rows.assign(fold=made)
     rows, names = select_classes(rows, _chosen_classes(name, rows, classes))
     chosen = check_folds(rows.fold, **folds)
@@ -205,13 +206,15 @@ def select_classes(
     """Rows of the chosen classes, None for all, and the classes by index.
 
     Their order is that of their first appearance in the rows: the index of a
-    class never depends on how the choice was written down.
+    class never depends on how the choice was written down. Of a clip of
+    several labels the chosen ones are left.
 
     >>> rows = pd.DataFrame({"class_string": ["dog", "cat", "rain"]})
     >>> select_classes(rows, ["rain", "dog"])[1]
     ('dog', 'rain')
     """
-    known = tuple(rows.class_string.unique())
+    every = rows.class_string.map(labels_of)
+    known = tuple(every.explode().unique())
     if classes is None:
         return rows, known
     chosen = list(classes) if isinstance(classes, (list, tuple, set)) else []
@@ -221,8 +224,9 @@ def select_classes(
             "`classes`: expected a list of names of classes, found "
             f"{unknown or classes!r}. Known classes: {', '.join(known)}."
         )
-    rows = rows[rows.class_string.isin(chosen)]
-    return rows, tuple(rows.class_string.unique())
+    every = every.map(lambda names: [n for n in names if n in chosen])
+    rows = rows.assign(class_string=every.str.join(";"))[every.str.len() > 0]
+    return rows, tuple(name for name in known if name in chosen)
 
 
 def _chosen_classes(layout: str, rows: pd.DataFrame, classes: Any) -> Any:

@@ -47,6 +47,16 @@ def is_audio(name: str) -> bool:
     return path.name[:1] != "." and path.suffix.lower() in audio_suffixes()
 
 
+def labels_of(class_string: str) -> list[str]:
+    """The labels of a clip, which semicolons part.
+
+    >>> labels_of("dog"), labels_of("dog; rain")
+    (['dog'], ['dog', 'rain'])
+    """
+    names = [name.strip() for name in class_string.split(";")]
+    return list(dict.fromkeys(filter(None, names))) or [class_string]
+
+
 def is_ignored(folder: str) -> bool:
     """Whether a folder's name is that of a hidden one."""
     return folder.startswith(".") or folder.casefold() in IGNORED

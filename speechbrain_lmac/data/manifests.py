@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.data.decoding import AudioError
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.utils.checks import UserError, check_writable
 from speechbrain_lmac.utils.files import write_atomically
 
@@ -263,7 +264,11 @@ def _check_split(split, rows, class_names):
             f"{split}: there is no usable clip for this split; choose other "
             f"folds (`{split}_fold_nums`), classes or `splits`."
         )
-    present = set(rows.class_string) if class_names else ()
+    present = (
+        {n for labels in rows.class_string for n in labels_of(labels)}
+        if class_names
+        else ()
+    )
     absent = [name for name in class_names if name not in present]
     if absent:
         logger.warning(

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from speechbrain.dataio.batch import PaddedData
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.encoder import CategoricalEncoder
 from torch.utils.data import BatchSampler
 
 from speechbrain_lmac.data.audio import AudioCache
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.data.manifests import SPLITS, Manifests
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.seeding import EpochDraws
@@ -215,6 +217,28 @@ def load_clip(
     return crop_or_pad(waveform, length, crop, draws.of(clip_id))
 
 
+def _encode(label_encoder, class_string):
+    """Indices (labels,) of a clip's labels, int64."""
+    return label_encoder.encode_sequence_torch(
+        labels_of(class_string), allow_unk=False
+    )
+
+
+def multi_hot(label: PaddedData, n_classes: int) -> torch.Tensor:
+    """Labels (batch, classes), 0.0 or 1.0, of the padded indices of a batch.
+
+    >>> indices = torch.tensor([[2, 1], [2, 0]])
+    >>> multi_hot(PaddedData(indices, torch.tensor([1, 0.5])), 3)
+    tensor([[0., 1., 1.],
+            [0., 0., 1.]])
+    """
+    width = label.data.shape[1]
+    counts = (label.lengths * width).round()[:, None]
+    there = torch.arange(width, device=counts.device) < counts
+    each = torch.nn.functional.one_hot(label.data, n_classes)
+    return (each * there[..., None]).amax(1).float()
+
+
 def make_dataset(
     manifest_json: str | Path,
     data_folder: str | Path,
@@ -249,7 +273,8 @@ def make_dataset(
     -------
     DynamicItemDataset
         To be batched by SpeechBrain's ``PaddedBatch``; a clip gives ``id``,
-        ``sig`` (samples,) float32, and ``label`` (1,) int64 or ``captions``.
+        ``sig`` (samples,) float32, and ``label`` (labels,) int64 or
+        ``captions``.
 
     Raises
     ------
@@ -269,7 +294,7 @@ def make_dataset(
     given = "captions"
     if label_encoder is not None:
         given = "label"
-        encode = partial(label_encoder.encode_label_torch, allow_unk=False)
+        encode = partial(_encode, label_encoder)
         items.append(
             {"func": encode, "takes": "class_string", "provides": given}
         )

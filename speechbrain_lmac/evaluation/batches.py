@@ -32,7 +32,7 @@ class ClipBatch(NamedTuple):
     mixture : Mixture or None
         The waveforms, each (batch, samples).
     truth : torch.Tensor or None
-        Index of each clip's true class, shape (batch,).
+        Each clip's true classes, bool (batch, classes).
     """
 
     ids: list[str]

@@ -23,6 +23,7 @@ from speechbrain_lmac.data.labelled import (
     listed,
     prepare_labelled,
 )
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.data.manifests import manifest_clips
 from speechbrain_lmac.evaluation.zero_shot import prompts_of
 from speechbrain_lmac.interpreters.loading import Interpreter
@@ -217,7 +218,8 @@ def known_clips(names: Sequence[str], clips: Sequence[dict]) -> list[dict]:
 
 def check_classes(names: Sequence[str], clips: Sequence[dict]) -> None:
     """Refuse clips of classes that the classifier does not know."""
-    unknown = sorted({c["class_string"] for c in clips} - set(names))
+    found = {name for c in clips for name in labels_of(c["class_string"])}
+    unknown = sorted(found - set(names))
     if unknown:
         raise UserError(
             "The test clips have classes that the classifier does not know: "

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.data.mixtures import (
     Mixture,
     add_white_noise,
@@ -193,12 +194,13 @@ def _condition_clip(clip, suffix, interferer, make):
 def _partners(clips, seed, n_mixtures):
     """Partners are those of another class whose draws rank first."""
     pairs = []
-    for clip in clips:
+    labels = [set(labels_of(clip["class_string"])) for clip in clips]
+    for clip, own in zip(clips, labels, strict=True):
         # The id breaks a tie, so that even then the order is no matter.
         others = sorted(
             (_draw(seed, "mixtures", clip, other["id"]), other["id"], k)
             for k, other in enumerate(clips)
-            if other["class_string"] != clip["class_string"]
+            if not own & labels[k]
         )
         if len(others) < n_mixtures:
             raise UserError(

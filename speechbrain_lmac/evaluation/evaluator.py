@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from speechbrain_lmac.attribution import count_forwards
 from speechbrain_lmac.classifiers.base import AudioClassifier
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.batches import make_batch
@@ -190,11 +191,13 @@ class Evaluator:
             *self.parts,
             self.settings.seed,
         )
-        truth = [labels[clip.class_string] for clip in chosen]
+        truth = torch.zeros(len(chosen), len(labels), dtype=torch.bool)
+        for row, clip in zip(truth, chosen, strict=True):
+            row[[labels[name] for name in labels_of(clip.class_string)]] = True
         return batch._replace(
             sources=tuple(map(frontend, mixture[1:])) if contaminated else None,
             mixture=mixture,
-            truth=torch.tensor(truth, device=self.device),
+            truth=truth.to(self.device),
         ), made
 
 

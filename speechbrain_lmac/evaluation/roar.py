@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.classifiers.reinitialize import reinitialize
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.data.mixtures import fit_length
 from speechbrain_lmac.evaluation.batches import make_batch
 from speechbrain_lmac.evaluation.conditions import ConditionClip
@@ -169,7 +170,9 @@ def remove_and_retrain(
     with torch.no_grad():
         outputs = [model(x) for x in test.features.split(24)]
     probs = torch.cat([model.probabilities(output) for output in outputs])
-    correct = int(model.decides(probs, test.labels).sum())
+    correct = int(
+        model.decides(probs, F.one_hot(test.labels, probs.shape[1]) > 0).sum()
+    )
     n = len(test.labels)
     interval = binomtest(correct, n).proportion_ci(method="wilson")
     return RoarPoint(share, correct / n, interval.low, interval.high)
@@ -225,7 +228,8 @@ class Roar:
                     [b.explanation.features for b in self._batches(part)]
                 ),
                 torch.tensor(
-                    [index[c.class_string] for c in part], device=device
+                    [index[labels_of(c.class_string)[0]] for c in part],
+                    device=device,
                 ),
             )
             for part in self.clips

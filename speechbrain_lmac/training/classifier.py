@@ -6,12 +6,13 @@ from typing import Any
 
 import speechbrain as sb
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechbrain_lmac.data.mixtures import mix_some
+from speechbrain_lmac.data.pipelines import multi_hot
 from speechbrain_lmac.metrics.labels import macro_f1
 from speechbrain_lmac.training.brain import RecipeBrain
+from speechbrain_lmac.utils.checks import UserError
 
 
 class WeightAverage:
@@ -103,8 +104,13 @@ class ClassifierBrain(RecipeBrain):
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Any, ...]:
         """Output and soft labels of a batch."""
         batch = batch.to(self.device)
-        wavs, target = batch.sig.data, batch.label.data[:, 0]
-        labels = F.one_hot(target, self.hparams.out_n_neurons).float()
+        wavs = batch.sig.data
+        labels = multi_hot(batch.label, self.hparams.out_n_neurons)
+        if batch.label.data.shape[1] > 1 and not self.several:
+            raise UserError(
+                "`threshold`: clips have several labels, but one class is to "
+                "exclude the others; add --threshold=0.5."
+            )
         if self.several and stage != sb.Stage.TRAIN:
             generator = self.step_generator(stage, batch.id)
             wavs, labels = mix_some(wavs, labels, generator)
@@ -154,8 +160,7 @@ class ClassifierBrain(RecipeBrain):
         probs = classifier.probabilities(output)[: len(batch.id)].detach()
         decided, truth = classifier.decided(probs), labels[: len(probs)] > 0.5
         if not self.several:  # clips that are mixed keep their own label
-            target = batch.label.data[:, 0].to(labels.device)
-            truth = F.one_hot(target, probs.shape[1]).bool()
+            truth = multi_hot(batch.label, probs.shape[1]).bool()
         correct = (decided == truth).all(1).float()
         if stage == sb.Stage.TRAIN:
             self.add_terms(accuracy=correct.mean())

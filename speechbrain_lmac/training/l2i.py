@@ -18,6 +18,7 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor
 
 from speechbrain_lmac.classifiers.base import ClassifierOutput
+from speechbrain_lmac.data.pipelines import multi_hot
 from speechbrain_lmac.features import Spectrum
 from speechbrain_lmac.interpreters.l2i import (
     L2IDecoder,
@@ -148,8 +149,8 @@ class L2IBrain(ExplainerBrain):
         spectrum, output, l2i = predictions
         classifier = self.modules.classifier
         target = classifier.decide(output)
-        truth = batch.label.data[:, 0].to(target.device)
         before, own = map(classifier.probabilities, (output, l2i))
+        truth = multi_hot(batch.label, before.shape[1]).bool()
         alike = map(classifier.decided, (before, own))
         values = {
             "accuracy": classifier.decides(before, truth).float(),

@@ -22,6 +22,7 @@ from speechbrain.utils.logger import get_logger
 from torch import Tensor
 
 from speechbrain_lmac.classifiers.base import ClassifierOutput
+from speechbrain_lmac.data.pipelines import multi_hot
 from speechbrain_lmac.interpreters.masking import Explanation, explain
 from speechbrain_lmac.metrics.explanation import explanation_metrics
 from speechbrain_lmac.training import losses
@@ -271,7 +272,7 @@ class LMACBrain(ExplainerBrain):
         outputs = (explanation.output, *masked)
         classifier = self.modules.classifier
         before, kept, rest = map(classifier.probabilities, outputs)
-        truth = batch.label.data[:, 0].to(target.device)
+        truth = multi_hot(batch.label, before.shape[1]).bool()
         correct = classifier.decides(before, truth).float()
         if stage == sb.Stage.TRAIN:
             self.add_terms(accuracy=correct.mean(), MM=mask.mean())

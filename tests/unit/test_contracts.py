@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from speechbrain import Stage
+from speechbrain.dataio.batch import PaddedData
 from speechbrain.utils.epoch_loop import EpochCounter
 from torch import nn
 
@@ -139,7 +140,7 @@ def test_training_lowers_the_objective(parts):
     batch = SimpleNamespace(
         id=list("abc"),
         sig=SimpleNamespace(data=sounds()),
-        label=SimpleNamespace(data=torch.arange(3)[:, None]),
+        label=PaddedData(torch.arange(3)[:, None], torch.ones(3)),
     )
     batch.to = lambda device: batch
     brain.init_optimizers()

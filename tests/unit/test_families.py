@@ -17,7 +17,11 @@ from speechbrain_lmac.classifiers.families.panns import (
 from speechbrain_lmac.classifiers.loading import save_classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data import make_label_encoder
-from speechbrain_lmac.features import FrontEnd, GainFrontEnd
+from speechbrain_lmac.features import (
+    FrontEnd,
+    GainFrontEnd,
+    WaveformFrontEnd,
+)
 from speechbrain_lmac.inference import AudioInterpreter
 from speechbrain_lmac.interpreters import load_model
 from speechbrain_lmac.utils.checks import UserError
@@ -45,6 +49,10 @@ class Numb(Net):
 
 def detector():
     return Net(1)
+
+class Labels(Net):
+    def forward(self, wavs):
+        return {"clipwise_output": super().forward(wavs).sigmoid()}
 """
 
 
@@ -90,13 +98,15 @@ def test_probabilities_are_taken_for_what_they_are(nets):
     assert (output.logits < 0).all()
 
 
-def test_one_class_is_a_detector(nets):
-    _, model = load_any_classifier("own_nets:detector", sample_rate=8000)
-    output = model(torch.randn(2, 8000))
+@pytest.mark.parametrize("name", ["detector", "Labels"])
+def test_sigmoids(nets, name):
+    _, model = load_any_classifier(f"own_nets:{name}", sample_rate=8000)
+    wavs = torch.randn(2, 8000)
+    output = model(wavs)
     assert model.threshold == 0.5
-    torch.testing.assert_close(
-        model.probabilities(output), output.logits.sigmoid()
-    )
+    expected = nn.Sequential.forward(model.network, wavs[:, None])
+    torch.testing.assert_close(output.logits, expected)
+    torch.testing.assert_close(model.probabilities(output), expected.sigmoid())
 
 
 def test_explained_at_once(nets):
@@ -163,6 +173,31 @@ def test_our_own_run(run_folder):
         atol=1e-5,
         rtol=0,
     )
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.3])
+def test_the_short_cut_is_what_is_heard(gain):
+    """Where both apply: the same gain for every time and frequency."""
+    classifier, wavs = SlimCnn(n_classes=3).freeze(), torch.randn(2, 16000)
+    logits = []
+    for frontend in (GainFrontEnd(), WaveformFrontEnd()):
+        spectrum = frontend(wavs)
+        mask = torch.full_like(spectrum.view, gain)
+        inputs = frontend.masked(mask, spectrum).masked_in
+        if inputs.dim() == 2:  # a waveform
+            inputs = FrontEnd().features(inputs)
+        logits.append(classifier(inputs).logits)
+        heard = frontend.listen(mask, spectrum, 16000)
+        torch.testing.assert_close(heard, gain * wavs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(*logits, atol=1e-5, rtol=0)
+
+
+def test_loudness_of_the_short_cut():
+    frontend = GainFrontEnd()
+    inputs = frontend.features(torch.randn(1, 16000))
+    quiet = (0.1 * inputs.expm1()).log1p()
+    restored = frontend.restore_loudness(quiet, inputs)
+    torch.testing.assert_close(restored, inputs, atol=1e-5, rtol=0)
 
 
 def test_what_is_not_trusted_is_not_even_imported(run_folder):

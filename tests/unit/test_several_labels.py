@@ -8,6 +8,7 @@ import torch
 from brain_toys import make_brain, step
 from sklearn.metrics import f1_score
 from speechbrain import Stage
+from speechbrain.dataio.batch import PaddedBatch, PaddedData
 
 from speechbrain_lmac.classifiers import (
     SlimCnn,
@@ -17,7 +18,10 @@ from speechbrain_lmac.classifiers import (
 from speechbrain_lmac.cli.explain import _line_of, _notes_of
 from speechbrain_lmac.data import AudioCache, make_label_encoder
 from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.data.labelled import labelled_rows, prepare_labelled
+from speechbrain_lmac.data.manifests import SPLITS
 from speechbrain_lmac.data.mixtures import mix_some
+from speechbrain_lmac.data.pipelines import make_dataset, multi_hot
 from speechbrain_lmac.evaluation import (
     EvaluationSettings,
     LabelledClips,
@@ -30,6 +34,7 @@ from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.labels import macro_f1
 from speechbrain_lmac.report import build_report
 from speechbrain_lmac.training import ClassifierBrain
+from speechbrain_lmac.utils.checks import UserError
 
 NAMES = ["low", "high", "noise"]
 RATE = 16000
@@ -92,7 +97,7 @@ def test_a_classifier_is_validated_on_the_same_mixtures():
     batch = SimpleNamespace(
         id=list("abc"),
         sig=SimpleNamespace(data=sounds()),
-        label=SimpleNamespace(data=torch.arange(3)[:, None]),
+        label=PaddedData(torch.arange(3)[:, None], torch.ones(3)),
     )
     batch.to = lambda device: batch
     modules["average"].eval()
@@ -237,3 +242,49 @@ def test_an_evaluation_counts_sets(interpreter, tmp_path):
     page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "decides for 2 of 3 classes" in page
     assert "says <b>high, low</b>" in page
+
+
+# --- labels of a table ---
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Four sounds of which two have several labels."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    lines = ["file,label,fold"]
+    labels = ("dog; rain", "rain", "sea;dog", "dog")
+    for k, label in enumerate(labels):
+        write_wav(folder / f"{k}.wav", torch.randn(RATE), RATE)
+        lines.append(f"{k}.wav,{label},{min(k, 2) + 1}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_a_table_of_several_labels(table, tmp_path):
+    save = tmp_path / "save"
+    folds = {f"{s}_fold_nums": k for k, s in enumerate(SPLITS, 1)}
+    manifests = prepare_labelled(table, save, "csv", **folds)
+    assert manifests.class_names == ("dog", "rain", "sea")
+    encoder = make_label_encoder(manifests.class_names)
+    dataset = make_dataset(manifests.test, table, AudioCache(), encoder)
+    batch = PaddedBatch([dataset[0], dataset[1]])
+    assert multi_hot(batch.label, 3).tolist() == [[1, 0, 1], [1, 0, 0]]
+    modules = {"frontend": FrontEnd()}
+    for name in ("classifier", "average"):
+        modules[name] = SlimCnn(3, channels=(4,) * 5)
+    brain = make_brain(
+        ClassifierBrain, None, modules, {}, out_n_neurons=3, augment=None
+    )
+    with pytest.raises(UserError, match="--threshold=0.5"):
+        step(brain, batch)
+    rows, names = labelled_rows(table, "csv", folds, ["rain", "dog"])
+    assert rows.class_string.tolist() == ["dog;rain", "rain", "dog", "dog"]
+    assert names == ("dog", "rain")
+
+
+def test_all_labels_of_a_clip_are_to_be_decided_for(interpreter):
+    probs = torch.tensor([[0.9, 0.8, 0.7], [0.9, 0.2, 0.1]])
+    truth = torch.tensor([[True, True, False], [True, True, False]])
+    decides = interpreter.classifier.decides(probs, truth)
+    assert decides.tolist() == [True, False]

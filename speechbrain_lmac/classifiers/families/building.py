@@ -63,7 +63,8 @@ def build_parts(
     Example
     -------
     >>> path = getfixture("tmpdir") / "hyperparams.yaml"
-    >>> path.write("{n: 2, seed: !apply:os.getpid [], twice: !ref '<n> * 2'}")
+    >>> path.write("{n: 2, no: False, seed: !apply:os.getpid [], "
+    ...                "twice: !ref '<n> * 2'}")
     >>> build_parts(path, ["twice", "thrice"])
     {'twice': 4}
     """
@@ -71,7 +72,12 @@ def build_parts(
     needed = _needed(tree, names)
     if not trust:
         check_tags([tree[name] for name in needed], file)
-    left_out: dict[str, Any] = {x: None for x in tree if x not in needed}
+    # Switches build nothing, and none may become null.
+    left_out: dict[str, Any] = {
+        name: None
+        for name, node in tree.items()
+        if name not in needed and not isinstance(node, bool)
+    }
     built = load_hparams(file, left_out)
     return {name: built[name] for name in names if name in built}
 

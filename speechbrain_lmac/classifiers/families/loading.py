@@ -80,6 +80,11 @@ def load_any_classifier(
             "module:function. Leave it out."
         )
     if runs.is_run(path):
+        if layers or options:
+            raise UserError(
+                "`layers`, `labels`, `threshold`: a run of train_classifier.py "
+                "says them itself; leave them out."
+            )
         found = runs.load_run(path, trust)
     elif text.startswith("panns:"):
         found = load_panns(text[len("panns:") :], layers, **options)

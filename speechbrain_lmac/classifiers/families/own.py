@@ -37,8 +37,12 @@ from speechbrain_lmac.utils.checks import UserError
 
 #: Most layers that are chosen where none are named.
 MAX_LAYERS = 4
-#: Probability above which a network of one class, a detector, decides for it.
-DETECTED = 0.5
+#: A label is decided for where it is more likely than not.
+LIKELY = 0.5
+#: Probabilities below count as this one, and sigmoids above as its complement.
+_LEAST = 1e-7
+#: Steps of autograd that only arrange values anew.
+_VIEWS = ("Squeeze", "Unsqueeze", "View", "Reshape", "Select", "Alias", "Clone")
 
 
 class OwnClassifier(WaveformClassifier):
@@ -48,9 +52,9 @@ class OwnClassifier(WaveformClassifier):
     ---------
     network : torch.nn.Module
         From waveforms (batch, samples), or (batch, 1, samples), to logits
-        (batch, classes), or an object with them as ``logits``. Probabilities
-        that sum to 1 are taken for a softmax's, and their logarithms for
-        logits. One class, (batch, 1) or (batch,), is a detector: a sigmoid.
+        (batch, classes); also as ``logits`` or the first of several outputs.
+        One class, (batch, 1) or (batch,), is a detector. Probabilities that a
+        softmax or a sigmoid made are led back to logits.
     sample_rate : int
         Rate of the waveforms, in Hz.
     layers : sequence of str or None
@@ -60,8 +64,9 @@ class OwnClassifier(WaveformClassifier):
     labels : sequence of str or None
         Classes by index.
     threshold : float or None
-        Probability above which each of several labels is decided for; None if
-        one class excludes the others.
+        Probability above which each of several labels is decided for. None:
+        one class excludes the others, but 0.5 for a detector and a network
+        that ends in a sigmoid.
 
     Attributes
     ----------
@@ -94,18 +99,13 @@ class OwnClassifier(WaveformClassifier):
         threshold: float | None = None,
     ):
         network.eval()
-        self.channel, self.normalised = False, False  # as found by the probe
         nn.Module.__init__(self)
-        self.network = network
+        self.network, self.ending = network, ""  # as the probe finds it
         self.channel = self._find_channel(sample_rate)
         wavs = _noise(sample_rate).requires_grad_()
         logits = self._probe(wavs)
-        rows = logits.detach().sum(1)
-        self.normalised = logits.shape[1] > 1 and bool(
-            (logits.min() >= 0) & ((rows - 1).abs() < 1e-4).all()
-        )
+        self.ending, n_classes = _ending(logits), logits.shape[1]
         self.gives_gradient = _passes(logits, wavs)
-        n_classes = logits.shape[1]
         if labels is not None and len(labels) != n_classes:
             raise UserError(
                 f"`labels`: expected {n_classes} names, one for each output "
@@ -114,7 +114,8 @@ class OwnClassifier(WaveformClassifier):
         taps = self._find_taps(sample_rate, layers)
         super().__init__(network, taps, n_classes, sample_rate, labels)
         self.eval()  # probes must not move statistics of batch norms
-        self.threshold = DETECTED if n_classes == 1 else None
+        several = n_classes == 1 or self.ending == "sigmoid"
+        self.threshold = LIKELY if several else None
         if threshold is not None:
             self.threshold = threshold
         self.min_samples = self._least_samples()
@@ -122,11 +123,13 @@ class OwnClassifier(WaveformClassifier):
     def logits(self, wavs: Tensor) -> Tensor:
         """As described by :class:`WaveformClassifier`."""
         output = self.network(wavs[:, None] if self.channel else wavs)
-        output = getattr(output, "logits", output)
+        if isinstance(output, dict):
+            output = output.get("logits", next(iter(output.values())))
         output = output[0] if isinstance(output, tuple) else output
-        if output.dim() == 1:
-            output = output[:, None]
-        return output.clamp_min(1e-12).log() if self.normalised else output
+        output = output[:, None] if output.dim() == 1 else output
+        if self.ending == "softmax":
+            return output.clamp_min(_LEAST).log()
+        return output.logit(_LEAST) if self.ending == "sigmoid" else output
 
     def parts(self) -> dict[str, nn.Module]:
         """The network's own state dict, as ``classifier.ckpt``."""
@@ -148,7 +151,8 @@ class OwnClassifier(WaveformClassifier):
         raise UserError(
             f"{_name(self.network)}: expected logits (2, classes) of two "
             f"waveforms of a second; of (2, {sample_rate}): {reasons[0]}; of "
-            f"(2, 1, {sample_rate}): {reasons[1]}."
+            f"(2, 1, {sample_rate}): {reasons[1]}. If it takes one length "
+            "only, let it pad or cut clips to that."
         )
 
     def _probe(self, wavs):
@@ -228,6 +232,18 @@ def _deepest(outputs, layouts, logits):
         if x.requires_grad and _passes(logits, x):
             last[x.shape[layouts[name].index("t")]] = name
     return [last[frames] for frames in sorted(last)][:MAX_LAYERS]
+
+
+def _ending(outputs):
+    """What made a network's outputs: softmax, sigmoid, or something else."""
+    rows = outputs.detach()
+    if rows.shape[1] > 1 and (rows >= 0).all():
+        if (rows.sum(1) - 1).abs().max() < 1e-4:
+            return "softmax"
+    step = outputs.grad_fn
+    while step is not None and step.name().startswith(_VIEWS):
+        step = step.next_functions[0][0]
+    return "sigmoid" if step and step.name() == "SigmoidBackward0" else ""
 
 
 def _passes(logits, x):
@@ -336,6 +352,8 @@ def load_own(
     if isinstance(found, AudioClassifier):
         classifier = found
         classifier.labels = list(labels) if labels else found.labels
+        if threshold is not None:
+            classifier.threshold = threshold
         frontend = frontend or (
             WaveformFrontEnd(sample_rate)
             if isinstance(found, WaveformClassifier)

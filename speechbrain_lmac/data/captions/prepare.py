@@ -20,6 +20,7 @@ from speechbrain_lmac.data.captions.layouts import LAYOUTS, read_csv_captions
 from speechbrain_lmac.data.captions.prompts import prompt_table
 from speechbrain_lmac.data.folds import FOLD_KEYS
 from speechbrain_lmac.data.labelled import labelled_rows
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.data.manifests import (
     SPLITS,
     Manifests,
@@ -124,7 +125,10 @@ def prepare_captions(
         rows, names = labelled_rows(data_folder, layout, folds, classes, split)
         prompts = prompt_table(names)
         rows = rows[["clip_id", "wav", "split", "class_string"]].copy()
-        rows["captions"] = [tuple(prompts[name]) for name in rows.class_string]
+        rows["captions"] = [
+            tuple(text for name in labels_of(labels) for text in prompts[name])
+            for labels in rows.class_string
+        ]
         unmatched: list[list[str]] = []
     else:
         names = ()

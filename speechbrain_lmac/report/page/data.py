@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.report.columns import META, METHODS
 from speechbrain_lmac.utils.checks import UserError
 
@@ -66,7 +67,8 @@ class Clip(NamedTuple):
             return ""
         said = self.explained[0].facts.get("decisions")
         said = [self.label] if said is None else said
-        return "right" if self.true_label in said else "wrong"
+        right = all(name in said for name in labels_of(self.true_label))
+        return "right" if right else "wrong"
 
 
 def read_table(path: Path) -> list[dict[Any, Any]]:
