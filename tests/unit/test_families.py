@@ -5,6 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hyperpyyaml import load_hyperpyyaml
+from speechbrain.inference.classifiers import (
+    AudioClassifier as SbAudioClassifier,
+)
 from speechbrain.inference.classifiers import EncoderClassifier
 from torch import nn
 
@@ -239,10 +242,7 @@ classifier: !new:speechbrain.lobes.models.Xvector.Classifier
     out_neurons: 3
 """,
 }
-ENCODER_YAML = """
-pretrained_path: speechbrain/nowhere
-__set_seed: !apply:torch.manual_seed [1234]
-n_mels: 20
+FEATURES = """
 compute_features: !new:speechbrain.lobes.features.Fbank
     n_mels: !ref <n_mels>
 mean_var_norm: !new:speechbrain.processing.features.InputNormalization
@@ -250,7 +250,20 @@ mean_var_norm: !new:speechbrain.processing.features.InputNormalization
     std_norm: False
 modules:
     compute_features: !ref <compute_features>
-    mean_var_norm: !ref <mean_var_norm>
+    mean_var_norm: !ref <mean_var_norm>"""
+# As speechbrain/cnn14-esc50 has them, for SpeechBrain's AudioClassifier.
+MAGNITUDES = """
+sample_rate: 16000
+use_melspectra: True
+spec_mag_power: 1
+compute_stft: !new:speechbrain.processing.features.STFT
+    sample_rate: !ref <sample_rate>
+compute_fbank: !new:speechbrain.processing.features.Filterbank
+    n_mels: !ref <n_mels>
+modules:
+    compute_stft: !ref <compute_stft>
+    compute_fbank: !ref <compute_fbank>"""
+ENCODER_YAML = """
     embedding_model: !ref <embedding_model>
     classifier: !ref <classifier>
 label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
@@ -266,9 +279,11 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 """
 
 
-def save_encoder(folder, name):
-    """An EncoderClassifier's folder as on the hub, with random weights."""
-    text = ENCODERS[name] + ENCODER_YAML
+def save_encoder(folder, name, features=FEATURES):
+    """A folder as on the hub, with random weights."""
+    text = "pretrained_path: speechbrain/nowhere\nn_mels: 20\n"
+    text += "__set_seed: !apply:torch.manual_seed [1234]\n"
+    text += ENCODERS[name] + features + ENCODER_YAML
     (folder / "hyperparams.yaml").write_text(text)
     parts = load_hyperpyyaml(text)
     for part in ("embedding_model", "classifier"):
@@ -282,11 +297,17 @@ def save_encoder(folder, name):
 
 
 @pytest.mark.parametrize(
-    "name, scale, n_maps", [("ecapa", 30, 4), ("xvector", 1, 3)]
+    "name, features, scale, n_maps",
+    [
+        ("ecapa", FEATURES, 30, 4),
+        ("xvector", FEATURES, 1, 3),
+        ("xvector", MAGNITUDES, 1, 3),
+    ],
 )
-def test_encoder_classifier(tmp_path, name, scale, n_maps):
-    folder = save_encoder(tmp_path, name)
-    theirs = EncoderClassifier.from_hparams(
+def test_encoder_classifier(tmp_path, name, features, scale, n_maps):
+    folder = save_encoder(tmp_path, name, features)
+    kind = EncoderClassifier if features is FEATURES else SbAudioClassifier
+    theirs = kind.from_hparams(
         source=str(folder),
         savedir=str(tmp_path / "cache"),
         overrides={"pretrained_path": str(folder)},
@@ -294,9 +315,11 @@ def test_encoder_classifier(tmp_path, name, scale, n_maps):
     )
     frontend, model = load_any_classifier(folder)
     wavs = 0.1 * torch.randn(2, 12000)
-    scores, _, index, names = theirs.classify_batch(wavs)
+    scores, *_ = theirs.classify_batch(wavs)
+    scores = scores.view(2, 3)
     logits = all_ones(frontend, model, wavs)
     torch.testing.assert_close(logits / scale, scores, atol=1e-5, rtol=0)
+    names = theirs.hparams.label_encoder.decode_torch(scores.argmax(1))
     assert [model.labels[k] for k in model(wavs).logits.argmax(1)] == names
     assert frontend.sample_rate == 16000
     output = model(wavs.requires_grad_())
@@ -306,6 +329,21 @@ def test_encoder_classifier(tmp_path, name, scale, n_maps):
             output.logits[:, 0].sum(), hidden, retain_graph=True
         )
         assert gradient.abs().sum() > 0
+
+
+def test_a_model_of_the_hub(tmp_path, monkeypatch):
+    """Out of the hub's cache; what is not there is refused at once."""
+    repo = tmp_path / "models--somebody--ecapa"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text("a" * 40)
+    folder = repo / "snapshots" / ("a" * 40)
+    folder.mkdir(parents=True)
+    save_encoder(folder, "ecapa")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    _, model = load_any_classifier("somebody/ecapa")
+    assert model.labels == ["cat", "dog", "rain"]
+    with pytest.raises(UserError, match="cannot fetch.*place its files in a"):
+        load_any_classifier("somebody/else")
 
 
 @pytest.mark.parametrize(

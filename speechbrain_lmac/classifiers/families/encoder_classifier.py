@@ -1,8 +1,8 @@
-"""SpeechBrain's ``EncoderClassifier``: ECAPA-TDNN, x-vector and the like.
+"""SpeechBrain's ``EncoderClassifier`` and ``AudioClassifier``.
 
-A folder holds ``hyperparams.yaml``, which builds ``compute_features``,
-``mean_var_norm``, ``embedding_model`` and ``classifier``, and the files that
-its ``pretrainer`` names: their weights, and the label encoder.
+ECAPA-TDNN, x-vector, CNN14 and the like. A folder holds ``hyperparams.yaml``,
+which builds features, ``embedding_model`` and ``classifier``, and the files
+that its ``pretrainer`` names: their weights, and the label encoder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import torch
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN, Classifier
 from speechbrain.lobes.models.Xvector import Xvector
 from speechbrain.nnet.normalization import BatchNorm1d
-from speechbrain.processing.features import InputNormalization
+from speechbrain.processing.features import (
+    InputNormalization,
+    spectral_magnitude,
+)
 from torch import Tensor, nn
 
 from speechbrain_lmac.classifiers.families.building import build_parts
@@ -27,14 +30,7 @@ from speechbrain_lmac.features import WaveformFrontEnd
 from speechbrain_lmac.utils.checks import UserError
 
 HPARAMS_FILE = "hyperparams.yaml"
-#: Modules of an EncoderClassifier, in the order in which they run.
-MODULES = (
-    "compute_features",
-    "mean_var_norm",
-    "embedding_model",
-    "classifier",
-)
-ENTRIES = ("modules", "pretrainer", "sample_rate")
+SETTINGS = ("sample_rate", "use_melspectra", "spec_mag_power")
 #: What SpeechBrain's recipes multiply cosines by before the softmax
 #: (``scale`` of their ``AdditiveAngularMargin``).
 COSINE_SCALE = 30.0
@@ -50,7 +46,7 @@ class EncoderNetwork(nn.Module):
     Arguments
     ---------
     modules : dict of str to torch.nn.Module
-        By the names of :data:`MODULES`.
+        Those of an ``EncoderClassifier`` by name.
 
     Example
     -------
@@ -64,21 +60,27 @@ class EncoderNetwork(nn.Module):
     (30.0, torch.Size([2, 3]))
     """
 
+    needs: tuple[str, ...] = ("compute_features", "mean_var_norm")
+
     def __init__(self, modules: dict[str, nn.Module]):
         super().__init__()
-        self.compute_features = modules["compute_features"]
-        self.mean_var_norm = modules["mean_var_norm"]
+        for name in self.needs:
+            self.add_module(name, modules[name])
         self.embedding_model = modules["embedding_model"]
         self.classifier = modules["classifier"]
         cosines = isinstance(self.classifier, Classifier)
         self.scale = COSINE_SCALE if cosines else 1.0
 
+    def embed(self, wavs: Tensor) -> Tensor:
+        """Embeddings (batch, 1, size)."""
+        lengths = torch.ones(len(wavs), device=wavs.device)
+        features = self.get_submodule("compute_features")(wavs)
+        features = self.get_submodule("mean_var_norm")(features, lengths)
+        return self.embedding_model(features, lengths)
+
     def forward(self, wavs: Tensor) -> Tensor:
         """Logits (batch, classes)."""
-        lengths = torch.ones(len(wavs), device=wavs.device)
-        features = self.mean_var_norm(self.compute_features(wavs), lengths)
-        embeddings = self.embedding_model(features, lengths)
-        return self.scale * self.classifier(embeddings).squeeze(1)
+        return self.scale * self.classifier(self.embed(wavs)).squeeze(1)
 
     def default_layers(self) -> list[str] | None:
         """Blocks of ECAPA-TDNN or x-vector, deepest first; None if neither."""
@@ -96,6 +98,40 @@ class EncoderNetwork(nn.Module):
         return [f"embedding_model.{name}" for name in reversed(names)]
 
 
+class AudioNetwork(EncoderNetwork):
+    """As :class:`EncoderNetwork`, of an ``AudioClassifier``.
+
+    Arguments
+    ---------
+    modules : dict of str to torch.nn.Module
+        Those of an ``AudioClassifier`` by name.
+    use_melspectra : bool
+        Whether ``compute_fbank`` follows the magnitudes, or ``log1p``.
+    spec_mag_power : float
+        The power of the magnitudes.
+    """
+
+    needs = ("compute_stft",)
+
+    def __init__(
+        self,
+        modules: dict[str, nn.Module],
+        use_melspectra: bool = True,
+        spec_mag_power: float = 1,
+    ):
+        super().__init__(modules)
+        self.power = spec_mag_power
+        self.mel = modules["compute_fbank"] if use_melspectra else None
+
+    def embed(self, wavs: Tensor) -> Tensor:
+        """Embeddings (batch, 1, size) or (batch, size)."""
+        stft = self.get_submodule("compute_stft")(wavs)
+        view = spectral_magnitude(stft, power=self.power)
+        view = view.log1p() if self.mel is None else self.mel(view)
+        embeddings = self.embedding_model(view)
+        return embeddings.mean((2, 3)) if embeddings.dim() == 4 else embeddings
+
+
 def load_encoder_classifier(
     folder: Path,
     sample_rate: int | None = None,
@@ -104,7 +140,7 @@ def load_encoder_classifier(
     threshold: float | None = None,
     trust: bool = False,
 ) -> tuple[WaveformFrontEnd, OwnClassifier]:
-    """Front end and classifier of an ``EncoderClassifier``'s folder.
+    """Front end and classifier of a folder of SpeechBrain's.
 
     Weights are read from beside ``hyperparams.yaml``, whatever hub its
     ``pretrained_path`` names.
@@ -128,31 +164,43 @@ def load_encoder_classifier(
     Raises
     ------
     UserError
-        If the YAML describes no EncoderClassifier or builds what is not
-        trusted, a file is missing, or weights do not fit.
+        If the YAML describes neither kind or builds what is not trusted, a
+        file is missing, or weights do not fit.
     """
-    parts = build_parts(folder / HPARAMS_FILE, ENTRIES, trust)
-    modules = parts.get("modules") or {}
-    missing = [name for name in MODULES if modules.get(name) is None]
-    if missing or "pretrainer" not in parts:
-        raise UserError(
-            f"{folder / HPARAMS_FILE} describes no EncoderClassifier: "
-            f"`{missing[0] if missing else 'pretrainer'}` is missing; its "
-            f"`modules` are {', '.join(modules) or 'none'}."
-        )
-    network = EncoderNetwork(modules)
+    file = folder / HPARAMS_FILE
+    parts = build_parts(file, ("modules", "pretrainer", *SETTINGS), trust)
+    network = _build(parts, file)
     _load(network, folder, parts["pretrainer"])
     if labels is None:
         labels = _read_labels(folder, parts["pretrainer"])
     rate = parts.get("sample_rate") or _rate(network) or sample_rate
     if rate is None:
         raise UserError(
-            f"`sample_rate`: {folder / HPARAMS_FILE} does not say it; give it "
-            "in Hz."
+            f"`sample_rate`: {file} does not say it; give it in Hz."
         )
     chosen = network.default_layers() if layers is None else layers
     classifier = OwnClassifier(network, rate, chosen, labels, threshold)
     return WaveformFrontEnd(rate), classifier
+
+
+def _build(parts, file):
+    """The network of an EncoderClassifier or an AudioClassifier, not filled."""
+    modules = parts.get("modules") or {}
+    audio = "compute_stft" in modules
+    kind = AudioNetwork if audio else EncoderNetwork
+    missing = [
+        name
+        for name in (*kind.needs, "embedding_model", "classifier")
+        if modules.get(name) is None
+    ]
+    if missing or "pretrainer" not in parts:
+        raise UserError(
+            f"{file} describes no EncoderClassifier: "
+            f"`{missing[0] if missing else 'pretrainer'}` is missing; its "
+            f"`modules` are {', '.join(modules) or 'none'}."
+        )
+    settings = {k: parts[k] for k in SETTINGS[1:] if audio and k in parts}
+    return kind(modules, **settings)
 
 
 def _load(network, folder, pretrainer):
@@ -168,7 +216,7 @@ def _load(network, folder, pretrainer):
             load_weights(part, path, "model")
         own -= set(part.modules())
     bare = {n for n, m in network.named_children() if own & set(m.modules())}
-    random = [n for n in MODULES if n in bare and _has_weights(network, n)]
+    random = [n for n in sorted(bare) if _has_weights(network, n)]
     if random:
         raise UserError(
             f"{folder / HPARAMS_FILE}: its `pretrainer` loads no weights of "
@@ -220,7 +268,7 @@ def _read_labels(folder, pretrainer):
 
 def _rate(network) -> Any:
     """What the first part of the features that says one hears at, in Hz."""
-    for module in network.compute_features.modules():
+    for module in network.get_submodule(network.needs[0]).modules():
         if hasattr(module, "sample_rate"):
             return module.sample_rate
     return None
