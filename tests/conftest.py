@@ -1,6 +1,7 @@
 """What all tests share: seeds, threads and audio to test on."""
 
 import contextlib
+import functools
 import io
 import logging
 import os
@@ -262,3 +263,21 @@ def image_models(tmp_path_factory):
         name: save_image_model(folder / name, name)
         for name in ("focalnet", "vit")
     }
+
+
+@pytest.fixture(scope="session")
+def wave_models(tmp_path_factory):
+    """Makes folders like those of published classifiers of waveforms.
+
+    Tiny, with random weights, of the built-in classes: ``ast`` and
+    ``wav2vec2`` of ``transformers``, SpeechBrain's ``ecapa``.
+    """
+    from recipe_models import MAKERS
+
+    @functools.cache
+    def make(name):
+        folder = tmp_path_factory.mktemp(name)
+        MAKERS[name](folder)
+        return folder
+
+    return make

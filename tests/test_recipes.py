@@ -17,6 +17,10 @@ import pytest
 import torch
 from export_recipe import read_rows
 
+from speechbrain_lmac.data.synthetic.sounds import CATEGORIES
+from speechbrain_lmac.interpreters import Interpreter
+from speechbrain_lmac.utils.checks import UserError
+
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (
     "Task",
@@ -77,6 +81,10 @@ def fill(request):
         "interpreter_zs": lambda get: get("zero_shot_run").interpreter,
         "focalnet": lambda get: get("image_models")["focalnet"],
         "vit": lambda get: get("image_models")["vit"],
+        **{
+            name: lambda get, name=name: get("wave_models")(name)
+            for name in ("ast", "ecapa", "wav2vec2")
+        },
     }
 
     def put(flags, output):
@@ -227,6 +235,32 @@ def test_another_term_of_the_objective(
     assert done.returncode == 0, done.stderr[-3000:]
     log = (tmp_path / "results/lmac_small/1234/train_log.txt").read_text()
     assert "train tv" in log
+
+
+# --- classifiers that people have ---
+
+
+def test_a_loaded_model_s_run_stands_by_itself(
+    recipe, wave_models, synthetic_folder, tmp_path
+):
+    shutil.copytree(wave_models("ecapa"), tmp_path / "mine")
+    done = recipe(
+        *("train_lmac.py", "lmac_waveform.yaml", "--model=mine", *SHORT),
+        *(f"--data_folder={synthetic_folder}", "--output_folder=run"),
+        "--save_interpretations=0",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    run = tmp_path / "run"
+    found = Interpreter.load(run)
+    assert found.labels == list(CATEGORIES)
+    assert found.frontend.mask_domain == "waveform"
+    weights = run / "classifier/mine/classifier.ckpt"
+    state = torch.load(weights)
+    torch.save({name: x + 1 for name, x in state.items()}, weights)
+    with pytest.raises(UserError, match="another classifier"):
+        Interpreter.load(run)
 
 
 # --- mistakes ---

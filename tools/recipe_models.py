@@ -34,6 +34,64 @@ SMALL: dict[str, dict[str, Any]] = {
         "image_size": 64,
     },
 }
+#: Audio models of ``transformers``: configuration, and the extractor's.
+SMALL_WAVE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "Wav2Vec2": (
+        {
+            "conv_dim": (8, 8),
+            "conv_kernel": (40, 8),
+            "conv_stride": (20, 8),
+            "num_feat_extract_layers": 2,
+            "num_conv_pos_embeddings": 8,
+            "num_conv_pos_embedding_groups": 2,
+        },
+        {},
+    ),
+    "AST": (
+        {
+            "patch_size": 8,
+            "frequency_stride": 8,
+            "time_stride": 8,
+            "max_length": 256,
+            "num_mel_bins": 32,
+        },
+        {"max_length": 256, "num_mel_bins": 32},
+    ),
+}
+SMALL_LAYERS = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
+#: An ECAPA-TDNN as SpeechBrain's published folders describe it.
+SMALL_ECAPA = """\
+compute_features: !new:speechbrain.lobes.features.Fbank
+    n_mels: 20
+mean_var_norm: !new:speechbrain.processing.features.InputNormalization
+    norm_type: sentence
+    std_norm: False
+embedding_model: !new:speechbrain.lobes.models.ECAPA_TDNN.ECAPA_TDNN
+    input_size: 20
+    channels: [8, 8, 8, 8, 24]
+    attention_channels: 8
+    se_channels: 8
+    lin_neurons: 16
+classifier: !new:speechbrain.lobes.models.ECAPA_TDNN.Classifier
+    input_size: 16
+    out_neurons: 10
+modules:
+    compute_features: !ref <compute_features>
+    mean_var_norm: !ref <mean_var_norm>
+    embedding_model: !ref <embedding_model>
+    classifier: !ref <classifier>
+label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        embedding_model: !ref <embedding_model>
+        classifier: !ref <classifier>
+        label_encoder: !ref <label_encoder>
+"""
 #: A text encoder of one layer, for sentences of 78 tokens.
 SMALL_TEXT = {
     "hidden_size": 32,
@@ -90,6 +148,45 @@ def save_image_model(folder: Path, name: str) -> Path:
     model.save_pretrained(folder)
     for part, module in small_classifier(name).parts().items():
         torch.save(module.state_dict(), folder / f"{part}.ckpt")
+    return folder
+
+
+def save_wave_model(folder: Path, family: str) -> Path:
+    """Save an audio classifier of ``transformers``, of the built-in classes."""
+    import transformers
+
+    from speechbrain_lmac.data.synthetic.sounds import CATEGORIES
+
+    torch.manual_seed(7)
+    sizes, extractor = SMALL_WAVE[family]
+    labels = dict(enumerate(CATEGORIES))
+    config = getattr(transformers, f"{family}Config")(
+        **SMALL_LAYERS,
+        **sizes,
+        id2label=labels,
+        label2id={name: k for k, name in labels.items()},
+    )
+    heads = {"AST": "ForAudioClassification"}
+    head = heads.get(family, "ForSequenceClassification")
+    getattr(transformers, family + head)(config).save_pretrained(folder)
+    own = getattr(transformers, f"{family}FeatureExtractor")
+    own(**extractor).save_pretrained(folder)
+    return folder
+
+
+def save_ecapa(folder: Path) -> Path:
+    """Save the folder of an EncoderClassifier, of the built-in classes."""
+    from hyperpyyaml import load_hyperpyyaml
+
+    from speechbrain_lmac.data import make_label_encoder
+    from speechbrain_lmac.data.synthetic.sounds import CATEGORIES
+
+    torch.manual_seed(7)
+    (folder / "hyperparams.yaml").write_text(SMALL_ECAPA, encoding="utf-8")
+    modules = load_hyperpyyaml(SMALL_ECAPA)["modules"]
+    for name in ("embedding_model", "classifier"):
+        torch.save(modules[name].state_dict(), folder / f"{name}.ckpt")
+    make_label_encoder(CATEGORIES, folder / "label_encoder.ckpt")
     return folder
 
 
@@ -159,9 +256,12 @@ def save_captions(folder: Path, sounds: Path, n_clips: int = 24) -> Path:
 MAKERS: dict[str, Callable[..., object]] = {
     "captions": save_captions,
     "clap_tiny": lambda folder: save_clap(folder, SMALL_AUDIO, 2, 16),
+    "ast": lambda folder: save_wave_model(folder, "AST"),
     "cnn14": save_cnn14,
+    "ecapa": save_ecapa,
     "focalnet": lambda folder: save_image_model(folder, "focalnet"),
     "vit": lambda folder: save_image_model(folder, "vit"),
+    "wav2vec2": lambda folder: save_wave_model(folder, "Wav2Vec2"),
 }
 
 

@@ -36,6 +36,10 @@ MADE_BY: dict[str, tuple[tuple[str, ...], str]] = {
     "focalnet": ((), "python {models} focalnet {focalnet}"),
     "vit": ((), "python {models} vit {vit}"),
     "clap_tiny": ((), "python {models} clap_tiny {clap_tiny}"),
+    **{
+        name: ((), f"python {{models}} {name} {{{name}}}")
+        for name in ("ast", "ecapa", "wav2vec2")
+    },
     "classifier": (
         ("sounds",),
         "python {recipe}/train_classifier.py"

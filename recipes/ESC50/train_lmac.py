@@ -3,6 +3,7 @@
 
 To run this recipe, do the following:
 > python train_lmac.py hparams/lmac_small.yaml --data_folder=/data/ESC-50
+> python train_lmac.py hparams/lmac_waveform.yaml --model=./my-wav2vec2 ...
 
 `LMAC` is the place for terms of your own; the library's, and the step, read
 hparams.signal_length_s, hparams.contamination, hparams.wave_prob,
@@ -56,8 +57,9 @@ if __name__ == "__main__":
     datasets, label_encoder = dataio_prep(hparams, crop="energy")
 
     # What is explained: trained weights, frozen, with the data's classes
-    run_on_main(hparams["pretrained_classifier"].collect_files)
-    hparams["pretrained_classifier"].load_collected()
+    if "pretrained_classifier" in hparams:
+        run_on_main(hparams["pretrained_classifier"].collect_files)
+        hparams["pretrained_classifier"].load_collected()
     hparams["classifier"].freeze().check_labels(label_encoder)
     load_decoder(hparams, hparams["pretrained_interpreter"])
     run_on_main(write_info, [hparams["output_folder"], hparams, label_encoder])

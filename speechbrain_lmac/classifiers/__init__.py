@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "base": ["AudioClassifier", "ClassifierOutput", "fingerprint"],
         "cnn14": ["Cnn14Classifier"],
+        "families.loading": ["load_any_classifier"],
         "huggingface": [
             "FocalNetClassifier",
             "ViTClassifier",

@@ -273,8 +273,8 @@ def dataio_prep(
     ---------
     hparams : dict
         ``save_folder`` (manifests; receives label_encoder.txt),
-        ``data_folder``, ``audio``, ``out_n_neurons``, ``signal_length_s``,
-        ``sample_rate`` (Hz) and ``seed``.
+        ``data_folder``, ``audio``, ``signal_length_s``, ``sample_rate`` (Hz),
+        ``seed`` and ``out_n_neurons``, or a ``classifier`` with ``labels``.
     crop : str
         How training clips are cropped: ``random``, or ``energy`` (near loud
         frames). Those of the other splits keep their length.
@@ -285,7 +285,8 @@ def dataio_prep(
         ``train``, ``valid`` and ``test``; a clip gives ``id``, ``sig``
         (samples,) float32 and ``label`` (1,) int64.
     label_encoder : CategoricalEncoder
-        Class name <-> index.
+        Class name <-> index: the data's classes or, if it knows all of these,
+        the classifier's.
 
     Raises
     ------
@@ -296,7 +297,10 @@ def dataio_prep(
     manifests = read_manifests(save_folder)
     names = manifests.class_names
     check_several(names)
-    if len(names) != hparams["out_n_neurons"]:
+    known = getattr(hparams.get("classifier"), "labels", None) or ()
+    if set(names) <= set(known):
+        names = tuple(known)
+    elif len(names) != hparams.get("out_n_neurons", len(names)):
         raise UserError(
             f"`out_n_neurons` is {hparams['out_n_neurons']}, but the data has "
             f"{len(names)} classes ({listed(names)}). Set "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,8 @@ class GridDecoder(nn.Module):
     torch.Size([2, 29, 20])
     """
 
+    spread: Tensor | None
+
     def __init__(
         self,
         hidden_channels: Sequence[int],
@@ -84,17 +87,22 @@ class GridDecoder(nn.Module):
         cells.
         """
         frames = -(-num_frames // 4)
-        line, grid = [], [self.place]
+        line: Any = 0
+        grid: Any = self.place
         for read, is_line, maps in zip(
             self.reads, self.is_line, hidden, strict=True
         ):
-            kind, bands = (line, 1) if is_line else (grid, self.coarse)
-            kind.append(resample(read(maps), (frames, bands)))
-        if line:
-            x = self.to_bands(self.line(sum(line)))
+            bands = 1 if is_line else self.coarse
+            found = resample(read(maps), (frames, bands))
+            if is_line:
+                line = line + found
+            else:
+                grid = grid + found
+        if any(self.is_line):
+            x = self.to_bands(self.line(line))
             x = x.unflatten(1, (-1, self.coarse)).squeeze(-1)
-            grid.append(x.transpose(2, 3))
-        x = self.grid(sum(grid))
+            grid = grid + x.transpose(2, 3)
+        x = self.grid(grid)
         x = self.fine(resample(x, (-(-num_frames // 2), self.n_mels)))
         logits = resample(self.head(x), (num_frames, self.n_mels)).squeeze(1)
         return logits if self.spread is None else logits @ self.spread

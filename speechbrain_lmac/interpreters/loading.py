@@ -1,7 +1,8 @@
 """A trained interpreter, and the folder that its training leaves.
 
 The output folder of a training holds ``hyperparams.yaml`` (how to build the
-parts), ``classifier/`` or, of a small CLAP, ``clap/`` (what is explained),
+parts), ``classifier/`` or, of a small CLAP, ``clap/`` (what is explained, if
+it lies on this machine),
 ``save/`` (checkpoints of the decoder) and ``interpreter.json`` (which
 classifier the decoder belongs to).
 """
@@ -20,6 +21,10 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.logger import get_logger
 from torch import nn
 
+from speechbrain_lmac.classifiers.families.keeping import (
+    keep_files,
+    kept_files,
+)
 from speechbrain_lmac.classifiers.labels import LABELS_FILE
 from speechbrain_lmac.classifiers.loading import (
     copy_classifier,
@@ -44,11 +49,12 @@ logger = get_logger(__name__)
 HPARAMS_FILE = "hyperparams.yaml"
 INFO_FILE = "interpreter.json"
 CLAP_FOLDER = "clap"
+CLASSIFIER_FOLDER = "classifier"
 
 #: What a zero-shot interpreter classifies between until it gets its prompts.
 PLACEHOLDERS = ("a sound",)
 #: What is built of a training's YAML; other objects serve the training alone.
-PARTS = ("frontend", "classifier", "encoder", "decoder")
+PARTS = ("loaded", "frontend", "classifier", "encoder", "decoder")
 BUILDS = ("!new:", "!apply:", "!name:")
 EXPECTED = (
     "expected the output folder of train_lmac.py, train_l2i.py or "
@@ -182,13 +188,15 @@ class Interpreter(NamedTuple):
         """
         folder = Path(folder)
         info = read_info(folder, key, zero_shot)
-        hparams = _build_parts(folder, overrides)
+        hparams = _build_parts(folder, overrides, info.get("model"))
         if "clap" in info["classifier"]:
             load_decoder(hparams, folder, key)
             return _zero_shot(hparams.get("encoder"), hparams)
-        source = folder / "classifier"
-        classifier = hparams["classifier"]
-        load_classifier(source, classifier)
+        source, classifier = folder / CLASSIFIER_FOLDER, hparams["classifier"]
+        if "loaded" in hparams:  # with its weights
+            source = folder / "save"
+        else:
+            load_classifier(source, classifier)
         load_decoder(hparams, folder, key)
         _check_fit(hparams, folder, key)
         return cls(
@@ -245,7 +253,7 @@ def _zero_shot(encoder, hparams):
     )
 
 
-def _build_parts(folder, overrides):
+def _build_parts(folder, overrides, model=None):
     """Hyperparameters of a run's folder, :data:`PARTS` built, not filled."""
     file = folder / HPARAMS_FILE
     tree = read_tree(file)
@@ -263,6 +271,8 @@ def _build_parts(folder, overrides):
         entry, source = tree["encoder"], tree["clap_source"]
         named = [name for name, value in entry.items() if value == source]
         changes["encoder"] = dict.fromkeys(named, str(moved))
+    if model is not None:
+        changes["loaded"] = kept_files(model, folder / CLASSIFIER_FOLDER)
     return load_hparams(file, changes)
 
 
@@ -287,7 +297,8 @@ def write_info(
         The run's output folder.
     hparams : Mapping
         ``frontend``, ``ckpt_metric``, ``ckpt_mode``, and ``classifier`` with
-        ``classifier_source``, or ``encoder`` with ``clap_source``.
+        ``classifier_source`` or from ``loaded``, or ``encoder`` with
+        ``clap_source``.
     label_encoder : CategoricalEncoder or None
         Index of each class of a ``classifier``.
 
@@ -306,17 +317,21 @@ def write_info(
         "ckpt_metric": hparams["ckpt_metric"],
         "ckpt_mode": hparams["ckpt_mode"],
     }
-    text = json.dumps(info, indent=2)
-    (folder / INFO_FILE).write_text(text, encoding="utf-8")
-    if label_encoder is not None:
+    if "loaded" in hparams:
+        info["model"] = keep_files(
+            hparams["classifier"].loaded_from, folder / CLASSIFIER_FOLDER
+        )
+    elif label_encoder is not None:
         _warn_of_seen_clips(hparams)
         copy_classifier(
-            folder / "classifier",
+            folder / CLASSIFIER_FOLDER,
             hparams["classifier"],
             label_encoder,
             hparams["classifier_source"],
             hparams["frontend"],
         )
+    text = json.dumps(info, indent=2)
+    (folder / INFO_FILE).write_text(text, encoding="utf-8")
     source, copy = Path(hparams.get("clap_source", "")), folder / CLAP_FOLDER
     if not (source / CLAP_INFO_FILE).is_file():
         return  # published models are loaded again from where they came

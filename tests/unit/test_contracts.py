@@ -15,12 +15,17 @@ from speechbrain.utils.epoch_loop import EpochCounter
 from torch import nn
 
 from speechbrain_lmac.classifiers import SlimCnn
-from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
+from speechbrain_lmac.classifiers.waveform import WaveformClassifier
 from speechbrain_lmac.data.mixtures import mix_at_snr
 from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.evaluator import Evaluator
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
-from speechbrain_lmac.features import BaseFrontEnd, FrontEnd, Spectrum
+from speechbrain_lmac.features import (
+    BaseFrontEnd,
+    FrontEnd,
+    Spectrum,
+    WaveformFrontEnd,
+)
 from speechbrain_lmac.interpreters import build_decoder
 from speechbrain_lmac.training import LMACBrain, SparsityWeight
 
@@ -28,36 +33,28 @@ N = 8000  # samples
 LABELS = {"low": 0, "high": 1, "noise": 2}
 
 
-class WaveFrontEnd(FrontEnd):
-    """STFT -> mask -> ISTFT -> waveform, into a classifier of waveforms."""
-
-    def classifier_input(self, view, spectrum):
-        stft = spectrum.stft.repeat(len(view) // len(spectrum.stft), 1, 1)
-        phase = torch.polar(torch.ones_like(stft.real), stft.angle())
-        length = (view.shape[1] - 1) * self.hop_samples
-        return self._resynthesise(phase, self.linear(view), length)
-
-    def restore_loudness(self, masked, inputs):
-        norm = masked.norm(dim=1, keepdim=True).clamp_min(1e-6)
-        return masked * inputs.norm(dim=1, keepdim=True) / norm
+def in_the_graph(output, num_samples):
+    maps = output[..., None]
+    return maps[..., 0], maps
 
 
-class WaveClassifier(AudioClassifier):
-    """Energies of a learned filterbank; its map is that of the filters."""
-
-    hidden_channels, hidden_strides, n_classes = (8,), (2,), 3
+class WaveClassifier(WaveformClassifier):
+    """Energies of learned filters; its map is theirs."""
 
     def __init__(self):
-        super().__init__()
-        self.filters = nn.Conv1d(1, 80, 372, 186, 186)
-        self.maps = nn.Conv2d(1, 8, 2, 2)
-        self.linear = nn.Linear(8, 3)
+        layers = {
+            "filters": nn.Conv1d(1, 32, 372, 186, 186),
+            "map": nn.Conv1d(32, 8, 2, 2),
+            "linear": nn.Linear(8, 3),
+        }
+        taps = {"map": in_the_graph}
+        super().__init__(nn.ModuleDict(layers), taps, 3, 16000)
+        self.linear = layers["linear"]
 
-    def compute(self, features):
-        energy = self.filters(features[:, None]).square().transpose(1, 2)
-        maps = self.maps(energy.log1p()[:, None])
-        embedding = maps.mean((2, 3))
-        return ClassifierOutput(self.linear(embedding), embedding, (maps,))
+    def logits(self, wavs):
+        net = self.network
+        energy = net["filters"](wavs[:, None]).square().log1p()
+        return net["linear"](net["map"](energy).mean(2))
 
 
 class BasisFrontEnd(BaseFrontEnd):
@@ -94,7 +91,7 @@ def slim(kind=SlimCnn):
 
 
 KINDS = {
-    "waveform": (WaveFrontEnd, WaveClassifier),
+    "waveform": (WaveformFrontEnd, WaveClassifier),
     "basis": (BasisFrontEnd, slim),
     "sigmoid": (FrontEnd, partial(slim, SigmoidCnn)),
 }

@@ -1,6 +1,7 @@
 """Data sets of a training: classes, crops, lengths, batches, encoders."""
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -69,6 +70,23 @@ def test_sizes_items_and_order_of_classes(build):
         assert clip["label"].item() == int(clip["id"][-1])
     copy = pickle.loads(pickle.dumps(data.test))
     assert torch.equal(copy[0]["sig"], data.test[0]["sig"])
+
+
+@pytest.mark.parametrize(
+    "known, expected",
+    [
+        (None, CLASSES),
+        (["rain", "siren", "dog"], ["rain", "siren", "dog"]),
+        (["rain", "siren", "cat"], CLASSES),  # refused by check_labels
+    ],
+)
+def test_classes_are_numbered_as_the_classifier_does(build, known, expected):
+    data = build(classifier=SimpleNamespace(labels=known))
+    found = data.label_encoder.ind2lab
+    assert [found[k] for k in sorted(found)] == expected
+    clip = data.test[0]
+    name = CLASSES[int(clip["id"][-1])]
+    assert clip["label"].item() == expected.index(name)
 
 
 def test_a_wrong_number_of_classes_names_the_option(build):

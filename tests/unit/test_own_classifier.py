@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from speechbrain_lmac.classifiers import load_any_classifier
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.loading import load_classifier
 from speechbrain_lmac.classifiers.slim import SlimCnn
@@ -358,3 +359,23 @@ def test_the_example(tmp_path, capsys):
     assert found.label == "siren" and found.waveform.shape == (32000,)
     assert (tmp_path / "out").is_dir() and any((tmp_path / "out").iterdir())
     assert "is heard as" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["Ecapa", "WaveCnn"])
+def test_what_the_example_of_waveforms_leaves_loads(
+    kind, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    example = importlib.import_module("waveform_classifiers")
+    net = getattr(example, kind)().eval()
+    names = [f"class {k}" for k in range(10)]
+    net.save(tmp_path, make_label_encoder(names))
+    source, options = tmp_path, {}
+    if kind == "WaveCnn":
+        source = "waveform_classifiers:build"
+        options = {"weights": tmp_path / "net.pt", "sample_rate": 16000}
+    frontend, classifier = load_any_classifier(source, **options)
+    wavs = torch.randn(2, 16000)
+    torch.testing.assert_close(classifier(wavs).logits, net(wavs))
+    decoder = build_decoder(classifier, frontend)
+    assert explain(wavs, frontend, classifier, decoder).mask.shape[2] == 513

@@ -7,14 +7,15 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from speechbrain_lmac.inference.package.models import FILES, FOLDER
+from speechbrain_lmac.classifiers.families.keeping import FILES
+from speechbrain_lmac.interpreters.loading import CLASSIFIER_FOLDER
 from speechbrain_lmac.utils.checks import UserError
 
 #: What a package consists of; nothing else is fetched.
 PARTS = ("frontend", "classifier", "encoder", "decoder")
 PATTERNS = [f"{name}.safetensors" for name in PARTS]
 PATTERNS += ["config.json", "tokenizer.json", "README.md"]
-PATTERNS += [f"{FOLDER}/{pattern}" for pattern in FILES]
+PATTERNS += [f"{CLASSIFIER_FOLDER}/{pattern}" for pattern in FILES]
 
 
 def collect_package(source: str | Path, **hub: Any) -> Path:

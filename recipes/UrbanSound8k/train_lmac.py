@@ -1,0 +1,1 @@
+../ESC50/train_lmac.py
