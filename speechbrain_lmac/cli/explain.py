@@ -53,9 +53,10 @@ EXAMPLES = """\
       --prompts "a dog barks" "rain falls"
 
 Each file gets a folder in --out, named after it, with the sounds of the
-explanation and of the rest, a picture and explanation.json. A file that
-cannot be read stops nothing: those are listed at the end, and the exit code
-is then 1.
+explanation and of the rest, a picture, explanation.json, and when the
+explanation is heard: events.txt for Audacity, events.Table.1.selections.txt
+for Raven. A file that cannot be read stops nothing: those are listed at the
+end, and the exit code is then 1.
 """
 
 
@@ -120,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
             top_k=args.top_k,
             classes=args.classes,
             prompts=args.prompts,
+            events=True,
         )
         check_writable(args.out, "out")
         failed |= _explain(results, files, targets, args)
@@ -198,6 +200,8 @@ def _notes_of(facts: dict[str, Any]) -> Iterator[str]:
     """What is to be said of an explanation beside its figures."""
     if "warning" in facts:
         yield f"{facts['file']}: {facts['warning']}"
+    if facts.get("events") == []:
+        yield f"{facts['file']}: no events: nothing of the sound explains it"
     if facts.get("decisions") == {}:
         yield (
             f"{facts['file']}: {facts['decided']} classes is decided for; "
@@ -244,9 +248,19 @@ def _line_of(facts: dict[str, Any]) -> str:
         if key in facts
     ]
     values += [f"decided {facts['decided']}"] if "decided" in facts else []
+    values += _when(facts.get("events"))
     shown = "  ".join([facts["label"], *values])
     line = f"{facts['file']}: {shown}  -> {facts['folder']}"
     return printable(line.replace("\n", " "))
+
+
+def _when(events: list[dict[str, Any]] | None) -> list[str]:
+    """The first events in words, and how many there are more."""
+    if not events:
+        return []
+    spans = [f"{e['onset_s']:.2f}-{e['offset_s']:.2f}" for e in events]
+    more = f" and {len(spans) - 3} more" if len(spans) > 3 else ""
+    return [f"at {', '.join(spans[:3])} s{more}"]
 
 
 def _list_failed(failed: dict[str, str], args: argparse.Namespace) -> int:

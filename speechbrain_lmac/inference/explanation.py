@@ -10,6 +10,11 @@ from typing import Any
 import torch
 
 from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.inference.events import (
+    Event,
+    audacity_labels,
+    raven_table,
+)
 from speechbrain_lmac.report.columns import method_cost
 from speechbrain_lmac.report.figures.explanation import build_explanation_figure
 from speechbrain_lmac.report.figures.style import save_figure
@@ -18,13 +23,21 @@ from speechbrain_lmac.utils.files import write_atomically
 
 FIGURE = "explanation.png"
 FACTS = "explanation.json"
-FILES = ("explanation.wav", "masked_out.wav", "original.wav", FIGURE, FACTS)
+#: Events for Audacity and for Raven, and how each is written.
+EVENTS = {
+    "events.txt": audacity_labels,
+    "events.Table.1.selections.txt": raven_table,
+}
+FILES = (
+    *("explanation.wav", "masked_out.wav", "original.wav", FIGURE, FACTS),
+    *EVENTS,
+)
 #: Facts that are left out where they are none.
 OPTIONAL = (
     *("probability_heard", "similarity", "similarity_masked_in"),
     *("similarity_masked_out", "windows", "warning", "decided", "decisions"),
     *("decisions_masked_in", "decisions_masked_out"),
-    *("forwards", "length_policy"),
+    *("forwards", "length_policy", "events"),
 )
 #: Whether the input was scaled to a peak of 1 -> what the facts say of it.
 LEVELS = {
@@ -147,6 +160,9 @@ class Explanation:
     length_policy : str
         What becomes of sounds that are shorter or longer than the model
         hears, if it hears some length alone.
+    events : list of Event or None
+        When ``waveform`` is heard, and at which frequencies; empty if it is
+        not heard at all. None unless asked for.
     warning : str
         What is odd about the sound, such as that nothing is left of it at the
         model's rate.
@@ -177,6 +193,7 @@ class Explanation:
     similarity_masked_out: float | None = None
     source: str | None = None
     windows: list[Window] | None = None
+    events: list[Event] | None = None
     forwards: int | None = None
     length_policy: str = ""
     warning: str = ""
@@ -214,6 +231,8 @@ class Explanation:
         ]
         if self.windows is not None:
             facts["windows"] = [asdict(window) for window in self.windows]
+        if self.events is not None:
+            facts["events"] = [asdict(event) for event in self.events]
         if not self.mask_depends_on_class:
             facts["note"] = SAME_MASK
         return facts
@@ -222,8 +241,10 @@ class Explanation:
         """Write sounds, picture and numbers.
 
         ``original.wav``, ``explanation.wav``, ``masked_out.wav`` (mono, 16
-        bit), ``explanation.png`` and ``explanation.json``. A sound that would
-        clip is scaled, and ``gains`` in the JSON has its factor.
+        bit), ``explanation.png`` and ``explanation.json``; of its events a
+        label track for Audacity, ``events.txt``, and a selection table for
+        Raven, ``events.Table.1.selections.txt``. A sound that would clip is
+        scaled, and ``gains`` in the JSON has its factor.
 
         Arguments
         ---------
@@ -264,6 +285,10 @@ class Explanation:
         facts = {**self.facts(), "gains": gains}
         text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
         write_atomically(folder / FACTS, text)
+        for name, text_of in EVENTS.items():
+            (folder / name).unlink(missing_ok=True)
+            if self.events is not None:
+                write_atomically(folder / name, text_of(self.events))
         self._draw(folder / FIGURE)
         return folder
 
@@ -287,5 +312,9 @@ class Explanation:
             note=", ".join(values),
             method=method_cost(self.method, self.forwards),
             mel=self.mask_domain == "mel",
+            events=[
+                (e.onset_s, e.offset_s, e.low_hz, e.high_hz)
+                for e in self.events or ()
+            ],
         )
         save_figure(figure, path)

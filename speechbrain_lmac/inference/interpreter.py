@@ -248,6 +248,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         classes: Classes = None,
         prompts: Prompts = None,
         heard: bool = False,
+        events: bool = False,
     ) -> Explained:
         """Explain a file of any format, rate, channels and length.
 
@@ -264,6 +265,9 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             They are all explained, and probabilities are a softmax over them.
         heard : bool
             Whether to classify the explanation as a sound of its own, too.
+        events : bool
+            Whether to find when it is heard, and to classify each event alone
+            and the input without it: two forwards an event.
 
         Returns
         -------
@@ -276,7 +280,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             If the file is missing, empty or no audio, or a class or prompt is
             none.
         """
-        explain = self._explain(top_k, classes, prompts, heard)
+        explain = self._explain(top_k, classes, prompts, heard, events)
         return explain([self._read(path)])[0]
 
     def interpret_batch(
@@ -296,8 +300,8 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             Relative lengths, shape (batch,): what is behind them is padding
             and plays no part.
         **asked
-            ``top_k``, ``classes``, ``prompts``, ``heard``, as for
-            :meth:`interpret_file`.
+            ``top_k``, ``classes``, ``prompts``, ``heard``, ``events``, as
+            for :meth:`interpret_file`.
 
         Returns
         -------
@@ -324,8 +328,8 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         batch_size : int
             Files that are read before they are explained together.
         **asked
-            ``top_k``, ``classes``, ``prompts``, ``heard``, as for
-            :meth:`interpret_file`.
+            ``top_k``, ``classes``, ``prompts``, ``heard``, ``events``, as
+            for :meth:`interpret_file`.
 
         Returns
         -------
@@ -340,12 +344,14 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         """As :meth:`interpret_batch`."""
         return self.interpret_batch(*args, **asked)
 
-    def _explain(self, top_k=1, classes=None, prompts=None, heard=False):
+    def _explain(
+        self, top_k=1, classes=None, prompts=None, heard=False, events=False
+    ):
         """What explains clips as asked for; wrong requests are refused."""
         explainer = self._explainer_for(classes, prompts)
         if self.zero_shot:
             classes = range(len(explainer.names))
-        request = make_request(explainer.names, top_k, classes, heard)
+        request = make_request(explainer.names, top_k, classes, heard, events)
         size = round(self.window_s * self.sample_rate)
         fade = round(self.overlap_s * self.sample_rate)
         return lambda clips: explain_each(explainer, request, clips, size, fade)

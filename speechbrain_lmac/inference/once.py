@@ -22,6 +22,7 @@ def explain(
     method: str | None = None,
     classes: Classes = None,
     top_k: int = 1,
+    events: bool = False,
     **options: Any,
 ) -> Explained:
     """What made a classifier decide, to be listened to.
@@ -40,6 +41,8 @@ def explain(
         Classes to explain in place of the decision, by name or index.
     top_k : int
         How many of the most probable classes to explain.
+    events : bool
+        Whether to say when the explanation is heard (``.events``).
     **options
         Of :func:`load_model`, or of the method if the model is loaded.
 
@@ -74,7 +77,11 @@ def explain(
         model = model.by_method(method, **options)
     device = next(model.frontend.buffers()).device
     interpreter = AudioInterpreter(model, {"device": str(device)})
-    asked: dict[str, Any] = {"classes": classes, "top_k": top_k}
+    asked: dict[str, Any] = {
+        "classes": classes,
+        "top_k": top_k,
+        "events": events,
+    }
     if torch.is_tensor(sound):
         return interpreter.interpret_batch(sound, **asked)[0]
     return interpreter.interpret_file(sound, **asked)

@@ -33,11 +33,14 @@ class Request(NamedTuple):
         Indices of classes.
     heard : bool
         Whether to classify the explanation as a sound of its own, too.
+    events : bool
+        Whether to find its events, and classify with and without each.
     """
 
     top_k: int = 1
     classes: list[int] | None = None
     heard: bool = False
+    events: bool = False
 
     def several(self) -> bool:
         """Whether more than one explanation of a clip is asked for."""
@@ -49,6 +52,7 @@ def make_request(
     top_k: Any = 1,
     classes: Any = None,
     heard: bool = False,
+    events: bool = False,
 ) -> Request:
     """Which classes are to be explained, by index.
 
@@ -67,7 +71,7 @@ def make_request(
             f"number of classes, found {top_k!r:.60}."
         )
     if classes is None:
-        return Request(number, None, heard)
+        return Request(number, None, heard, events)
     if number != 1:
         raise UserError("`top_k` and `classes`: give one of the two.")
     several = isinstance(classes, Iterable) and not isinstance(classes, str)
@@ -78,7 +82,7 @@ def make_request(
         raise UserError(
             f"`classes`: expected different ones, found {classes!r:.60}."
         )
-    return Request(1, chosen, heard)
+    return Request(1, chosen, heard, events)
 
 
 def _whole(value):

@@ -16,6 +16,7 @@ import torch
 from speechbrain_lmac.classifiers.labels import decision_facts
 from speechbrain_lmac.data.mixtures import peak_normalize
 from speechbrain_lmac.inference.clips import Analysis, ClipExplainer
+from speechbrain_lmac.inference.events import with_events
 from speechbrain_lmac.inference.explanation import Explanation, Window
 from speechbrain_lmac.inference.request import Clip, Request
 
@@ -121,6 +122,12 @@ def explain_each(
     fade = max(1, min(fade, size // 3))
 
     def explain(group):
+        made = explanations(group)
+        if request.events:
+            made = [with_events(explainer, each, size) for each in made]
+        return made
+
+    def explanations(group):
         chosen = [clips[i] for i in group]
         if len(chosen[0].wav) > size:
             plan = plan_windows(len(chosen[0].wav), size, fade)

@@ -39,6 +39,7 @@ def build_explanation_figure(
     note: str = "",
     mel: bool = False,
     method: str = "",
+    events: Sequence[tuple[float, float, float, float]] = (),
 ) -> Figure:
     """Draw the input, the mask and the explanation above one another.
 
@@ -67,6 +68,9 @@ def build_explanation_figure(
         Whether these are mel bands; else bins from 0 to half the sample rate.
     method : str
         How the mask was made, in one short line.
+    events : sequence of (float, float, float, float)
+        Boxes on input and explanation: begin and end in seconds, low and high
+        frequency in Hz; on mel bands of full height.
 
     Returns
     -------
@@ -89,6 +93,8 @@ def build_explanation_figure(
         _Row(spectra[1], "dB", "explanation"),
     ]
     figure = _draw(rows, 1.9, sample_rate, hop_samples, mel)
+    for axes in figure.axes[0:3:2]:
+        _box(axes, events, mel)
     if title:
         figure.suptitle(_short(title), size="x-large", weight="bold")
     return figure
@@ -178,6 +184,20 @@ def _draw(
     panels[-1].set_xlabel("time (s)")
     figure.supylabel("mel band" if mel else "frequency (Hz)", size="medium")
     return figure
+
+
+def _box(axes, events, mel):
+    """Outlines of events."""
+    from matplotlib.patches import Rectangle
+
+    for onset, offset, low, high in events:
+        low, high = axes.get_ylim() if mel else (low, high)
+        axes.add_patch(
+            Rectangle(
+                *((onset, low), offset - onset, high - low),
+                **{"fill": False, "edgecolor": "white", "linewidth": 1},
+            )
+        )
 
 
 def decibels(amplitude: torch.Tensor, peak: torch.Tensor) -> torch.Tensor:

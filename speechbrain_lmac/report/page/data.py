@@ -202,17 +202,38 @@ def _natural(path: Path) -> list:
     ]  # fmt: skip
 
 
+def _when(event: dict[str, Any]) -> str:
+    """An event in words."""
+    begin, end, low, high = (
+        float(event[name])
+        for name in ("onset_s", "offset_s", "low_hz", "high_hz")
+    )
+    text = f"{event['label']} {begin:.2f} to {end:.2f} s"
+    text += f", {low:.0f} to {high:.0f} Hz"
+    if event.get("probability") is None:
+        return text
+    alone, without = event["probability"], event["probability_without"]
+    return f"{text}, alone {alone:.2f}, without it {without:.2f}"
+
+
 def _read_description(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         for name in PROBABILITIES:
             value = facts.get(name)
             facts[name] = math.nan if value is None else float(value)
+        facts["events"] = list(map(_when, facts.get("events") or ()))
         for name in DECISIONS:
             if facts.get(name) is not None:
                 pairs = facts[name].items()
                 facts[name] = {label: float(p) for label, p in pairs}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise UserError(
             f"{path}: expected the description of an explanation as JSON: "
             f"{error}. {AGAIN}"

@@ -1,0 +1,129 @@
+"""When a sound is active, and in which band: energies in short frames."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Seconds of a frame.
+FRAME_S = 0.01
+#: Frames over which energies are averaged before they meet the threshold.
+SMOOTHED = 5
+#: The threshold lies half-way, in dB, between peak and floor (the level that
+#: a tenth of the frames stay below), but no nearer to the peak than the first
+#: of these, so that a steady sound is one span, and no further than the second.
+DROP_DB = (10.0, 20.0)
+FLOOR = 0.1
+#: Seconds: shorter gaps are closed, shorter spans are dropped.
+GAP_S, SHORT_S = 0.2, 0.03
+#: Shares of the energy below the two edges of a band: Raven's "Freq 5%" and
+#: "Freq 95%".
+EDGES = (0.05, 0.95)
+#: Seconds whose spectrum is in memory at once.
+CHUNK_S = 60
+
+
+def frame_energy(wav: Tensor, rate: int, seconds: float = FRAME_S) -> Tensor:
+    """Energy (..., frames) of waveforms (..., samples), frame by frame.
+
+    Frames do not overlap; the last one is filled up with silence.
+
+    Example
+    -------
+    >>> frame_energy(torch.tensor([1.0, 1.0, 2.0]), rate=200)
+    tensor([2., 4.])
+    """
+    hop = max(1, round(seconds * rate))
+    wav = F.pad(wav, (0, -wav.shape[-1] % hop))
+    return wav.unflatten(-1, (-1, hop)).square().sum(-1)
+
+
+def active_spans(
+    energy: Tensor, silence: float = 0.0, frame_s: float = FRAME_S
+) -> list[tuple[int, int]]:
+    """Where a sound is active: first frame, and the one behind the last.
+
+    Arguments
+    ---------
+    energy : torch.Tensor
+        Of frames, shape (frames,), >= 0.
+    silence : float
+        Energy of a frame that is not heard: a sound that stays below has no
+        span.
+    frame_s : float
+        Seconds of a frame.
+
+    Returns
+    -------
+    list of (int, int)
+        In order, without overlap.
+
+    Example
+    -------
+    >>> energy = torch.zeros(100)
+    >>> energy[20:50] = 1.0
+    >>> active_spans(energy), active_spans(0 * energy)
+    ([(20, 50)], [])
+    """
+    smooth = F.avg_pool1d(
+        energy.double()[None], SMOOTHED, 1, SMOOTHED // 2, False, False
+    )[0]
+    peak = smooth.max().item()
+    if not peak > silence:
+        return []
+    level = 10 * (smooth / peak).clamp_min(1e-12).log10()
+    low, high = DROP_DB
+    drop = min(max(-level.quantile(FLOOR).item() / 2, low), high)
+    threshold = peak * 10 ** (-drop / 10)
+    # The average finds the spans, the frames themselves their edges.
+    loud = (smooth > threshold) & (energy > threshold)
+    spans: list[tuple[int, int]] = []
+    for k in loud.nonzero().flatten().tolist():
+        if spans and (k - spans[-1][1]) * frame_s < GAP_S:
+            spans[-1] = (spans[-1][0], k + 1)
+        else:
+            spans.append((k, k + 1))
+    short = SHORT_S - frame_s / 2
+    return [(a, b) for a, b in spans if (b - a) * frame_s > short]
+
+
+def band_of(wav: Tensor, rate: int) -> tuple[float, float]:
+    """Frequencies in Hz between which 90 % of a sound's energy lies.
+
+    Example
+    -------
+    >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(8000) / 16000)
+    >>> band_of(tone, 16000)
+    (984.375, 1015.625)
+    """
+    n_fft = 2 ** int(math.log2(0.064 * rate))
+    window = torch.hann_window(n_fft)
+    power = torch.zeros(n_fft // 2 + 1, dtype=torch.float64)
+    for part in wav.split(CHUNK_S * rate):
+        stft = torch.stft(
+            *(part, n_fft, n_fft // 4, n_fft, window),
+            pad_mode="constant",
+            return_complex=True,
+        )
+        power += stft.abs().square().sum(1)
+    power[0] = 0  # no frequency that is heard
+    share = power.cumsum(0) / power.sum().clamp_min(1e-30)
+    edges = torch.searchsorted(share, torch.tensor(EDGES, dtype=share.dtype))
+    low, high = (edges.clamp_max(n_fft // 2) * rate / n_fft).tolist()
+    return low, high
+
+
+def fade_gate(n: int, first: int, last: int, fade: int) -> Tensor:
+    """Gains (n,): 1 from sample ``first`` to before ``last``, faded outside.
+
+    Example
+    -------
+    >>> fade_gate(6, 2, 4, 2)
+    tensor([0.0000, 0.5000, 1.0000, 1.0000, 0.5000, 0.0000])
+    """
+    places = torch.arange(n)
+    outside = torch.maximum(first - places, places - last + 1).clamp(0, fade)
+    return 0.5 + 0.5 * torch.cos(torch.pi * outside / fade)
