@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from speechbrain.lobes.models.Cnn14 import Cnn14
 from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN, Classifier
 from speechbrain.lobes.models.Xvector import Xvector
 from speechbrain.nnet.normalization import BatchNorm1d
@@ -83,7 +84,7 @@ class EncoderNetwork(nn.Module):
         return self.scale * self.classifier(self.embed(wavs)).squeeze(1)
 
     def default_layers(self) -> list[str] | None:
-        """Blocks of ECAPA-TDNN or x-vector, deepest first; None if neither."""
+        """Blocks of the models that are known, deepest first; else None."""
         model = self.embedding_model
         if isinstance(model, ECAPA_TDNN):
             names = [f"blocks.{k}" for k in range(len(model.blocks))] + ["mfa"]
@@ -93,6 +94,8 @@ class EncoderNetwork(nn.Module):
                 for k, layer in enumerate(model.blocks)
                 if isinstance(layer, BatchNorm1d)
             ]
+        elif isinstance(model, Cnn14):
+            names = [f"conv_block{k}" for k in range(3, 7)]
         else:
             return None
         return [f"embedding_model.{name}" for name in reversed(names)]
@@ -152,8 +155,8 @@ def load_encoder_classifier(
     sample_rate : int or None
         In Hz, where neither the YAML nor the features say it.
     layers, labels, threshold : object
-        As for :class:`OwnClassifier`; None takes the blocks of ECAPA-TDNN and
-        x-vector, and the classes of the label encoder.
+        As for :class:`OwnClassifier`; None takes the blocks of ECAPA-TDNN,
+        x-vector and CNN14, and the classes of the label encoder.
     trust : bool
         As for :func:`build_parts`.
 

@@ -105,7 +105,7 @@ class OwnClassifier(WaveformClassifier):
         wavs = _noise(sample_rate).requires_grad_()
         logits = self._probe(wavs)
         self.ending, n_classes = _ending(logits), logits.shape[1]
-        self.gives_gradient = _passes(logits, wavs)
+        self.gives_gradient = _gradients(logits, [wavs])[0] is not None
         if labels is not None and len(labels) != n_classes:
             raise UserError(
                 f"`labels`: expected {n_classes} names, one for each output "
@@ -227,9 +227,11 @@ def _deepest(outputs, layouts, logits):
 
     Of those that a gradient reaches: others do not lead to the logits.
     """
+    found = {name: x for name, x in outputs.items() if x.requires_grad}
+    reached = _gradients(logits, list(found.values()))
     last = {}
-    for name, x in outputs.items():
-        if x.requires_grad and _passes(logits, x):
+    for (name, x), gradient in zip(found.items(), reached, strict=True):
+        if gradient is not None:
             last[x.shape[layouts[name].index("t")]] = name
     return [last[frames] for frames in sorted(last)][:MAX_LAYERS]
 
@@ -246,17 +248,16 @@ def _ending(outputs):
     return "sigmoid" if step and step.name() == "SigmoidBackward0" else ""
 
 
-def _passes(logits, x):
-    """Whether a gradient passes from logits to what they are made from."""
-    if not (logits.requires_grad and x.requires_grad):
-        return False
+def _gradients(logits, inputs):
+    """Gradients of the logits' sum, None for what does not lead to them."""
+    if not (logits.requires_grad and inputs):
+        return [None] * len(inputs)
     try:
-        (gradient,) = torch.autograd.grad(
-            logits.sum(), x, retain_graph=True, allow_unused=True
+        return torch.autograd.grad(
+            logits.sum(), inputs, allow_unused=True, retain_graph=True
         )
     except RuntimeError:  # a part, such as a quantised one, has no derivative
-        return False
-    return gradient is not None
+        return [None] * len(inputs)
 
 
 def _noise(samples):
