@@ -36,7 +36,7 @@ MAPS = {
     "shap": gradient_shap,
 }
 #: Name of a method -> ``method(clips, target, generator=None)``: a mask.
-MASKS = {
+MASKS: dict[str, Callable[..., Tensor]] = {
     "mask": optimised_mask,
     "rise": rise,
     "occlusion": occlusion,

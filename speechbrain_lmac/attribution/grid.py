@@ -15,7 +15,7 @@ from torch import Tensor
 
 from speechbrain_lmac.attribution.base import Clips
 
-#: Seconds and number of bands of the cells, unless others are asked for.
+#: Seconds and bands of cells where each is tried.
 CELL_S, N_BANDS = 0.186, 16
 
 

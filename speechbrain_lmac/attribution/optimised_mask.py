@@ -9,8 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechbrain_lmac.attribution.base import Clips, Draws, clip_generators
-from speechbrain_lmac.attribution.grid import CELL_S, N_BANDS, Grid
+from speechbrain_lmac.attribution.grid import Grid
 
+#: Of the changed copies: range of their loudness and of their equaliser in dB,
+#: share of their bands that are silent, and noise, at most, over the clip's
+#: mean amplitude.
+JITTER_DB, BLANKED, NOISE = 20.0, 0.25, 0.1
 #: Steps between two looks at whether a clip still gains, and the share of its
 #: loss that it must gain.
 PATIENCE, LEAST_GAIN = 10, 0.01
@@ -22,31 +26,25 @@ def optimised_mask(
     generator: Draws = None,
     n_steps: int = 60,
     n_copies: int = 2,
-    cell_s: float = CELL_S,
-    n_bands: int = N_BANDS,
-    in_w: float = 1.0,
-    out_w: float = 1.0,
-    smoothness: float = 2.0,
-    sparsity: float = 0.3,
-    energy: float = 0.1,
-    jitter_db: float = 12.0,
-    blanked: float = 0.1,
-    noise: float = 0.02,
+    cell_s: float = 0.0465,
+    n_bands: int = 8,
+    out_w: float = 3.0,
+    smoothness: float = 6.0,
+    sparsity: float = 0.8,
     lr: float = 0.3,
 ) -> Tensor:
     """L-MAC's objective, minimised over a smooth mask of each clip.
 
     The mask is a gain per cell of a coarse grid, upsampled; Adam minimises
 
-        in_w E(kept) + out_w R(rest) + smoothness TV + sparsity area
-        + energy share
+        E(kept) + out_w R(rest) + smoothness TV + sparsity area
 
     with the classifier's ``evidence_loss`` E and saturating ``rest_loss`` R,
-    the mean differences TV of neighbouring cells, the mean gain (area), and
-    the share of the clip's energy that is kept. Each step sees other copies
-    of the clip: louder or quieter, through an equaliser, with silent bands, in
-    noise. A mask that convinces the classifier in all of them is no attack on
-    one; another classifier believes it more often.
+    the mean differences TV of neighbouring cells and the mean gain (area).
+    Each step sees other copies of the clip: louder or quieter, through an
+    equaliser, with silent bands, in noise. A mask that convinces the classifier
+    in all of them is no attack on one; another classifier believes it more
+    often.
 
     Arguments
     ---------
@@ -64,14 +62,8 @@ def optimised_mask(
         Seconds of a cell.
     n_bands : int
         Bands of cells over the front end's mel bands.
-    in_w, out_w, smoothness, sparsity, energy : float
+    out_w, smoothness, sparsity : float
         Weights of the terms.
-    jitter_db : float
-        Range of the copies' loudness, and of their equaliser, in dB.
-    blanked : float
-        Share of the copies' bands that are silent.
-    noise : float
-        Noise in the copies, at most, over the clip's mean amplitude.
     lr : float
         Learning rate of the cells' logits.
 
@@ -92,11 +84,8 @@ def optimised_mask(
     """
     grid = Grid(clips, cell_s, n_bands)
     jitter = Jitter(grid, clip_generators(generator, len(target)))
-    classifier = clips.classifier
     output = clips.forward(clips.view)
-    probs = classifier.probabilities(output).detach()
-    energies = grid.amplitude.square()
-    energies = energies / energies.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    probs = clips.classifier.probabilities(output).detach()
     with torch.enable_grad():
         logits = grid.amplitude.new_zeros(len(target), *grid.shape)
         stop = Stop(logits.requires_grad_())
@@ -106,33 +95,36 @@ def optimised_mask(
         for _ in range(n_steps):
             cells = logits.sigmoid()
             bands = grid.bands(cells)
-            changed = jitter(n_copies, jitter_db, blanked)
+            changed = jitter(n_copies)
             both = torch.cat([bands, 1 - bands]).unflatten(0, (2, 1, -1))
             gains = grid.on_bins((both * changed).flatten(0, 2))
-            floor = jitter.noise(n_copies, noise).repeat(2, 1, 1)
+            floor = jitter.noise(n_copies).repeat(2, 1, 1)
             scores = clips.forward(grid.views(gains, floor)).logits
-            scores = scores.unflatten(0, (2, n_copies, -1)).unbind(2)
-            losses = torch.stack(
-                [
-                    in_w * classifier.evidence_loss(kept, y)
-                    + out_w * classifier.rest_loss(rest, y, "saturating", p)
-                    for (kept, rest), y, p in zip(
-                        scores,
-                        target[:, None].expand(-1, n_copies),
-                        probs[:, None].expand(-1, n_copies, -1),
-                        strict=True,
-                    )
-                ]
-            )
-            whole = grid.on_bins(bands)
+            losses = decision_losses(clips, scores, target, probs, out_w)
             losses = losses + smoothness * roughness(cells)
-            losses = losses + sparsity * whole.mean((1, 2))
-            losses = losses + energy * (whole * energies).sum((1, 2))
+            losses = losses + sparsity * bands.mean((1, 2))
             (logits.grad,) = torch.autograd.grad(losses.sum(), logits)
             optimizer.step()
             if stop(losses.detach()):
                 break
     return grid.masks(grid.gains(stop.values().sigmoid()))
+
+
+def decision_losses(
+    clips: Clips, scores: Tensor, target: Tensor, probs: Tensor, out_w: float
+) -> Tensor:
+    """What a mask loses and leaves of each clip's class, (batch,), in nats.
+
+    ``scores`` are logits of the kept parts and of the rests, copy by copy.
+    """
+    classifier, clip_losses = clips.classifier, []
+    batch = len(target)
+    for k, y in enumerate(target.split(1)):
+        kept, rest = scores[k::batch].chunk(2)
+        y, p = y.expand(len(kept)), probs[k].expand(len(kept), -1)
+        left = classifier.rest_loss(rest, y, "saturating", p)
+        clip_losses.append(classifier.evidence_loss(kept, y) + out_w * left)
+    return torch.stack(clip_losses)
 
 
 def roughness(cells: Tensor) -> Tensor:
@@ -159,20 +151,20 @@ class Jitter:
         draws = [torch.rand(shape, generator=g) for g in self.generators]
         return torch.stack(draws).to(self.grid.amplitude)
 
-    def __call__(self, n_copies: int, db: float, blanked: float) -> Tensor:
+    def __call__(self, n_copies: int) -> Tensor:
         """Gains (copies, batch, 1, bands): loudness, equaliser, silence."""
         level = self._draw(n_copies, 1, 1) + self._draw(n_copies, 1, 10) - 1
-        heard = self._draw(n_copies, 1, 10) >= blanked
-        gains = (10 ** (db * level / 20) * heard).transpose(0, 1)
+        heard = self._draw(n_copies, 1, 10) >= BLANKED
+        gains = (10 ** (JITTER_DB * level / 20) * heard).transpose(0, 1)
         size = 1, self.grid.frontend.n_mels
         wide = F.interpolate(gains.flatten(0, 1)[:, None], size)[:, 0]
         return wide.unflatten(0, (n_copies, -1))
 
-    def noise(self, n_copies: int, level: float) -> Tensor:
+    def noise(self, n_copies: int) -> Tensor:
         """Amplitudes (copies * batch, frames, bins): one noise, turned."""
         frames = self.floor.shape[1]
         turns = (self._draw(n_copies) * frames).long().T.tolist()
-        levels = (level * self._draw(n_copies)).T[..., None, None]
+        levels = (NOISE * self._draw(n_copies)).T[..., None, None]
         return torch.cat(
             [
                 scale
