@@ -12,7 +12,7 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from torch import nn
 
 from speechbrain_lmac.classifiers.families.loading import load_any_classifier
-from speechbrain_lmac.classifiers.families.panns import (
+from speechbrain_lmac.classifiers.families.panns_networks import (
     ARCHITECTURES,
     PannsNetwork,
     ResidualBlock,

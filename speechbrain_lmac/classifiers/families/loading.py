@@ -10,11 +10,12 @@ from typing import Any
 from huggingface_hub import snapshot_download
 
 from speechbrain_lmac.classifiers.base import AudioClassifier
-from speechbrain_lmac.classifiers.families import own, runs
+from speechbrain_lmac.classifiers.families import runs
 from speechbrain_lmac.classifiers.families.encoder_classifier import (
     HPARAMS_FILE,
     load_encoder_classifier,
 )
+from speechbrain_lmac.classifiers.families.own_loading import load_own
 from speechbrain_lmac.classifiers.families.panns import load_panns
 from speechbrain_lmac.classifiers.families.transformers_audio import (
     load_hf_audio,
@@ -89,14 +90,14 @@ def load_any_classifier(
     elif text.startswith("panns:"):
         found = load_panns(text[len("panns:") :], layers, **options)
     elif ":" in text and not path.exists():
-        found = own.load_own(text, sample_rate, weights, layers, **options)
+        found = load_own(text, sample_rate, weights, layers, **options)
     elif path.is_file():
         if not trust:
             raise UserError(
                 f"`model`: {text} is taken for a TorchScript file, which is a "
                 "program; pass trust=True (--trust) if you trust its author."
             )
-        found = own.load_own(str(path), sample_rate, weights, layers, **options)
+        found = load_own(str(path), sample_rate, weights, layers, **options)
     else:
         folder = find_folder(text, trust)
         if (folder / HPARAMS_FILE).is_file():
