@@ -24,7 +24,7 @@ from torch import nn
 try:
     from numpy._core import multiarray
 except ImportError:  # NumPy 1
-    from numpy.core import multiarray
+    from numpy.core import multiarray  # type: ignore[no-redef]
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, fingerprint
 from speechbrain_lmac.classifiers.labels import LABELS_FILE, check_number

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -169,8 +169,9 @@ def mix_some(
     tensor([[1., 1.],
             [0., 1.]])
     """
-    batch, options = len(wavs), {"generator": generator}
-    options["device"] = generator.device if generator else wavs.device
+    batch = len(wavs)
+    device = generator.device if generator else wavs.device
+    options: Any = {"generator": generator, "device": device}
     unit = normalize(peak_normalize(wavs), dim=1)
     labels = labels * (unit.norm(dim=1, keepdim=True) > 0)
     mixed, union = unit.clone(), labels.clone()

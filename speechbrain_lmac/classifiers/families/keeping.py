@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 #: What is copied of a folder: no code, no optimiser.
-FILES = ("*.json", "*.safetensors", "*.bin", "*.yaml", "*.txt", "*.ckpt")
-FILES += ("*.pth", "*.pt", "*.ts")
+FILES = (
+    *("*.json", "*.safetensors", "*.bin", "*.yaml", "*.txt"),
+    *("*.ckpt", "*.pth", "*.pt", "*.ts"),
+)
 LEFT_OUT = ("optimizer.*", "scheduler.*", "training_args.*", "checkpoint-*")
 #: Arguments of ``load_any_classifier`` that name files.
 NAMED = ("source", "weights")
