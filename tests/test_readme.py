@@ -110,12 +110,15 @@ def tag(node):
 def test_python_blocks_run(
     trained_run, synthetic_folder, tmp_path, monkeypatch
 ):
+    from recipe_models import save_wave_model
+
     from speechbrain_lmac.data.audio import read_audio
     from speechbrain_lmac.inference import write_package
 
     package = tmp_path / "results" / "lmac_small" / "1234" / "package"
     package.parent.mkdir(parents=True)
     write_package(trained_run.interpreter, package)
+    save_wave_model(tmp_path / "my-wav2vec2", "Wav2Vec2")
     clip = min((synthetic_folder / "audio").glob("*.wav"))
     sf.write(tmp_path / "dog_in_rain.flac", read_audio(clip).numpy(), 16000)
     monkeypatch.chdir(tmp_path)

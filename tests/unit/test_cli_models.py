@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -165,6 +166,34 @@ def test_windows_are_no_longer_than_the_model_hears(model):
     wave = torch.tensor(tone("low", seconds=1.5))
     (found,) = interpreter.interpret_batch(wave)
     assert [window.end - window.start for window in found.windows] == [1, 1]
+
+
+@pytest.mark.slow
+def test_ten_minutes_take_little_more_than_their_sounds(net):
+    program = f"""
+import resource, torch
+from speechbrain_lmac import explain, load_model
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+model = load_model("cli_nets:Tones", "saliency", {RATE})
+wave = 0.1 * torch.randn(600 * {RATE})
+explain(wave[: 25 * {RATE}], model)
+before = peak()
+found = explain(wave, model)
+print(len(found.windows), found.forwards, peak() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    windows, forwards, grown = map(float, done.stdout.split())
+    assert windows == forwards == 67
+    # MB; the recording has 18. Its spectrum alone would take 590.
+    assert grown < 150
 
 
 SOURCE = ("--model", "cli_nets:Tones", "--sample-rate", RATE)
