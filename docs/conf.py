@@ -20,8 +20,8 @@ extensions = [
 ]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
-# The latter is read with its links moved, as _pages/performance.md.
-exclude_patterns = ["_build", "PERFORMANCE.md"]
+# All but index.md are read with their links moved, as _pages/*.md.
+exclude_patterns = ["_build", "[!i]*.md"]
 
 autosummary_generate = True
 autodoc_member_order = "bysource"

@@ -1,4 +1,4 @@
-"""Pages made of what stands elsewhere: READMEs, and the tutorial's notebook.
+"""Pages made of Markdown that GitHub shows as well, and of the tutorial.
 
 Called by conf.py when a build begins; the pages go to ``docs/_pages``.
 
@@ -21,7 +21,7 @@ IMAGE = re.compile(r"(!\[[^]]*\]\()([^)\s]+)(\))")
 
 
 def readmes():
-    """Pages by the file that each is made of: READMEs, and one that links.
+    """Pages by the file that each is made of: READMEs, and those beside this.
 
     Returns
     -------
@@ -31,7 +31,9 @@ def readmes():
     for path in sorted(ROOT.glob("recipes/*/README.md")):
         found[path] = f"recipe_{path.parent.name.lower()}.md"
     found[ROOT / "benchmarks" / "README.md"] = "benchmarks.md"
-    found[DOCS / "PERFORMANCE.md"] = "performance.md"
+    for path in sorted(DOCS.glob("*.md")):
+        found[path] = path.name.lower()
+    del found[DOCS / "index.md"]  # Sphinx reads it where it is
     return found
 
 
@@ -62,8 +64,6 @@ def move_links(text, source, pages):
         page = pages.get(place / "README.md" if place.is_dir() else place)
         if page:
             return f"[{words}]({page}{part})"
-        if place.suffix == ".md" and DOCS in place.parents:
-            return f"[{words}]({os.path.relpath(place, PAGES)}{part})"
         if place.is_file():
             words = words.strip("`")
             return f"{{download}}`{words} <{os.path.relpath(place, PAGES)}>`"
