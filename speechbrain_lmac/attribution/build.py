@@ -20,6 +20,11 @@ from speechbrain_lmac.attribution.gradients import (
 from speechbrain_lmac.attribution.guided import guided_backprop, guided_gradcam
 from speechbrain_lmac.attribution.optimised_mask import optimised_mask
 from speechbrain_lmac.attribution.perturbation import occlusion, rise
+from speechbrain_lmac.attribution.surrogates import (
+    forest,
+    kernel_shap,
+    linear,
+)
 from speechbrain_lmac.attribution.wavelets import wam
 from speechbrain_lmac.utils.checks import UserError
 
@@ -40,6 +45,9 @@ MASKS: dict[str, Callable[..., Tensor]] = {
     "mask": optimised_mask,
     "rise": rise,
     "occlusion": occlusion,
+    "linear": linear,
+    "kernel_shap": kernel_shap,
+    "forest": forest,
     "wam": wam,
 }
 #: Every method that explains a clip by itself.

@@ -61,9 +61,9 @@ layouts of --dataset:
 METHODS = (
     "lmac (lmac_zs for zero-shot), lmac_ft, l2i, mask, saliency, smoothgrad, "
     "ig, gradcam, gradcampp, guided_gradcam, guided_backprop, shap, rise, "
-    "occlusion, wam, all_ones, random, ideal"
+    "occlusion, linear, kernel_shap, forest, wam, all_ones, random, ideal"
 )
-CONDITIONS = "clean, mixtures, white_noise, speech, wham"
+CONDITIONS = "clean, mixtures, white_noise, speech, wham, placed"
 PROTOCOLS = "published, equal_mean, equal_area, loudness"
 #: What an evaluation that was refused may leave in its folder.
 MANIFESTS = "manifests"

@@ -12,7 +12,7 @@ from speechbrain_lmac.interpreters.methods import ClipMethod
 from speechbrain_lmac.utils.checks import UserError
 
 #: Methods that need no gradient of the classifier.
-WITHOUT_GRADIENT = ("occlusion", "rise")
+WITHOUT_GRADIENT = ("forest", "kernel_shap", "linear", "occlusion", "rise")
 
 
 def load_model(

@@ -51,6 +51,9 @@ METHODS = {
     "shap": Method("GradientSHAP", "baseline", "#8073ac", "-.", "h"),
     "rise": Method("RISE", "baseline", "#999955", "-", "H"),
     "occlusion": Method("Occlusion", "baseline", "#3355ee", ":", "x"),
+    "linear": Method("Linear", "baseline", "#ccdd55", ":", "|"),
+    "kernel_shap": Method("KernelSHAP", "baseline", "#225599", "--", "_"),
+    "forest": Method("Random forest", "baseline", "#552200", "-.", "8"),
     "wam": Method("WAM", "baseline", "#1111bb", "--", "+"),
     "mask": Method("Optimised mask", "ours", "#1111ee", "-.", "4"),
     "lmac": Method("L-MAC", "main", "#d55e00", "-", "o"),
@@ -66,6 +69,7 @@ CONDITIONS = {
     "white_noise": "White noise",
     "speech": "Speech",
     "wham": "WHAM! noise",
+    "placed": "Placed events",
 }
 PROTOCOLS = {
     "published": "masks as each method makes them",

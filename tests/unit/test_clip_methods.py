@@ -8,6 +8,13 @@ from speechbrain_lmac.attribution import ATTRIBUTIONS, build_attribution
 from speechbrain_lmac.attribution.base import Clips
 from speechbrain_lmac.attribution.grid import Grid
 from speechbrain_lmac.attribution.perturbation import occlusion, rise
+from speechbrain_lmac.attribution.surrogates import (
+    _coalitions,
+    _shapley,
+    forest,
+    kernel_shap,
+    linear,
+)
 from speechbrain_lmac.attribution.wavelets import haar, scalogram
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 from speechbrain_lmac.classifiers.waveform import WaveformClassifier
@@ -20,6 +27,7 @@ from speechbrain_lmac.interpreters.masking import explain
 SHORT = {
     "mask": {"n_steps": 12},
     "rise": {"n_masks": 20},
+    **dict.fromkeys(("linear", "kernel_shap", "forest"), {"n_masks": 20}),
     "smoothgrad": {"n_samples": 2},
     "shap": {"n_samples": 2},
     "ig": {"n_steps": 3},
@@ -184,6 +192,50 @@ def test_occlusion_and_rise_by_hand():
     found = rise(clips, target, n_masks=6000, **options)
     expected = grid.masks(grid.gains(mean))
     torch.testing.assert_close(found, expected, atol=0.1, rtol=0)
+
+
+class Segments(AudioClassifier):
+    """Logits of the amplitudes in four segments: 4, -3, 1 and 2 of each."""
+
+    n_classes, hidden_strides = 2, ()
+
+    def compute(self, features):
+        means = features.expm1().mean(2).unflatten(1, (4, -1)).mean(2)
+        logit = means @ torch.tensor([4.0, -3.0, 1.0, 2.0])
+        return ClassifierOutput(torch.stack([0 * logit, logit], 1), logit, ())
+
+
+def test_surrogates_by_hand():
+    frontend = build_frontend("mel")
+    clips = clips_of(frontend, Segments().freeze(), torch.zeros(2, 15500))
+    view = torch.ones_like(clips.view).log1p()  # amplitudes of one
+    clips = clips._replace(spectrum=clips.spectrum._replace(view=view))
+    target, options = torch.tensor([1, 1]), {"cell_s": 0.25, "n_masks": 60}
+    grid = Grid(clips, 0.25, 1)
+    gains = torch.tensor([1.0, 0.0, 0.25, 0.5]).view(1, 4, 1).expand(2, -1, -1)
+    expected = grid.masks(grid.gains(gains, "nearest"))
+    for method in (linear, kernel_shap):
+        found = method(clips, target, **options)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    found = forest(clips, target, **options)
+    first, *rest = found.unflatten(1, (4, -1)).mean((2, 3)).T
+    assert (first == 1).all() and (rest[0] == 0).all()
+    assert (rest[2] > rest[1]).all() and (rest[1] > 0).all()
+
+
+def test_shapley_values_of_a_game():
+    """1 for the first two together, 2 for the third: by hand."""
+    kept = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    kept = kept[[0, 7, *range(1, 7)]]  # none, all, then every other once
+    logits = 5 + kept[:, 0] * kept[:, 1] + 2 * kept[:, 2]
+    found = _shapley(kept, logits, None)
+    torch.testing.assert_close(found, torch.tensor([0.5, 0.5, 2.0]))
+    # Sizes 1, 2, 3 of four as 1/3, 1/4, 1/3.
+    sizes = _coalitions(9000, 4, torch.Generator().manual_seed(0)).sum(1)
+    share = sizes[2:].bincount(minlength=5) / (len(sizes) - 2)
+    assert sizes[:2].tolist() == [0, 4]
+    expected = torch.tensor([0.0, 4, 3, 4, 0]) / 11
+    torch.testing.assert_close(share, expected, atol=0.02, rtol=0)
 
 
 def test_haar_is_orthonormal_and_knows_its_octave():

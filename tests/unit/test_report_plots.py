@@ -129,7 +129,7 @@ def test_undefined_and_absent_means_have_no_bar():
 
 
 def test_nothing_overlaps_with_all_methods_and_conditions():
-    conditions = ("clean", "mixtures", "white_noise", "speech")
+    conditions = ("clean", "mixtures", "white_noise")
     figure = build_bars_figure(many_rows(conditions=conditions))
     assert overlaps(all_texts(figure)) == []
     assert figure.get_size_inches()[1] < 10.7  # a page
