@@ -33,6 +33,8 @@ class ClipBatch(NamedTuple):
         The waveforms, each (batch, samples).
     truth : torch.Tensor or None
         Each clip's true classes, bool (batch, classes).
+    placed : bool
+        Whether the targets are silence but for one event.
     """
 
     ids: list[str]
@@ -43,6 +45,7 @@ class ClipBatch(NamedTuple):
     sources: tuple[Spectrum, ...] | None = None
     mixture: Mixture | None = None
     truth: Tensor | None = None
+    placed: bool = False
 
     @property
     def view(self) -> Tensor:

@@ -8,7 +8,7 @@ What is added to a clip is a pure function of seed, condition and clip.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,19 @@ from speechbrain_lmac.data.mixtures import (
     mix_at_snr,
     mix_clips,
 )
+from speechbrain_lmac.features.activity import (
+    active_spans,
+    fade_gate,
+    frame_energy,
+)
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.seeding import seed_of
 
-CONDITIONS = ("clean", "mixtures", "white_noise", "speech", "wham")
+CONDITIONS = ("clean", "mixtures", "white_noise", "speech", "wham", "placed")
 WHAM_SNR_DB = 0.0
+#: Of a clip: longer sounds are no events.
+EVENT_SHARE = 0.4
+FADE_S = 0.01
 
 Clip = Mapping[str, Any]
 Load = Callable[[Any], Tensor]
@@ -46,6 +54,7 @@ class ConditionClip:
     interferer: str  # what was added: a class and clip, a file, a noise
     num_samples: int
     make: Callable[[], Mixture]  # -> Mixture, each field (num_samples,)
+    placed: bool = False  # whether the target is silence but for one event
 
 
 def check_conditions(
@@ -75,6 +84,7 @@ def build_condition(
     speech_folder: str | Path | None = None,
     wham_folder: str | Path | None = None,
     n_mixtures: int = 2,
+    sample_rate: int = 16000,
 ) -> list[ConditionClip]:
     """List the contaminated clips of an evaluation condition.
 
@@ -84,6 +94,9 @@ def build_condition(
     - "white_noise": weight 0.5.
     - "speech": an utterance, cut or zero-padded; weights 0.8 and 0.2.
     - "wham": a random part of a noise file (test split) at 0 dB SNR.
+    - "placed": the loudest event of each clip that has one, at a random time
+      of `n_mixtures` clips of other classes, at the energy of the whole clip
+      (0 dB). Explained is the event's class, whatever is decided.
 
     Partner, noise and offset follow from a hash of (seed, condition, clip
     id), so they depend on no order, batch size or number of processes; a
@@ -105,17 +118,21 @@ def build_condition(
     wham_folder : str or Path, optional
         For "wham"; see `list_noise_files`.
     n_mixtures : int
-        Mixtures per clip, for "mixtures".
+        Mixtures per clip, for "mixtures" and "placed".
+    sample_rate : int
+        Of what is loaded, in Hz, for "placed".
 
     Returns
     -------
     list of ConditionClip
-        In the order of `clips`; nothing is decoded before ``.make()``.
+        In the order of `clips`; nothing is decoded before ``.make()``, but
+        for "placed".
 
     Raises
     ------
     UserError
-        If a folder has no audio, or a clip has too few partners.
+        If a folder has no audio, a clip has too few partners, or none has an
+        event.
 
     Example
     -------
@@ -132,6 +149,8 @@ def build_condition(
             make = partial(_make_pair, load, clip, other)
             built.append(_condition_clip(clip, f"+{other['id']}", added, make))
         return built
+    if name == "placed":
+        return _build_placed(clips, load, seed, n_mixtures, sample_rate)
     files = []
     if name == "speech":
         files, maker = list_speech_files(speech_folder), _make_speech
@@ -172,6 +191,28 @@ def build_pairs(
         make = partial(_make_pair, load, clip, other, snr_db=0.0)
         named = other["class_string"]
         built.append(_condition_clip(clip, f"+{other['id']}", named, make))
+    return built
+
+
+def _build_placed(clips, load, seed, n_mixtures, rate):
+    """Clips that are an event, each within clips of other classes."""
+    spans = {c["id"]: _event_span(_load_clip(load, c), rate) for c in clips}
+    built = []
+    for clip, other in _partners(clips, seed, n_mixtures):
+        span = spans[clip["id"]]
+        if span is None:
+            continue
+        draw = _draw(seed, "placed", clip, other["id"])
+        added = f"{other['class_string']} ({other['id']})"
+        fade = round(FADE_S * rate)
+        make = partial(_make_placed, load, clip, other, span, draw, fade)
+        item = _condition_clip(clip, f"+{other['id']}", added, make)
+        built.append(replace(item, placed=True))
+    if not built:
+        raise UserError(
+            f"`conditions`: 'placed' needs clips with an event of at most "
+            f"{EVENT_SHARE:.0%} of their length, found none of {len(clips)}."
+        )
     return built
 
 
@@ -241,6 +282,27 @@ def _make_pair(load, clip, other, snr_db=None):
     target, interferer = _load_clip(load, clip), _load_clip(load, other)
     parts = target, fit_length(interferer, len(target))
     return mix_clips(*parts) if snr_db is None else mix_at_snr(*parts, snr_db)
+
+
+def _event_span(wav, rate):
+    """Samples of the loudest event of a clip; None if it is no event."""
+    energy = frame_energy(wav, rate)
+    hop = len(wav) / len(energy)
+    spans = active_spans(energy)
+    if not spans:
+        return None
+    first, last = max(spans, key=lambda span: energy[slice(*span)].sum())
+    first, last = round(first * hop), round(last * hop)
+    return (first, last) if last - first <= EVENT_SHARE * len(wav) else None
+
+
+def _make_placed(load, clip, other, span, draw, fade):
+    event = _load_clip(load, clip)[slice(*span)]
+    size, n = int(clip["num_samples"]), len(event)
+    start = draw % (size - n + 1)
+    target = torch.zeros(size)
+    target[start : start + n] = event * fade_gate(n, fade, n - fade, fade)
+    return mix_at_snr(target, fit_length(_load_clip(load, other), size), 0.0)
 
 
 def _make_speech(load, clip, path, _offset):

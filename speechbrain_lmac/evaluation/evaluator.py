@@ -185,19 +185,23 @@ class Evaluator:
         made, frontend = [clip.make() for clip in chosen], self.parts[0]
         stacked = (torch.stack(part) for part in zip(*made, strict=True))
         mixture = Mixture(*(part.to(self.device) for part in stacked))
+        truth = torch.zeros(len(chosen), len(labels), dtype=torch.bool)
+        for row, clip in zip(truth, chosen, strict=True):
+            row[[labels[name] for name in labels_of(clip.class_string)]] = True
+        truth, placed = truth.to(self.device), chosen[0].placed
         batch = make_batch(
             mixture.mixture,
             [clip.id for clip in chosen],
             *self.parts,
             self.settings.seed,
+            # An event is asked for by name, whatever drowns it.
+            truth.int().argmax(1) if placed else None,
         )
-        truth = torch.zeros(len(chosen), len(labels), dtype=torch.bool)
-        for row, clip in zip(truth, chosen, strict=True):
-            row[[labels[name] for name in labels_of(clip.class_string)]] = True
         return batch._replace(
             sources=tuple(map(frontend, mixture[1:])) if contaminated else None,
             mixture=mixture,
-            truth=truth.to(self.device),
+            truth=truth,
+            placed=placed,
         ), made
 
 

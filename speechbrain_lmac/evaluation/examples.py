@@ -27,6 +27,7 @@ from torch import Tensor
 from speechbrain_lmac.classifiers.base import AudioClassifier
 from speechbrain_lmac.classifiers.labels import decision_facts
 from speechbrain_lmac.data.audio import write_wav
+from speechbrain_lmac.data.listing import labels_of
 from speechbrain_lmac.data.mixtures import Mixture
 from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.scoring import Scored
@@ -170,12 +171,14 @@ class ExampleWriter:
         probs = torch.stack([part[k] for part in parts])
         best = probs.argmax(1).tolist()
         target = best[0]
+        if clip.placed:  # explained is the event, whatever is decided
+            target = self.labels.index(labels_of(clip.class_string)[0])
         facts = {
             "clip_id": clip.id,
             "condition": self.condition,
             "method": method,
             "true_label": clip.class_string,
-            "label": self.labels[target],
+            "is_decision": self.classifier.decided(probs)[0, target].item(),
             "sample_rate": self.frontend.sample_rate,
             "mask_domain": self.frontend.mask_domain,
             "mask_mean": _plain(scored.values["MM"][k]),
@@ -185,6 +188,7 @@ class ExampleWriter:
         for suffix, row, label in zip(SUFFIXES, probs, best, strict=True):
             facts[f"probability{suffix}"] = _plain(row[target])
             facts[f"label{suffix}"] = self.labels[label]
+        facts["label"] = self.labels[target]
         if scored.forwards:
             facts["forwards"] = round(scored.forwards)
         warning = self.warn(clip.clip_id)

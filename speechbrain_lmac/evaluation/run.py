@@ -137,6 +137,7 @@ def evaluate(
             speech_folder=settings.speech_folder,
             wham_folder=settings.wham_folder,
             n_mixtures=settings.n_mixtures,
+            sample_rate=interpreter.frontend.sample_rate,
         )
         logger.info("Condition %s: %d clips", condition, len(items))
         on_every_rank(

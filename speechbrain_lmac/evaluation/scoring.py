@@ -31,6 +31,7 @@ from speechbrain_lmac.metrics.separation import (
     mask_auc,
     si_sdr_gain,
 )
+from speechbrain_lmac.metrics.when import when_metrics
 
 #: Probabilities that differ by less are equal as heard: the way through the
 #: waveform and back costs a few float32 digits.
@@ -143,6 +144,9 @@ class Scorer:
             values["target_kept"] = energy_kept(gain, target)
             values["interferer_kept"] = energy_kept(gain, interferer)
             values["SI-SDR_gain"] = si_sdr_gain(kept, mixture, reference)
+        if batch.placed:
+            rate = frontend.sample_rate
+            values |= when_metrics(kept, mixture, reference, rate)
         if self.settings.heard:
             as_heard = batch.classify(frontend.features(rest))
         out = batch.classify(masked.masked_out)

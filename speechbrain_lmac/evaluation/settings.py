@@ -36,7 +36,8 @@ class EvaluationSettings:
         ``l2i``, attribution methods, ``all_ones``, ``random``, ``ideal``.
         None takes the evaluated interpreter's own and the last three.
     conditions : sequence of str
-        Of ``clean``, ``mixtures``, ``white_noise``, ``speech``, ``wham``.
+        Of ``clean``, ``mixtures``, ``white_noise``, ``speech``, ``wham``,
+        ``placed``.
     protocols : sequence of str
         ``published``: masks as they are; ``equal_mean``: each raised to the
         power that gives it the mean of the interpreter's; ``equal_area``:

@@ -22,6 +22,9 @@ GAP_S, SHORT_S = 0.2, 0.03
 #: Shares of the energy below the two edges of a band: Raven's "Freq 5%" and
 #: "Freq 95%".
 EDGES = (0.05, 0.95)
+#: A sound whose loudest frame is so far below that of what it is a part of
+#: is not heard beside it.
+SILENT_DB = 40.0
 #: Seconds whose spectrum is in memory at once.
 CHUNK_S = 60
 
@@ -39,6 +42,11 @@ def frame_energy(wav: Tensor, rate: int, seconds: float = FRAME_S) -> Tensor:
     hop = max(1, round(seconds * rate))
     wav = F.pad(wav, (0, -wav.shape[-1] % hop))
     return wav.unflatten(-1, (-1, hop)).square().sum(-1)
+
+
+def smoothed(energy: Tensor) -> Tensor:
+    """Running means of energies (batch, frames) over 50 ms."""
+    return F.avg_pool1d(energy, SMOOTHED, 1, SMOOTHED // 2, False, False)
 
 
 def active_spans(
@@ -68,9 +76,7 @@ def active_spans(
     >>> active_spans(energy), active_spans(0 * energy)
     ([(20, 50)], [])
     """
-    smooth = F.avg_pool1d(
-        energy.double()[None], SMOOTHED, 1, SMOOTHED // 2, False, False
-    )[0]
+    smooth = smoothed(energy[None].double())[0]
     peak = smooth.max().item()
     if not peak > silence:
         return []
@@ -88,6 +94,13 @@ def active_spans(
             spans.append((k, k + 1))
     short = SHORT_S - frame_s / 2
     return [(a, b) for a, b in spans if (b - a) * frame_s > short]
+
+
+def heard_spans(wav: Tensor, whole: Tensor, rate: int) -> list[tuple[int, int]]:
+    """As :func:`active_spans`, of a part (samples,) beside the whole."""
+    loudest = frame_energy(whole, rate).max().item()
+    silence = loudest / 10 ** (SILENT_DB / 10)
+    return active_spans(frame_energy(wav, rate), silence)
 
 
 def band_of(wav: Tensor, rate: int) -> tuple[float, float]:

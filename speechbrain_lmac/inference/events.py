@@ -15,19 +15,15 @@ import torch
 from speechbrain_lmac.features.activity import (
     FRAME_S,
     SHORT_S,
-    active_spans,
     band_of,
     fade_gate,
-    frame_energy,
+    heard_spans,
 )
 
 if TYPE_CHECKING:
     from speechbrain_lmac.inference.clips import ClipExplainer
     from speechbrain_lmac.inference.explanation import Explanation
 
-#: An explanation whose loudest frame is so far below that of the input is
-#: not heard beside it.
-SILENT_DB = 40.0
 #: Seconds over which an event fades in and out.
 FADE_S = 0.01
 
@@ -90,8 +86,7 @@ def find_events(
     >>> find_events(0 * sound, sound, 16000, [("dog", 1.0)])
     []
     """
-    silence = frame_energy(original, rate).max().item() / 10 ** (SILENT_DB / 10)
-    spans = active_spans(frame_energy(waveform, rate), silence)
+    spans = heard_spans(waveform, original, rate)
     seconds, events, begin = len(waveform) / rate, [], 0.0
     for label, end in labels:
         for first, last in spans:

@@ -106,10 +106,23 @@ CURVES = (
            "first, 0 to 1"),
 )  # fmt: skip
 
+TIMES = (
+    Metric("pointing_game", "Pointing Game", 1, 2, "share of the clips whose "
+           "explanation is loudest within the target's event, 0 to 1"),
+    Metric("event_iou", "IoU", 1, 2, "frames of 10 ms in both the events of "
+           "the explanation and the target's, over those in either, 0 to 1"),
+    Metric("event_f1", "frame F1", 1, 2, "harmonic mean of precision and "
+           "recall of these frames, 0 to 1"),
+    Metric("event_auc", "AUC of 100 ms", 1, 2, "area under the ROC of the "
+           "explanation's energy in segments of 100 ms against event or none, "
+           "0 to 1; 0.5 is chance"),
+)  # fmt: skip
+
 TABLES = (
     ("On the masked spectrogram", SPECTRA),
     ("On the sound that people hear", HEARD),
     ("The sources of the mixture", SOURCES),
+    ("When", TIMES),
     ("Insertion and deletion curves", CURVES),
 )
 METRICS = {metric.name: metric for _, metrics in TABLES for metric in metrics}

@@ -19,6 +19,7 @@ SCREEN_CAPTIONS = {
     "On the masked spectrogram": "on spectra",
     "On the sound that people hear": "as heard",
     "The sources of the mixture": "sources",
+    "When": "when",
     "Insertion and deletion curves": "curves",
 }
 SCREEN_WIDTH = 100

@@ -19,7 +19,9 @@ LABELS = ["dog", "rain"]
 
 
 def clip(name, label="dog"):
-    return SimpleNamespace(id=name, clip_id=name, class_string=label)
+    return SimpleNamespace(
+        id=name, clip_id=name, class_string=label, placed=False
+    )
 
 
 @pytest.fixture(scope="module")
