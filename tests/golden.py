@@ -6,6 +6,10 @@
 The toys have random weights and take seconds; the trainings run a recipe of
 every family on built-in sounds, and take minutes. A change of the arithmetic
 that is meant is written in a commit of its own and named in CHANGELOG.md.
+
+Two runs on one processor give the same digits. Other processors round
+otherwise, which is told and tolerated: 1e-5 of forward passes, more of
+trainings.
 """
 
 import csv
@@ -22,6 +26,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "tests" / "data" / "golden.json"
 SEED = 1234
+# How far another processor's rounding leads: toys, trainings.
+TOY_ROUNDING, ROUNDING = 1e-4, 0.02
 # The areas under the curves stand for their points.
 CURVE_POINT = re.compile(r"(insertion|deletion)_[\d.]+")
 # What results.csv holds beside the means of metrics.
@@ -226,7 +232,7 @@ def row_values(recipe, rows):
                 yield f"{recipe}/{where}/{name}", digits(text)
 
 
-def differences(found, known, tolerance=0.0):
+def differences(found, known, exact=False):
     """Names whose values differ, or stand in one of the two alone."""
     return [
         f"{name}: {known.get(name)} -> {found.get(name)}"
@@ -235,8 +241,13 @@ def differences(found, known, tolerance=0.0):
         or name not in known
         or not (found[name] != found[name] and known[name] != known[name])
         and abs(found[name] - known[name])
-        > tolerance * max(1, abs(known[name]))
+        > (0 if exact else tolerance(name)) * max(1, abs(known[name]))
     ]
+
+
+def tolerance(name):
+    """Of a value, relative where it is above 1."""
+    return TOY_ROUNDING if name.startswith("toy/") else ROUNDING
 
 
 if __name__ == "__main__":
@@ -245,8 +256,12 @@ if __name__ == "__main__":
     if "--write" in sys.argv:
         FILE.parent.mkdir(exist_ok=True)
         FILE.write_text(json.dumps(values, indent=0, sort_keys=True) + "\n")
-    differing = differences(values, json.loads(FILE.read_text()))
+    known = json.loads(FILE.read_text())
+    differing = differences(values, known)
+    rounded = len(differences(values, known, exact=True)) - len(differing)
+    print(*differing, sep="\n")
     print(
-        *differing, f"{len(values)} values, {len(differing)} differ", sep="\n"
+        f"{len(values)} values, {len(differing)} differ,"
+        f" {rounded} by rounding alone"
     )
     sys.exit(bool(differing))
