@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +14,13 @@ from speechbrain_lmac.classifiers.families.transformers_audio import (
     HfAudioClassifier,
     load_hf_audio,
 )
+from speechbrain_lmac.data.audio import write_wav
 from speechbrain_lmac.utils.checks import UserError
 
 if importlib.util.find_spec("transformers") is None:
     pytest.skip("transformers is not installed", allow_module_level=True)
 
+ROOT = Path(__file__).resolve().parents[2]
 # Float32 roundings on the way through the STFT and back; the mildest mistake
 # below costs ten times as much.
 SAME = 1e-5
@@ -332,3 +335,19 @@ def test_sources_that_are_not_here(source, words, monkeypatch):
 def test_layers_that_are_none():
     with pytest.raises(UserError, match="no module 'encoder.layers.9'"):
         HfAudioClassifier(*build("Whisper"), ["encoder.layers.9"])
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "ast"])
+def test_the_example(tmp_path, kind):
+    path = ROOT / "examples" / "explain_transformers.py"
+    spec = importlib.util.spec_from_file_location("example", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    for k, wav in enumerate(clips(0.3)[:1].expand(40, -1)):
+        speaker = example.UNHEARD if k < 2 else "anna"
+        sound = tmp_path / f"{k % 10}_{speaker}_{k}.wav"
+        write_wav(sound, wav[k * 50 :], example.RATE)
+    right = example.fit(getattr(example, kind), tmp_path, tmp_path / "net", 1)
+    assert 0 <= right <= 1
+    found = example.listen(tmp_path / "net", sound, tmp_path / "out")
+    assert found.label in example.DIGITS and any((tmp_path / "out").iterdir())
