@@ -80,7 +80,7 @@ def ast(wavs):
         intermediate_size=192,
         hidden_dropout_prob=0.1,
         attention_probs_dropout_prob=0.1,
-        patch_size=8,
+        patch_size=16,
         frequency_stride=8,
         time_stride=4,
         **shape,
@@ -108,16 +108,18 @@ def read_digits(data_folder):
 
 
 def changed(wav):
-    """As another voice in another room: speed, tilt, place, level, noise."""
-    speed = np.exp(random.uniform(-0.25, 0.25))
-    places = np.arange(0, len(wav) - 1, speed)
+    """As another voice in another room: speed, echoes, place, level, noise."""
+    places = np.arange(0, len(wav) - 1, np.exp(random.uniform(-0.3, 0.3)))
     wav = np.interp(places, np.arange(len(wav)), wav)
-    wav[1:] -= random.uniform(-0.5, 0.5) * wav[:-1]
-    around = (random.randrange(1200), random.randrange(1200))
-    wav = np.pad(wav / np.abs(wav).max(), around)
-    noise = np.std(wav) * 10 ** random.uniform(-2.5, -0.75)
-    wav = wav + noise * np.random.standard_normal(len(wav))
-    return (wav * np.exp(random.uniform(-1, 0))).astype(np.float32)
+    echoes = random.uniform(0, 0.4) * np.random.standard_normal(12)
+    wav = np.convolve(wav, [1, *echoes])
+    wav = np.pad(wav, (random.randrange(1200), random.randrange(1200)))
+    start = random.randrange(len(wav))
+    wav[start : start + random.randrange(800)] = 0
+    wav *= np.exp(random.uniform(-1, 0)) / np.abs(wav).max()
+    noise = np.std(wav) * 10 ** random.uniform(-2.5, -0.5)
+    wav += noise * np.random.standard_normal(len(wav))
+    return wav.astype(np.float32)
 
 
 def inputs_of(extractor, wavs):
@@ -138,7 +140,7 @@ def accuracy(model, extractor, clips):
     return sum(right) / len(right)
 
 
-def train(model, extractor, clips, epochs, batch_size=32, lr=2e-3):
+def train(model, extractor, clips, epochs, batch_size=16, lr=2e-3):
     """A plain loop; clips of similar lengths make a batch."""
     steps = epochs * (len(clips) // batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.05)
