@@ -3,12 +3,15 @@
 
 > python benchmarks/several_labels.py --run=results/sigmoid/1234
       [--mixtures 40] [--method mask]
+> python benchmarks/several_labels.py --run=results/lmac_sigmoid/1234
+      --method lmac
 
-The run is one of recipes/ESC50/train_classifier.py with --threshold=0.5. Its
-test clips are mixed by one to three, as in its test. Each class that is in a
-mixture is explained, and one that is not: the explanation, read back as a
-sound, should be decided for the former, and the rest not; an absent class
-should not be heard into the mixture.
+The run is one of recipes/ESC50/train_classifier.py with --threshold=0.5, or
+of train_lmac.py for its classifier. Its test clips are mixed by one to three,
+as in the classifier's test. Each class that is in a mixture is explained, and
+one that is not: the explanation, read back as a sound, should be decided for
+the former, and the rest not; an absent class should not be heard into the
+mixture.
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -129,7 +132,10 @@ def main(argv: list[str] | None = None) -> int:
         parts, (wavs, labels) = toy(args.method)
         labels = labels.bool()
     else:
-        parts = load_model(args.run, args.method)
+        if args.method == "lmac":
+            parts = Interpreter.load(args.run, "run")
+        else:
+            parts = load_model(args.run, args.method)
         rate = parts.frontend.sample_rate
         found = mixtures_of(args.run, parts.names, rate, args.mixtures)
         wavs, labels = found
