@@ -22,6 +22,7 @@ from speechbrain.utils.distributed import (
 
 from speechbrain_lmac.evaluation import (
     evaluate,
+    load_judge,
     run_prompt_sensitivity,
     seed_overrides,
     seeds_folder,
@@ -37,6 +38,7 @@ def evaluate_run(hparams_file, run_opts, overrides):
     """Explain and score test clips under their prompts; returns rows."""
     hparams = load_hparams(hparams_file, overrides)
     interpreter = Interpreter.load(hparams["interpreter"], zero_shot=True)
+    judge = load_judge(hparams["judge"])
     sb.create_experiment_directory(
         hparams["output_folder"], hparams_file, overrides
     )
@@ -61,7 +63,7 @@ def evaluate_run(hparams_file, run_opts, overrides):
         "device": run_opts.device or infer_device(),
         "progressbar": not run_opts.noprogressbar,
     }
-    rows = evaluate(interpreter, clips, settings, output, **common)
+    rows = evaluate(interpreter, clips, settings, output, judge=judge, **common)
     if hparams["prompt_sensitivity"] and if_main_process():
         run_prompt_sensitivity(
             interpreter,

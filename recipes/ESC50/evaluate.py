@@ -17,6 +17,7 @@ import speechbrain as sb
 
 from speechbrain_lmac.evaluation import (
     evaluate,
+    load_judge,
     seed_overrides,
     seeds_folder,
     test_clips,
@@ -36,6 +37,7 @@ def evaluate_run(hparams_file, run_opts, overrides):
         hparams["methods"],
         {"lmac_ft": hparams["lmac_ft_folder"], "l2i": hparams["l2i_folder"]},
     )
+    judge = load_judge(hparams["judge"])
     sb.create_experiment_directory(
         hparams["output_folder"], hparams_file, overrides
     )
@@ -59,6 +61,7 @@ def evaluate_run(hparams_file, run_opts, overrides):
         hparams["evaluation"],
         hparams["output_folder"],
         others=others,
+        judge=judge,
         device=run_opts.device,
         progressbar=not run_opts.noprogressbar,
     )

@@ -45,6 +45,9 @@ EXAMPLES = """\
   lmac evaluate --interpreter my_package --data-folder sounds/labels.csv \\
       --dataset csv --out evaluation --conditions clean,white_noise
 
+  lmac evaluate --interpreter results/lmac_small/1234 --data-folder ESC-50 \\
+      --judge results/another_classifier/1234 --out judged
+
 Tables, values of each clip and sounds go to --out; `lmac report` makes a page
 of them. An interrupted evaluation goes on where it was stopped. A --model is
 evaluated by the first of --methods that explains (default: mask): random and
@@ -63,7 +66,7 @@ METHODS = (
     "ig, gradcam, gradcampp, guided_gradcam, guided_backprop, shap, rise, "
     "occlusion, linear, kernel_shap, forest, wam, all_ones, random, ideal"
 )
-CONDITIONS = "clean, mixtures, white_noise, speech, wham, placed"
+CONDITIONS = "clean, mixtures, white_noise, speech, wham, pairs, placed"
 PROTOCOLS = "published, equal_mean, equal_area, loudness"
 #: What an evaluation that was refused may leave in its folder.
 MANIFESTS = "manifests"
@@ -104,6 +107,8 @@ def add_parser(commands: Any) -> None:
         ("cache-folder", path, "of decoded clips (default: none)"),
         ("lmac-ft-folder", path, "the training of the method lmac_ft"),
         ("l2i-folder", path, "the training of the method l2i"),
+        ("judge", str, "another classifier of the same classes, which hears "
+         "the explanations, too: whatever --model takes"),
     ):  # fmt: skip
         option(parser, f"--{name}", kind, what)
     option(
@@ -131,7 +136,11 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check everything, then measure."""
-    from speechbrain_lmac.evaluation import EvaluationSettings, evaluate
+    from speechbrain_lmac.evaluation import (
+        EvaluationSettings,
+        evaluate,
+        load_judge,
+    )
     from speechbrain_lmac.interpreters.loading import load_others
     from speechbrain_lmac.utils.checks import UserError, check_device
 
@@ -155,6 +164,9 @@ def run(args: argparse.Namespace) -> int:
         settings.methods or (),
         {"lmac_ft": args.lmac_ft_folder, "l2i": args.l2i_folder},
     )
+    judge = load_judge(
+        args.judge and {"source": args.judge, "trust": args.trust}
+    )
     out = _output_folder(args, source)
     clips = _labelled_clips(interpreter, out, args)
     # The table on the screen is for people.
@@ -166,6 +178,7 @@ def run(args: argparse.Namespace) -> int:
             settings,
             out,
             others=others,
+            judge=judge,
             device=args.device,
             progressbar=sys.stderr.isatty(),
         )

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = attach(
         "clips": ["LabelledClips", "spread", "test_clips"],
         "conditions": ["build_condition"],
         "cross_validation": ["average_folds", "fold_splits"],
+        "judge": ["load_judge"],
         "prompt_sensitivity": ["run_prompt_sensitivity"],
         "randomization": ["check_sanity_methods", "run_randomization"],
         "roar": ["Roar", "check_roar", "run_roar"],

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 from speechbrain_lmac.data.mixtures import Mixture
+from speechbrain_lmac.evaluation.judge import Verdict
 from speechbrain_lmac.features import BaseFrontEnd, Spectrum
 from speechbrain_lmac.interpreters.masking import Explanation, explain
 from speechbrain_lmac.utils.seeding import seed_of
@@ -35,6 +36,8 @@ class ClipBatch(NamedTuple):
         Each clip's true classes, bool (batch, classes).
     placed : bool
         Whether the targets are silence but for one event.
+    verdict : Verdict or None
+        What a judge says of the clips; None without one.
     """
 
     ids: list[str]
@@ -46,6 +49,7 @@ class ClipBatch(NamedTuple):
     mixture: Mixture | None = None
     truth: Tensor | None = None
     placed: bool = False
+    verdict: Verdict | None = None
 
     @property
     def view(self) -> Tensor:

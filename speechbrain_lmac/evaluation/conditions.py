@@ -34,7 +34,10 @@ from speechbrain_lmac.features.activity import (
 from speechbrain_lmac.utils.checks import UserError
 from speechbrain_lmac.utils.seeding import seed_of
 
-CONDITIONS = ("clean", "mixtures", "white_noise", "speech", "wham", "placed")
+CONDITIONS = (
+    *("clean", "mixtures", "white_noise", "speech", "wham"),
+    *("pairs", "placed"),
+)
 WHAM_SNR_DB = 0.0
 #: Of a clip: longer sounds are no events.
 EVENT_SHARE = 0.4
@@ -94,6 +97,7 @@ def build_condition(
     - "white_noise": weight 0.5.
     - "speech": an utterance, cut or zero-padded; weights 0.8 and 0.2.
     - "wham": a random part of a noise file (test split) at 0 dB SNR.
+    - "pairs": the partners of "mixtures" at 0 dB; see `build_pairs`.
     - "placed": the loudest event of each clip that has one, at a random time
       of `n_mixtures` clips of other classes, at the energy of the whole clip
       (0 dB). Explained is the event's class, whatever is decided.
@@ -118,7 +122,7 @@ def build_condition(
     wham_folder : str or Path, optional
         For "wham"; see `list_noise_files`.
     n_mixtures : int
-        Mixtures per clip, for "mixtures" and "placed".
+        Mixtures per clip, for "mixtures", "pairs" and "placed".
     sample_rate : int
         Of what is loaded, in Hz, for "placed".
 
@@ -149,6 +153,8 @@ def build_condition(
             make = partial(_make_pair, load, clip, other)
             built.append(_condition_clip(clip, f"+{other['id']}", added, make))
         return built
+    if name == "pairs":
+        return build_pairs(clips, load, seed, n_mixtures)
     if name == "placed":
         return _build_placed(clips, load, seed, n_mixtures, sample_rate)
     files = []

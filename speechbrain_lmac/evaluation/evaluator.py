@@ -23,6 +23,7 @@ from speechbrain_lmac.data.pipelines import SameLengthBatchSampler
 from speechbrain_lmac.evaluation.batches import make_batch
 from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.journal import gather_rows
+from speechbrain_lmac.evaluation.judge import Judge
 from speechbrain_lmac.evaluation.methods import NEED_SOURCES, build_methods
 from speechbrain_lmac.evaluation.scoring import Scorer
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
@@ -47,6 +48,8 @@ class Evaluator:
         Further trained decoders by method (``TRAINED_METHODS``).
     device : str
         Where to compute.
+    judge : Judge or None
+        Another classifier that hears the explanations, too.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Evaluator:
         settings: EvaluationSettings | None = None,
         decoders: Mapping[str, nn.Module] | None = None,
         device: str = "cpu",
+        judge: Judge | None = None,
     ):
         self.parts = [
             part.to(device).eval() for part in (frontend, classifier, decoder)
@@ -78,6 +82,7 @@ class Evaluator:
         )
         self.scorer = Scorer(self.settings)
         self.device = device
+        self.judge = None if judge is None else judge.to(device)
 
     @torch.no_grad()
     def evaluate(
@@ -202,7 +207,16 @@ class Evaluator:
             mixture=mixture,
             truth=truth,
             placed=placed,
+            verdict=self._verdict(batch, mixture.mixture),
         ), made
+
+    def _verdict(self, batch, wavs):
+        """What a judge says of the clips; None without one."""
+        if self.judge is None:
+            return None
+        decided = self.parts[1].decided(batch.probs())
+        decided = decided.gather(1, batch.target[:, None])[:, 0]
+        return self.judge.hear(wavs, batch.target, decided)
 
 
 def row_key(method: str, protocol: str) -> str:

@@ -15,7 +15,7 @@ from speechbrain.utils.distributed import (
 from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac import __version__
-from speechbrain_lmac.classifiers.base import fingerprint
+from speechbrain_lmac.classifiers.base import AudioClassifier, fingerprint
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.evaluation.clips import LabelledClips, check_classes
 from speechbrain_lmac.evaluation.conditions import (
@@ -24,7 +24,9 @@ from speechbrain_lmac.evaluation.conditions import (
 from speechbrain_lmac.evaluation.evaluator import Evaluator, split_key
 from speechbrain_lmac.evaluation.examples import ExampleWriter
 from speechbrain_lmac.evaluation.journal import Journal
+from speechbrain_lmac.evaluation.judge import Judge
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
+from speechbrain_lmac.features import BaseFrontEnd
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.metrics.comparison import compare_with
 from speechbrain_lmac.report.results import row_of, write_results
@@ -40,6 +42,7 @@ def evaluate(
     output_folder: str | Path,
     *,
     others: Mapping[str, Interpreter] | None = None,
+    judge: tuple[BaseFrontEnd, AudioClassifier] | None = None,
     device: str | None = None,
     progressbar: bool = True,
 ) -> list[dict[str, Any]]:
@@ -66,6 +69,9 @@ def evaluate(
     others : dict of str to Interpreter or None
         Those of the methods that are trained interpreters of their own, from
         :func:`speechbrain_lmac.interpreters.load_others`.
+    judge : tuple of (BaseFrontEnd, AudioClassifier) or None
+        Another classifier that hears the explanations, too, from
+        :func:`speechbrain_lmac.evaluation.load_judge`.
     device : str or None
         Where to compute; None for a GPU if there is one.
     progressbar : bool
@@ -79,12 +85,14 @@ def evaluate(
     Raises
     ------
     UserError
-        If a method is unknown for this interpreter, or the clips have
-        classes that it does not know.
+        If a method is unknown for this interpreter, the clips have classes
+        that it does not know, or the judge knows none of them.
     """
     data = _labelled(interpreter, clips)
     classifier: Any = interpreter.classifier
     methods = settings.methods_of(interpreter.method)
+    rate = interpreter.frontend.sample_rate
+    other = Judge(*judge, data.names, rate) if judge else None
     decoders = {name: each.decoder for name, each in (others or {}).items()}
     evaluator = Evaluator(
         interpreter.frontend,
@@ -94,6 +102,7 @@ def evaluate(
         settings,
         decoders,
         device or infer_device(),
+        other,
     )
     journal = on_every_rank(
         Journal,
@@ -107,6 +116,7 @@ def evaluate(
             "mask_domain": interpreter.mask_domain,
             "clips": [[clip["id"], clip["num_samples"]] for clip in data.clips],
             **settings.fingerprint(),
+            **({} if other is None else {"judge": other.facts()}),
         },
         methods={
             name: fingerprint(decoders[name])
@@ -137,7 +147,7 @@ def evaluate(
             speech_folder=settings.speech_folder,
             wham_folder=settings.wham_folder,
             n_mixtures=settings.n_mixtures,
-            sample_rate=interpreter.frontend.sample_rate,
+            sample_rate=rate,
         )
         logger.info("Condition %s: %d clips", condition, len(items))
         on_every_rank(

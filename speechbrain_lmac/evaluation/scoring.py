@@ -75,6 +75,7 @@ class _Parts(NamedTuple):
     masked_in_wavs: Tensor
     masked_out_wavs: Tensor
     heard_out_probs: Tensor | None
+    judged_out_probs: Tensor | None
     values: dict  # metrics of the mask alone
 
 
@@ -133,7 +134,8 @@ class Scorer:
         masked = frontend.masked(mask, spectrum)
         mixture, reference, _ = batch.mixture
         gain, kept, rest = frontend.parts(mask, spectrum, mixture.shape[1])
-        peak, as_heard = mask.flatten(1).amax(1), None
+        peak = mask.flatten(1).amax(1)
+        as_heard = judged = None
         values = {
             **mask_metrics(heard_part(mask, batch.heard)),
             "empty_mask": (peak == 0).float(),
@@ -149,8 +151,13 @@ class Scorer:
             values |= when_metrics(kept, mixture, reference, rate)
         if self.settings.heard:
             as_heard = batch.classify(frontend.features(rest))
+        if batch.verdict is not None:
+            judged, _ = batch.verdict.of(rest)
         out = batch.classify(masked.masked_out)
-        return _Parts(mask, masked.masked_in, out, kept, rest, as_heard, values)
+        return _Parts(
+            *(mask, masked.masked_in, out, kept, rest),
+            *(as_heard, judged, values),
+        )
 
     def _score(self, parts, batch, protocol):
         """All metrics of masks under a protocol."""
@@ -178,6 +185,8 @@ class Scorer:
             )
             alike = map(classifier.decided, (masked_in, heard_in))
             values["agreement_wav"] = torch.eq(*alike).all(1).float()
+        if batch.verdict is not None:
+            values |= batch.verdict.values(wavs_in, parts.judged_out_probs)
         return Scored(
             values,
             parts.mask,

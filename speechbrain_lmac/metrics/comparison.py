@@ -15,10 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wilcoxon
 
 from speechbrain_lmac.metrics.stats import ClipStats, mean_by_clip, summarize
-from speechbrain_lmac.metrics.table import METRICS
+from speechbrain_lmac.metrics.table import JUDGED, METRICS
 
 #: Metrics on which methods are compared.
 COMPARED = ("AI", "AD", "AG", "FF", "Fid-In")
+#: The same of another classifier, where there is one.
+_OF_JUDGE = tuple(metric.name for metric in JUDGED)
 #: Yardsticks, not methods: an all-ones mask is best on AD, FF and Fid-In
 #: without explaining anything, an ideal mask knows the sources.
 UNRANKED = ("all_ones", "ideal")
@@ -148,7 +150,8 @@ def compare_with(
                 f"got {len(ours)} and {len(other)} of other places"
             )
         protocol = protocol or "published"
-        for metric in COMPARED:
+        judged = _OF_JUDGE if _OF_JUDGE[0] in ours.names else ()
+        for metric in (*COMPARED, *judged):
             values = ours.values(metric), other.values(metric)
             result = compare(*values, metric, ours.clips)
             named = {"protocol": protocol, "first": first, "method": method}

@@ -97,6 +97,18 @@ SOURCES = (
            "alike, the faint ones of a noise floor as the loud ones"),
 )  # fmt: skip
 
+JUDGED = (
+    Metric("judge_keeps", "keeps", 1, 2, "share of the clips that both "
+           "classifiers decide alike where the other one keeps the decision on "
+           "the explanation as heard, 0 to 1; undefined on all other clips"),
+    Metric("judge_FF", "other's FF", 1, 2, "probability that the decision has "
+           "for the other classifier on the input, less that on the rest, -1 "
+           "to 1; a mask that changes nothing keeps all and has 0"),
+    Metric("judge_gain", "other's gain", 1, 2, "probability that the decision "
+           "has for the other classifier on the explanation, less that on the "
+           "input, -1 to 1"),
+)  # fmt: skip
+
 CURVES = (
     Metric("insertion_auc", "insertion", 1, 2, "area under the decision's "
            "probability while the mask's bins are put in, the largest first, "
@@ -121,6 +133,7 @@ TIMES = (
 TABLES = (
     ("On the masked spectrogram", SPECTRA),
     ("On the sound that people hear", HEARD),
+    ("Another classifier", JUDGED),
     ("The sources of the mixture", SOURCES),
     ("When", TIMES),
     ("Insertion and deletion curves", CURVES),

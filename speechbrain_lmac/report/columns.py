@@ -69,6 +69,7 @@ CONDITIONS = {
     "white_noise": "White noise",
     "speech": "Speech",
     "wham": "WHAM! noise",
+    "pairs": "Mixtures at 0 dB",
     "placed": "Placed events",
 }
 PROTOCOLS = {

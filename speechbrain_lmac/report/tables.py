@@ -18,6 +18,7 @@ from speechbrain_lmac.utils.files import write_atomically
 SCREEN_CAPTIONS = {
     "On the masked spectrogram": "on spectra",
     "On the sound that people hear": "as heard",
+    "Another classifier": "judge",
     "The sources of the mixture": "sources",
     "When": "when",
     "Insertion and deletion curves": "curves",

@@ -878,15 +878,19 @@ def own_sounds(synthetic_folder, tmp_path):
     return folder
 
 
-def test_evaluate_layouts_alike(packaged, own_sounds, synthetic_folder, lmac):
+def test_evaluate_layouts_alike(
+    packaged, own_sounds, synthetic_folder, trained_run, lmac
+):
     out, found = own_sounds.parent, {}
+    # Its own classifier
+    judge = ("--judge", trained_run.classifier)
     for layout, source, data, more in (
         ("folders", packaged / "package", own_sounds, ()),
         ("csv", packaged / "package", own_sounds / "labels.csv", ()),
         ("esc50", packaged, synthetic_folder, ("--classes", "rain,siren")),
     ):
         argv = evaluate_args(source, data, out / layout, "--dataset", layout)
-        code, told, err = lmac(*argv, *more)
+        code, told, err = lmac(*argv, *more, *judge)
         assert code == 0, err
         assert (out / layout / "results.csv").is_file()
         found[layout] = rows_of(told)
@@ -894,11 +898,13 @@ def test_evaluate_layouts_alike(packaged, own_sounds, synthetic_folder, lmac):
         for name in ("AI", "FF", "accuracy", "n_clips"):
             expected = found["folders"]["lmac"][name]
             assert found[layout]["lmac"][name] == pytest.approx(expected)
+        row = found[layout]["lmac"]
+        assert row["judge_FF"] == pytest.approx(row["FF_wav"], abs=1e-4)
     assert found["csv"]["lmac"]["dataset"] == "own"
     assert found["esc50"]["lmac"]["dataset"] == "ESC-50"
     # Once more: said, and nothing is measured again.
     argv = evaluate_args(packaged, own_sounds, out / "folders")
-    code, _, err = lmac(*argv, "--dataset", "folders")
+    code, _, err = lmac(*argv, "--dataset", "folders", *judge)
     assert code == 0 and "holds an evaluation" in err
 
 
@@ -911,6 +917,7 @@ def test_evaluate_refuses_before_any_work(packaged, own_sounds, lmac):
         (("--data-folder", "absent"), "--data-folder: there is no absent"),
         (("--out", own_sounds), f"--out: {own_sounds}"),
         (("--device", "cuda:99"), "--device: cuda:99"),
+        (("--judge", "./absent"), "--judge: there is no ./absent"),
     ):
         argv = evaluate_args(packaged, own_sounds, out, "--dataset", "folders")
         code, told, err = lmac(*argv, *more)

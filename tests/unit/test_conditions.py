@@ -16,7 +16,9 @@ from speechbrain_lmac.utils.checks import UserError
 
 SAMPLES = 600
 #: Those of whole clips; events that are placed are in test_when.py.
-WHOLE = CONDITIONS[:5]
+WHOLE = CONDITIONS[:6]
+#: Those of two clips each, and of two partners.
+OF_PAIRS = ("mixtures", "pairs")
 close = torch.testing.assert_close
 
 
@@ -81,7 +83,7 @@ def build(name, clips, folders, seed=7, **options):
 def test_every_condition_keeps_the_target(name, folders):
     clips = manifest()
     built = build(name, clips, folders)
-    assert len(built) == (24 if name == "mixtures" else 12)
+    assert len(built) == (24 if name in OF_PAIRS else 12)
     assert len({clip.id for clip in built}) == len(built)
     by_id = {clip["id"]: clip for clip in clips}
     for clip in built:
@@ -101,7 +103,7 @@ def test_every_condition_keeps_the_target(name, folders):
 @pytest.mark.parametrize(
     "name, expected",
     [("mixtures", 12.0412), ("speech", 12.0412), ("white_noise", 6.0206)]
-    + [("wham", 0.0)],
+    + [("wham", 0.0), ("pairs", 0.0)],
 )
 def test_conditions_have_the_published_ratios(name, expected, folders):
     for clip in build(name, manifest(), folders):
@@ -116,7 +118,7 @@ def test_draws_depend_on_seed_and_clip_alone(name, folders):
     back = build(name, clips[::-1], folders)
     assert forth.keys() == {c.id for c in back}
     # Of fewer clips there are other partners, but no other noises.
-    some = build(name, clips[3:7], folders) if name != "mixtures" else []
+    some = build(name, clips[3:7], folders) if name not in OF_PAIRS else []
     for clip in (*back, *some):
         assert torch.equal(clip.make().mixture, forth[clip.id])
     if name != "clean":
@@ -194,7 +196,7 @@ def test_partners_of_another_length_are_cut_or_padded():
 def test_a_silent_clip_gives_no_nan(folders):
     rows = manifest(2, 2)
     for name in WHOLE:
-        options = {"n_mixtures": 1} if name == "mixtures" else {}
+        options = {"n_mixtures": 1} if name in OF_PAIRS else {}
         built = build_condition(
             name, rows, lambda p: torch.zeros(SAMPLES), 0, **folders, **options
         )

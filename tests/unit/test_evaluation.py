@@ -1,16 +1,23 @@
 """The evaluator: what a row holds, and what it may not depend on."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from speechbrain_lmac.classifiers.base import AudioClassifier, ClassifierOutput
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.audio import read_audio, write_wav
 from speechbrain_lmac.data.mixtures import mix_clips
 from speechbrain_lmac.evaluation.conditions import ConditionClip
 from speechbrain_lmac.evaluation.evaluator import Evaluator, row_key
-from speechbrain_lmac.evaluation.methods import PROTOCOLS, check_methods
-from speechbrain_lmac.evaluation.methods import SIMPLE_METHODS as METHODS
+from speechbrain_lmac.evaluation.judge import Judge, load_judge
+from speechbrain_lmac.evaluation.methods import (
+    PROTOCOLS,
+    SIMPLE_METHODS,
+    check_methods,
+)
 from speechbrain_lmac.evaluation.scoring import ROUND_TRIP, heard_metrics
 from speechbrain_lmac.evaluation.settings import EvaluationSettings
 from speechbrain_lmac.features import FrontEnd, build_frontend
@@ -18,6 +25,7 @@ from speechbrain_lmac.interpreters.decoders import build_decoder
 from speechbrain_lmac.utils.checks import UserError
 
 RATE = 16000
+METHODS = ("lmac", *SIMPLE_METHODS)
 LABELS = {"dog": 0, "rain": 1, "siren": 2}
 SEPARATION = {
     *("target_kept", "interferer_kept", "SI-SDR_gain"),
@@ -112,10 +120,13 @@ def evaluate(models):
         domain="stft",
         methods=METHODS,
         decoders=None,
+        judge=None,
         **settings,
     ):
         settings = EvaluationSettings(**settings)
-        evaluator = Evaluator(*models[domain], methods, settings, decoders)
+        evaluator = Evaluator(
+            *models[domain], methods, settings, decoders, judge=judge
+        )
         scored = {}
 
         def keep(method, clip, k, mixture, values):
@@ -536,14 +547,16 @@ class Fixed(torch.nn.Module):
 
 
 def test_empty_and_nan_masks_are_counted(evaluate):
+    # The top half of an empty mask is half of the bins, not empty.
+    protocols = [name for name in PROTOCOLS if name != "equal_area"]
     stats, _ = evaluate(
         contaminated=True,
         methods=["lmac_ft", "l2i"],
         decoders={"lmac_ft": Fixed(0.0), "l2i": Fixed(float("nan"))},
-        protocols=list(PROTOCOLS),
+        protocols=protocols,
         curve_steps=2,
     )
-    for protocol in PROTOCOLS:
+    for protocol in protocols:
         empty = stats[row_key("lmac_ft", protocol)]
         undefined = stats[row_key("l2i", protocol)]
         assert empty.values("empty_mask").all()
@@ -580,3 +593,81 @@ def test_sounds_are_scored_on_request_alone(evaluate):
         np.testing.assert_array_equal(
             spectra["lmac"].values(name), whole["lmac"].values(name)
         )
+
+
+# --- another classifier ---
+
+
+class Loud(AudioClassifier):
+    """Says sea waves at the odds exp(mean of the sound), else dog."""
+
+    n_classes, labels = 2, ["Sea waves", "dog"]
+
+    def compute(self, features):
+        mean = features.mean(1)
+        return ClassifierOutput(torch.stack([mean, 0 * mean], 1), mean, ())
+
+
+class Samples(torch.nn.Module):
+    """Hands sounds on as they are."""
+
+    def __init__(self, sample_rate):
+        super().__init__()
+        self.sample_rate = sample_rate
+
+    def features(self, wavs):
+        self.heard = wavs.shape
+        return wavs
+
+
+def test_a_judge_by_hand():
+    judge = Judge(Samples(RATE), Loud(), ["dog", "sea_waves", "rain"], RATE)
+    sounds = torch.tensor([1.0, -1.0, 1.0, 1.0, 1.0])[:, None].expand(5, 64)
+    # Agreed; the judge, then the classifier decides otherwise; no such class.
+    target = torch.tensor([1, 1, 1, 2, 1])
+    decided = torch.tensor([True, True, False, True, True])
+    verdict = judge.hear(sounds, target, decided)
+    assert verdict.clips.tolist() == [0, 4]
+    rest_probs, _ = verdict.of(-sounds)
+    found = verdict.values(
+        sounds * torch.tensor([[2.0]] * 4 + [[-2.0]]), rest_probs
+    )
+    p = {x: 1 / (1 + np.exp(-x)) for x in (1, 2, -1, -2)}
+    for name, expected in {
+        "judge_keeps": (1, 0),
+        "judge_FF": (p[1] - p[-1],) * 2,
+        "judge_gain": (p[2] - p[1], p[-2] - p[1]),
+    }.items():
+        values = found[name].tolist()
+        assert np.isnan(values[1:4]).all()
+        assert (values[0], values[4]) == pytest.approx(expected, abs=1e-6)
+    nothing = verdict.values(sounds * torch.nan, rest_probs)
+    assert nothing["judge_keeps"].isnan().all()
+
+
+def test_a_judge_of_another_rate_or_of_other_classes():
+    judge = Judge(Samples(RATE // 4), Loud(), ["dog"], RATE)
+    judge.answer(torch.ones(2, RATE), torch.tensor([1, 1]))
+    assert judge.frontend.heard == (2, RATE // 4)
+    with pytest.raises(UserError, match=r"`judge`: it knows Sea waves, dog"):
+        Judge(Samples(RATE), Loud(), ["rain"], RATE)
+    with pytest.raises(UserError, match=r"`judge`: there is no"):
+        load_judge("/nowhere")
+
+
+def test_a_classifier_that_judges_itself(models, evaluate):
+    """As heard by the explained one, in another order of its classes."""
+    frontend, classifier, _ = models["stft"]
+    other, order = copy.deepcopy(classifier), [2, 0, 1]
+    with torch.no_grad():
+        for part in other.linear.parameters():
+            part.copy_(part[order])
+    other.labels = [list(LABELS)[k].upper() for k in order]
+    judge = Judge(frontend, other, list(LABELS), RATE)
+    options = {"methods": ["lmac"], "protocols": ["published", "loudness"]}
+    stats, _ = evaluate(True, judge=judge, **options)
+    for row in stats.values():
+        for name, own in (("keeps", "Fid-In_wav"), ("FF", "FF_wav")):
+            np.testing.assert_allclose(
+                row.values(f"judge_{name}"), row.values(own), atol=1e-5
+            )
