@@ -26,8 +26,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "tests" / "data" / "golden.json"
 SEED = 1234
-# How far another processor's rounding leads: toys, trainings.
-TOY_ROUNDING, ROUNDING = 1e-4, 0.02
+# How far another processor's rounding leads: toys, trainings, and L2I's, of
+# which two of twenty clips were seen to decide otherwise on another one.
+TOY_ROUNDING, ROUNDING, L2I_ROUNDING = 1e-4, 0.02, 0.3
 # The areas under the curves stand for their points.
 CURVE_POINT = re.compile(r"(insertion|deletion)_[\d.]+")
 # What results.csv holds beside the means of metrics.
@@ -247,7 +248,9 @@ def differences(found, known, exact=False):
 
 def tolerance(name):
     """Of a value, relative where it is above 1."""
-    return TOY_ROUNDING if name.startswith("toy/") else ROUNDING
+    if name.startswith("toy/"):
+        return TOY_ROUNDING
+    return L2I_ROUNDING if "/l2i/" in name else ROUNDING
 
 
 if __name__ == "__main__":
