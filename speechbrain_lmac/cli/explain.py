@@ -55,7 +55,8 @@ EXAMPLES = """\
 Each file gets a folder in --out, named after it, with the sounds of the
 explanation and of the rest, a picture, explanation.json, and when the
 explanation is heard: events.txt for Audacity, events.Table.1.selections.txt
-for Raven. A file that cannot be read stops nothing: those are listed at the
+for Raven. explanations.csv tells of all of them duration, level, band, centroid
+and pitch. A file that cannot be read stops nothing: those are listed at the
 end, and the exit code is then 1.
 """
 
@@ -101,6 +102,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain every file; the failed ones are listed at the end."""
+    from speechbrain_lmac.report import write_descriptors
     from speechbrain_lmac.utils.checks import check_device, check_writable
 
     for text in args.prompts or ():
@@ -125,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
         )
         check_writable(args.out, "out")
         failed |= _explain(results, files, targets, args)
+        write_descriptors(args.out)
     return _list_failed(failed, args)
 
 

@@ -112,6 +112,11 @@ def band_of(wav: Tensor, rate: int) -> tuple[float, float]:
     >>> band_of(tone, 16000)
     (984.375, 1015.625)
     """
+    return band_edges(power_spectrum(wav, rate), rate)
+
+
+def power_spectrum(wav: Tensor, rate: int) -> Tensor:
+    """Energies (bins,) by frequency, from 0 to rate / 2, of (samples,)."""
     n_fft = 2 ** int(math.log2(0.064 * rate))
     window = torch.hann_window(n_fft)
     power = torch.zeros(n_fft // 2 + 1, dtype=torch.float64)
@@ -123,6 +128,12 @@ def band_of(wav: Tensor, rate: int) -> tuple[float, float]:
         )
         power += stft.abs().square().sum(1)
     power[0] = 0  # no frequency that is heard
+    return power
+
+
+def band_edges(power: Tensor, rate: int) -> tuple[float, float]:
+    """As :func:`band_of`, of a :func:`power_spectrum`."""
+    n_fft = 2 * (len(power) - 1)
     share = power.cumsum(0) / power.sum().clamp_min(1e-30)
     edges = torch.searchsorted(share, torch.tensor(EDGES, dtype=share.dtype))
     low, high = (edges.clamp_max(n_fft // 2) * rate / n_fft).tolist()

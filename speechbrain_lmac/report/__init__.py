@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "columns": ["METHODS", "condition_label", "in_order", "method_label"],
+        "descriptors": ["write_descriptors"],
         "figures.bars": ["build_bars_figure"],
         "figures.explanation": [
             "build_explanation_figure",

@@ -11,6 +11,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.metrics.stats import ClipStats
 from speechbrain_lmac.report.columns import Row
+from speechbrain_lmac.report.descriptors import write_descriptors
 from speechbrain_lmac.report.figures.bars import build_bars_figure
 from speechbrain_lmac.report.figures.plots import build_curves_figure
 from speechbrain_lmac.report.figures.style import save_figure
@@ -86,6 +87,7 @@ def write_results(
     if comparisons:
         DataFrame(comparisons).to_csv(folder / "comparisons.csv", index=False)
     _write_figures(rows, evaluated, folder / "figures")
+    write_descriptors(folder)
     build_report(folder)
     print(format_screen(rows))
     logger.info("Results in %s", folder)

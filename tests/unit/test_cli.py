@@ -436,7 +436,7 @@ def test_explain_a_file(fake, lmac, tmp_path):
     assert told == (
         f"{file}: dog  p 0.75  masked-in 0.50  masked-out -  -> {out / 'a'}\n"
     )
-    assert [p.name for p in out.iterdir()] == ["a"]
+    assert sorted(p.name for p in out.iterdir()) == ["a", "explanations.csv"]
     assert (out / "a" / "explanation.json").is_file()
     assert fake.asked == [(str(file), 1, None, None)]
 
@@ -475,7 +475,8 @@ def test_explain_a_folder_with_a_broken_file(fake, lmac, mixed_folder):
     assert [line.partition(":")[0] for line in told.splitlines()] == [
         str(mixed_folder / name) for name in ("a.wav", "c.flac")
     ]
-    assert sorted(p.name for p in out.iterdir()) == ["a", "c"]
+    made = sorted(p.name for p in out.iterdir())
+    assert made == ["a", "c", "explanations.csv"]
     assert err.count("\n") == 1
     assert err.startswith(f"lmac: error: {mixed_folder}/b.wav: expected an")
 
@@ -814,8 +815,9 @@ def test_package_and_run_explain_alike(packaged, sounds, lmac, tmp_path):
             {key: facts[key] for key in ("file", "label", "probability")}
             for facts in good
         ]
-        folders = sorted(p.name for p in out.iterdir())
-        assert folders == ["a", "b"]
+        *folders, table = sorted(p.name for p in out.iterdir())
+        assert (folders, table) == (["a", "b"], "explanations.csv")
+        assert len((out / table).read_text().splitlines()) == 3
         for folder in folders:
             sound = sf.info(out / folder / "explanation.wav")
             assert sound.frames == sf.info(out / folder / "original.wav").frames

@@ -104,7 +104,7 @@ def read_clips(folder: Path, order: Sequence[str] = ()) -> list[Clip]:
     for path in sorted(folder.rglob(DESCRIPTION), key=_natural):
         if any(part[0] == "." for part in path.relative_to(folder).parts):
             continue  # not whole yet
-        here, facts = path.parent, _read_description(path)
+        here, facts = path.parent, read_description(path)
         numbered = NUMBERED.fullmatch(here.name)
         key = (_home(here), "")
         if numbered and (here / "original.wav").is_file():
@@ -216,7 +216,8 @@ def _when(event: dict[str, Any]) -> str:
     return f"{text}, alone {alone:.2f}, without it {without:.2f}"
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
+    """What an ``explanation.json`` says; probabilities NaN if unknown."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         for name in PROBABILITIES:
