@@ -38,7 +38,10 @@ class Batch:
         self.id = [f"clip {k}" for k in range(CLIPS)][own]
         self.sig = self
         self.data = torch.randn(CLIPS, 8000, generator=draws)[own]
-        self.label = SimpleNamespace(data=torch.zeros(len(self.id), 1).long())
+        labels = torch.zeros(len(self.id), 1).long()
+        self.label = SimpleNamespace(
+            data=labels, lengths=torch.ones(len(labels))
+        )
 
     def to(self, device):
         return self
