@@ -39,6 +39,7 @@ class ClipMethod(nn.Module):
 
     Example
     -------
+    >>> import torch
     >>> from speechbrain_lmac.classifiers.slim import SlimCnn
     >>> from speechbrain_lmac.features import FrontEnd
     >>> from speechbrain_lmac.interpreters.masking import explain

@@ -30,6 +30,8 @@ CELLS = st.text(
     min_size=1,
     max_size=12,
 ).filter(lambda text: text.strip() == text and text)
+# A semicolon parts the labels of a clip that has several.
+CLASSES = CELLS.filter(lambda text: ";" not in text)
 NAMES = st.text(
     string.ascii_letters + string.digits + " {}'\",;#%&éß漢_-",
     min_size=1,
@@ -116,7 +118,7 @@ def test_folds_never_overlap(sets):
 
 @given(
     names=st.lists(NAMES, min_size=3, max_size=9, unique_by=str.lower),
-    classes=st.lists(CELLS, min_size=1, max_size=3, unique=True),
+    classes=st.lists(CLASSES, min_size=1, max_size=3, unique=True),
 )
 def test_manifests_hold_every_clip_once(tmp_path, names, classes):
     root = fresh(tmp_path)
