@@ -3,8 +3,8 @@
 
 > python benchmarks/data_loading.py [--clips 64] [--format ogg] [--workers 2]
 
-Epochs of the slim L-MAC (lmac_small.yaml: batches of 16 crops of 2.5 s of
-clips of 5 s) on clips of noise at 44.1 kHz, in one process and one thread.
+Epochs of the slim L-MAC (lmac_small_published.yaml: batches of 16 crops of 2.5
+s of clips of 5 s) on clips of noise at 44.1 kHz, in one process and one thread.
 "Data" is the time from the end of a step to the next batch, "step" that of
 ``Brain.fit_batch``. CPU times of the process, so that other jobs do not count;
 with workers, which are other processes, seconds of the clock instead.
@@ -94,7 +94,7 @@ def run_epoch(loader, step, clock=time.process_time):
 def measure(folder, batch_size, workers):
     """Epochs by name; the last two by the clock."""
     brain = steps.package_brain(
-        "lmac_small.yaml", SlimCnn(n_classes=10).freeze(), batch_size
+        "lmac_small_published.yaml", SlimCnn(n_classes=10).freeze(), batch_size
     )
     brain.steps_per_epoch = 100  # Brain.fit counts them; the schedule asks
     plain, cache = AudioCache(), AudioCache(folder / "cache")

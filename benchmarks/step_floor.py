@@ -5,7 +5,7 @@
 
 The floor of a step: one frozen forward, one decoder forward and backward, and
 one classifier forward on twice the clips (masked-in and masked-out) with the
-backward to its input. Slim CNN, crops of 2.5 s, as in lmac_small.yaml.
+backward to its input. Slim CNN, crops of 2.5 s (lmac_small_published.yaml).
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     rounds.prepare()
     print(rounds.machine())
     classifier = SlimCnn(n_classes=10).freeze()
-    brain = steps.package_brain("lmac_small.yaml", classifier, size)
+    brain = steps.package_brain("lmac_small_published.yaml", classifier, size)
     batch = steps.make_batch(size, round(CROP_SECONDS * steps.SAMPLE_RATE))
     jobs = {
         "floor": floor_job(brain, batch),

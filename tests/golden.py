@@ -145,6 +145,8 @@ def toys():
 
 SHORT = ("--number_of_epochs=2", "--valid_interval=1", "--signal_length_s=1")
 LMAC = ("--classifier_source=results/classifier_small/1234/classifier",)
+PUBLISHED = ("--experiment_name=lmac_small",)
+TOLD = ("--experiment_name=lmac_class",)
 # As recipes/ESC50/README.md has it.
 FINE_TUNING = (
     *("--experiment_name=lmac_small_ft", "--finetuning=True"),
@@ -156,8 +158,9 @@ FINE_TUNING = (
 )
 TRAININGS = (
     ("ESC50", "train_classifier.py", "classifier_small", "--crop_s=1"),
-    ("ESC50", "train_lmac.py", "lmac_small", *LMAC),
-    ("ESC50", "train_lmac.py", "lmac_small", *LMAC, *FINE_TUNING),
+    ("ESC50", "train_lmac.py", "lmac_small_published", *LMAC, *PUBLISHED),
+    ("ESC50", "train_lmac.py", "lmac_small_published", *LMAC, *FINE_TUNING),
+    ("ESC50", "train_lmac.py", "lmac_small", *LMAC, *TOLD),
     ("ESC50", "train_l2i.py", "l2i_small", *LMAC),
     (
         *("CLAP_ZS", "train_clap_small.py", "clap_small", "--crop_s=1"),
@@ -165,22 +168,28 @@ TRAININGS = (
     ),
     ("CLAP_ZS", "train_lmac_zs.py", "lmac_zs_small", "--valid_length_s=1"),
 )
-EVALUATIONS = (
-    (
+EVALUATIONS = {
+    "evaluate": (
         *("ESC50", "evaluate.py", "evaluate"),
         "--interpreter=results/lmac_small/1234",
         "--methods=[lmac, lmac_ft, l2i, gradcam, ig, random, ideal]",
         "--protocols=[published, equal_mean, loudness]",
         "--conditions=[clean, mixtures, white_noise]",
     ),
-    (
+    "evaluate_class": (
+        *("ESC50", "evaluate.py", "evaluate"),
+        "--interpreter=results/lmac_class/1234",
+        "--methods=[lmac, random]",
+        "--conditions=[clean, mixtures]",
+    ),
+    "evaluate_zs": (
         *("CLAP_ZS", "evaluate_zs.py", "evaluate_zs"),
         "--interpreter=results/lmac_zs_small/1234",
         "--methods=[lmac_zs, gradcam, random, ideal]",
         "--conditions=[clean, mixtures]",
         "--prompt_sensitivity=False",
     ),
-)
+}
 
 
 def run_recipe(work, data, dataset, script, hparams, *options):
@@ -212,14 +221,14 @@ def trainings():
         )
         for recipe in TRAININGS:
             run_recipe(work, data, *recipe, *SHORT)
-        for recipe in EVALUATIONS:
-            output = Path(work) / recipe[1]
+        for name, recipe in EVALUATIONS.items():
+            output = Path(work) / name
             run_recipe(
                 *(work, data, *recipe, "--n_examples=0"),
                 f"--output_folder={output}",
             )
             with open(output / "results.csv", encoding="utf-8") as file:
-                found |= dict(row_values(recipe[2], csv.DictReader(file)))
+                found |= dict(row_values(output.name, csv.DictReader(file)))
     return found
 
 

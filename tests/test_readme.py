@@ -171,6 +171,8 @@ def test_the_demo_goes_from_nothing_to_a_page(tmp_path):
     for name in ("report.html", "results.csv", "results.md"):
         assert (evaluation / name).stat().st_size > 0
     assert len(list(evaluation.glob("examples/*/*/*/explanation.wav"))) == 88
+    classes = tmp_path / "classes"
+    assert len(list(classes.rglob("[12]_*/explanation.wav"))) == 2
     prompts = tmp_path / "prompts"
     assert len(list(prompts.rglob("[1-3]_*/explanation.wav"))) == 3
     [figure] = prompts.rglob("explanations.png")

@@ -3,8 +3,9 @@
     python tools/demo.py [--out results/demo] [--quick]
 
 Makes the sounds, trains the slim classifier, trains L-MAC on it, evaluates
-the explanations under three conditions and writes a page to listen to. Then it
-trains a small CLAP and LMAC-ZS, and lets texts name the sounds of a mixture.
+the explanations under three conditions and writes a page to listen to. Two
+sounds at once are explained, each by its class. Then it trains a small CLAP and
+LMAC-ZS, and lets texts name the same two.
 The steps are the recipes' own commands; each is printed before it runs.
 
 Authors
@@ -25,7 +26,8 @@ from speechbrain_lmac.data.mixtures import mix_clips
 ROOT = Path(__file__).resolve().parents[1]
 CLOSED_SET = ROOT / "recipes" / "ESC50"
 ZERO_SHOT = ROOT / "recipes" / "CLAP_ZS"
-# What the zero-shot job is asked about a mixture of the first two.
+MIXED = "siren_in_rain.wav"
+# What the zero-shot job is asked about it.
 PROMPTS = ("a siren", "rain", "a door knock")
 
 
@@ -81,6 +83,21 @@ def closed_set_steps(out, common, quick):
             *common,
         ],
     )
+    yield (
+        "Mix two sounds",
+        ROOT,
+        ["tools/demo.py", f"--out={out}", f"--mix={out / MIXED}"],
+    )
+    yield (
+        "Explain each of them by its class",
+        ROOT,
+        [
+            *("-m", "speechbrain_lmac", "explain", str(out / MIXED)),
+            *("--interpreter", str(out / "lmac_small")),
+            *("--out", str(out / "classes"), "--overwrite"),
+            *("--classes", "siren,rain"),
+        ],
+    )
 
 
 def zero_shot_steps(out, common, quick):
@@ -88,7 +105,7 @@ def zero_shot_steps(out, common, quick):
 
     Shorter trainings than the recipe's own: the built-in sounds are easy.
     """
-    clap, mixed = out / "clap_small" / "clap", out / "siren_in_rain.wav"
+    clap, mixed = out / "clap_small" / "clap", out / MIXED
     yield (
         "Train a small CLAP",
         ZERO_SHOT,
@@ -111,11 +128,6 @@ def zero_shot_steps(out, common, quick):
             *common,
             *training_length(1 if quick else 6),
         ],
-    )
-    yield (
-        "Mix two sounds",
-        ROOT,
-        ["tools/demo.py", f"--out={out}", f"--mix={mixed}"],
     )
     yield (
         "Let texts name what is in the mixture",
@@ -180,6 +192,7 @@ def main(arguments=None):
     print(f"  listen  {evaluation / 'report.html'}")
     print(f"  read    {evaluation / 'results.md'}")
     print(f"  sounds  {evaluation / 'examples'}")
+    print(f"  classes {out / 'classes' / Path(MIXED).stem}")
     figure = out / "prompts" / "siren_in_rain" / "explanations.png"
     print(f"  prompts {figure}, and its sounds")
     return 0

@@ -5,12 +5,15 @@ To run this recipe, do the following:
 > python train_lmac.py hparams/lmac_small.yaml --data_folder=/data/ESC-50
 > python train_lmac.py hparams/lmac_waveform.yaml --model=./my-wav2vec2 ...
 
-`LMAC` is the place for terms of your own; the library's, and the step, read
+`LMAC` and, where the decoder is told the class, `ClassLMAC` are the places for
+terms of your own; the library's, and the step, read
 hparams.signal_length_s, hparams.contamination, hparams.wave_prob,
 hparams.lr_schedule, hparams.mask_out_loss, hparams.finetuning,
 hparams.crosscor_th, hparams.crosscortype, hparams.bin_th,
 hparams.guidelosstype, hparams.valid_interval, hparams.train_logger,
-hparams.ckpt_metric and hparams.ckpt_mode.
+hparams.ckpt_metric and hparams.ckpt_mode; those of ClassLMAC also
+hparams.mix_prob, hparams.mix_snr, hparams.noise_prob, hparams.absent_prob and
+hparams.energy_power.
 
 Authors
  * The speechbrain_lmac authors 2026
@@ -24,8 +27,13 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain_lmac.data import dataio_prep, follow_data
 from speechbrain_lmac.evaluation import evaluate
 from speechbrain_lmac.inference import write_package
-from speechbrain_lmac.interpreters import Interpreter, load_decoder, write_info
-from speechbrain_lmac.training import LMACBrain
+from speechbrain_lmac.interpreters import (
+    Interpreter,
+    depends_on_class,
+    load_decoder,
+    write_info,
+)
+from speechbrain_lmac.training import ClassLMACBrain, LMACBrain
 from speechbrain_lmac.utils import load_hparams, parse_arguments
 
 
@@ -39,6 +47,22 @@ class LMAC(LMACBrain):
             "l_out": self.hparams.l_out_w,
             "l1": self.hparams.sparsity.weight,
             "tv": self.hparams.reg_w_tv,
+            "guidance": self.hparams.g_w,
+        }
+
+
+class ClassLMAC(ClassLMACBrain):
+    """The same for every class, by known sources; no mask for absent ones."""
+
+    def weights(self):
+        """Weight of each term of the objective (docs/method.md)."""
+        return {
+            "l_in": self.hparams.l_in_w,
+            "l_out": self.hparams.l_out_w,
+            "l1": self.hparams.sparsity.weight,
+            "tv": self.hparams.reg_w_tv,
+            "absent": self.hparams.absent_w,
+            "rise": self.hparams.rise_w,
             "guidance": self.hparams.g_w,
         }
 
@@ -64,7 +88,8 @@ if __name__ == "__main__":
     load_decoder(hparams, hparams["pretrained_interpreter"])
     run_on_main(write_info, [hparams["output_folder"], hparams, label_encoder])
 
-    brain = LMAC(
+    steered = depends_on_class(hparams["decoder"])
+    brain = (ClassLMAC if steered else LMAC)(
         modules=hparams["modules"],
         opt_class=hparams["opt_class"],
         hparams=hparams,

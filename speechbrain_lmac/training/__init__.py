@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "brain": ["RecipeBrain", "cosine_warmup"],
         "classifier": ["ClassifierBrain", "WeightAverage"],
+        "class_lmac": ["ClassLMACBrain"],
         "clap": ["ClapBrain", "TextGroups", "held_out_prompts"],
         "l2i": ["L2IBrain"],
         "lmac": ["LMACBrain", "SparsityWeight"],

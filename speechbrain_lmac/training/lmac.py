@@ -280,7 +280,12 @@ class LMACBrain(ExplainerBrain):
         metrics = explanation_metrics(
             before, kept, rest, mask, target, classifier.decided_set
         )
-        self.stats.append(batch.id, {"accuracy": correct, **metrics})
+        metrics |= {"accuracy": correct, **self.measure_mixtures(batch)}
+        self.stats.append(batch.id, metrics)
+
+    def measure_mixtures(self, batch: Any) -> dict[str, Tensor]:
+        """What mixtures of the batch's clips tell of masks; here nothing."""
+        return {}
 
     def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As the base's, with the weight of the sparsity."""

@@ -11,8 +11,8 @@ import torch
 from speechbrain_lmac.classifiers.base import fingerprint
 from speechbrain_lmac.classifiers.slim import SlimCnn
 from speechbrain_lmac.data.pipelines import make_label_encoder
-from speechbrain_lmac.features import FrontEnd
-from speechbrain_lmac.interpreters.decoders import build_decoder
+from speechbrain_lmac.features import build_frontend
+from speechbrain_lmac.interpreters.class_decoder import build_class_decoder
 from speechbrain_lmac.interpreters.loading import (
     INFO_FILE,
     Interpreter,
@@ -53,12 +53,12 @@ def mask(interpreter):
 
 
 def fresh_decoder(classifier):
-    return build_decoder(classifier, FrontEnd(), channels=[96, 64, 48, 32, 16])
+    return build_class_decoder(classifier, build_frontend("gain"))
 
 
 def test_what_training_leaves(trained_run):
     info = json.loads((trained_run.interpreter / INFO_FILE).read_text())
-    assert info["mask_domain"] == "stft"
+    assert info["mask_domain"] == "gain"
     assert (info["ckpt_metric"], info["ckpt_mode"]) == ("quality", "max")
     assert set(info["classifier"]) == {"classifier"}
 
@@ -102,11 +102,14 @@ def test_a_moved_folder_works_and_leaves_the_old_place_alone(
 def test_noises_of_the_training_need_not_be_there(folder, elsewhere):
     file = folder / "hyperparams.yaml"
     text = file.read_text()
-    changed = text.replace("white_noise]", "noise_folder]")
-    changed = changed.replace("noise_folder:\n", "noise_folder: /gone\n")
-    assert changed.count("noise_folder]") == changed.count("/gone") == 1
+    noises = (
+        "contamination: !new:speechbrain_lmac.data.TrainingContamination\n"
+        "    kinds: [noise_folder]\n    noise_folder: /gone\n"
+    )
+    changed = re.sub(r"^contamination:.*\n", noises, text, flags=re.M)
+    assert changed.count("/gone") == 1
     file.write_text(changed)
-    assert Interpreter.load(folder).mask_domain == "stft"
+    assert Interpreter.load(folder).mask_domain == "gain"
 
 
 def test_the_best_checkpoint_is_chosen(folder):

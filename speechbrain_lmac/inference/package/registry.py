@@ -36,6 +36,7 @@ BUILDERS = {
     "decoder": {
         "MaskDecoder": "interpreters.decoders:build_decoder",
         "GridDecoder": "interpreters.decoders:build_grid_decoder",
+        "ClassDecoder": "interpreters.class_decoder:build_class_decoder",
         "ReferenceDecoder": "interpreters.decoders:build_reference_decoder",
         "L2IDecoder": "interpreters.l2i:build_l2i",
         "TextMaskDecoder": "interpreters.text_decoder:build_text_decoder",
