@@ -169,9 +169,11 @@ def load_judge(
 
     Example
     -------
-    >>> load_judge({"source": "/nowhere", "sample_rate": 16000})
-    Traceback (most recent call last):
-    speechbrain_lmac.utils.checks.UserError: `judge`: there is no /nowhere.
+    >>> try:
+    ...     load_judge({"source": "/nowhere", "sample_rate": 16000})
+    ... except UserError as err:
+    ...     print(str(err).partition(";")[0])
+    `judge`: there is no /nowhere
     """
     if source is None:
         return None
