@@ -1,5 +1,6 @@
 """A short form of run.py: kills at random times change no weight."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,4 +24,6 @@ def test_killed_trainings_end_with_the_same_weights(only):
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for name in only:
-        assert f"{name}: 1 kills in 1 trainings, 0 differ" in done.stdout
+        # On a busy machine a training may end before its kill: one more.
+        told = rf"^{name}: 1 kills in \d+ trainings, 0 differ$"
+        assert re.search(told, done.stdout, re.M)
