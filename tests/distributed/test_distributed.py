@@ -95,7 +95,7 @@ def evaluated(run, trained_run, synthetic_folder, tmp_path_factory):
 
 def test_results_are_the_same_to_the_byte(evaluated):
     names = [p.name for p in evaluated[1].glob("*.csv")]
-    assert len(names) == 16 and "results.csv" in names
+    assert len(names) == 17 and "results.csv" in names
     for name in (*names, "results.md", "results.tex"):
         one, two = ((evaluated[n] / name).read_bytes() for n in (1, 2))
         assert one == two, name
