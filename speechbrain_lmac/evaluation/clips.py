@@ -16,7 +16,10 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac.attribution import ATTRIBUTIONS
 from speechbrain_lmac.data.audio import AudioCache
-from speechbrain_lmac.data.captions.prompts import HELD_OUT_TEMPLATES, readable
+from speechbrain_lmac.data.captions.prompts import (
+    HELD_OUT_TEMPLATES,
+    class_key,
+)
 from speechbrain_lmac.data.labelled import (
     LAYOUTS,
     layout_name,
@@ -199,9 +202,9 @@ def known_clips(names: Sequence[str], clips: Sequence[dict]) -> list[dict]:
     >>> found
     [{'class_string': 'Sea waves'}]
     """
-    known = {readable(name).casefold(): name for name in names}
+    known = {class_key(name): name for name in names}
     classes = {clip["class_string"] for clip in clips}
-    own = {name: known.get(readable(name).casefold()) for name in classes}
+    own = {name: known.get(class_key(name)) for name in classes}
     unknown = sorted(name for name, found in own.items() if found is None)
     if len(unknown) == len(classes):
         check_classes(names, clips)

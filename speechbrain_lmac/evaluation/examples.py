@@ -185,10 +185,10 @@ class ExampleWriter:
             "settings": self._digest(method),
             **decision_facts(self.classifier, probs, self.labels),
         }
-        for suffix, row, label in zip(SUFFIXES, probs, best, strict=True):
+        said = target, *best[1:]
+        for suffix, row, label in zip(SUFFIXES, probs, said, strict=True):
             facts[f"probability{suffix}"] = _plain(row[target])
             facts[f"label{suffix}"] = self.labels[label]
-        facts["label"] = self.labels[target]
         if scored.forwards:
             facts["forwards"] = round(scored.forwards)
         warning = self.warn(clip.clip_id)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from speechbrain_lmac.classifiers.base import AudioClassifier, fingerprint
 from speechbrain_lmac.classifiers.families.loading import load_any_classifier
-from speechbrain_lmac.data.captions.prompts import readable
+from speechbrain_lmac.data.captions.prompts import class_key
 from speechbrain_lmac.data.decoding import resample
 from speechbrain_lmac.data.labelled import listed
 from speechbrain_lmac.features import BaseFrontEnd
@@ -96,8 +96,8 @@ class Judge:
         rate: int,
     ):
         labels = classifier.labels or []
-        known = {readable(name).casefold(): k for k, name in enumerate(labels)}
-        places = [known.get(readable(name).casefold(), -1) for name in names]
+        known = {class_key(name): k for k, name in enumerate(labels)}
+        places = [known.get(class_key(name), -1) for name in names]
         if max(places) < 0:
             raise UserError(
                 f"`judge`: it knows {listed(labels) or 'no class by name'}, "

@@ -103,8 +103,7 @@ def draw_query(
     >>> query.present.any().item()
     False
     """
-    batch, n_classes = labels.shape
-    cpu = labels.cpu()
+    batch, cpu = len(labels), labels.cpu()
     mixed, partner, known = mix_partners(
         wavs, cpu.argmax(1), mix_prob, mix_snr, generator
     )
@@ -179,13 +178,9 @@ class ClassLMACBrain(LMACBrain):
     def weights(self) -> dict[str, float]:
         """Weight of each term of the objective."""
         return {
-            "l_in": self.hparams.l_in_w,
-            "l_out": self.hparams.l_out_w,
-            "l1": self.hparams.sparsity.weight,
+            **super().weights(),
             "absent": self.hparams.absent_w,
             "rise": self.hparams.rise_w,
-            "tv": self.hparams.reg_w_tv,
-            "guidance": self.hparams.g_w,
         }
 
     def terms(self, predictions: Any, batch: Any, stage: sb.Stage) -> Any:
@@ -195,13 +190,12 @@ class ClassLMACBrain(LMACBrain):
         explanation, masked_in, masked_out, query = predictions
         classifier, mask = self.modules.classifier, explanation.mask
         target, present = query.target, query.present
-        probs = [
-            classifier.probabilities(output).gather(1, target[:, None])
-            for output in (explanation.output, masked_in)
-        ]
-        rise = (probs[1] - probs[0]).squeeze(1) - _FREE_RISE
+        before, kept = map(
+            classifier.probabilities, (explanation.output, masked_in)
+        )
+        rise = (kept - before).gather(1, target[:, None]).squeeze(1)
+        rise = rise - _FREE_RISE
         absent = (~present).to(mask)
-        there = [t[present] for t in (masked_in.logits, masked_out.logits)]
         terms = {
             "l1": mask.mean(),
             "absent": (mask.mean((1, 2)) * absent).mean(),
@@ -209,11 +203,13 @@ class ClassLMACBrain(LMACBrain):
             "guidance": self.guided_by_sources(mask, query),
         }
         if present.any():
-            kept, rest = there
             asked, mode = target[present], self.hparams.mask_out_loss
-            before = classifier.probabilities(explanation.output)[present]
-            terms["l_in"] = classifier.evidence_loss(kept, asked)
-            terms["l_out"] = classifier.rest_loss(rest, asked, mode, before)
+            terms["l_in"] = classifier.evidence_loss(
+                masked_in.logits[present], asked
+            )
+            terms["l_out"] = classifier.rest_loss(
+                masked_out.logits[present], asked, mode, before[present]
+            )
         return terms
 
     def guided_by_sources(self, mask: Tensor, query: Query) -> Tensor:

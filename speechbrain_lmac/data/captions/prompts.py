@@ -70,6 +70,15 @@ def readable(class_name: str) -> str:
     return words
 
 
+def class_key(class_name: str) -> str:
+    """What names of one class share: case and underscores do not count.
+
+    >>> class_key("Sea waves") == class_key("sea_waves")
+    True
+    """
+    return readable(class_name).casefold()
+
+
 def paraphrases(class_name: str) -> Paraphrases:
     """Wordings of a class; an unknown one has none but its own name.
 
