@@ -190,6 +190,18 @@ def trained_run(recipe, synthetic_folder, tmp_path_factory):
     )
 
 
+@pytest.fixture
+def lmac(capsys):
+    """Runs a command line: exit code, standard output, standard error."""
+    from speechbrain_lmac.cli import main
+
+    def call(*argv):
+        code = main([str(word) for word in argv])
+        return code, *capsys.readouterr()
+
+    return call
+
+
 class ZeroShotRun(NamedTuple):
     """What the zero-shot trainings have written."""
 

@@ -126,17 +126,6 @@ def fake(monkeypatch):
     return interpreter
 
 
-@pytest.fixture
-def lmac(capsys):
-    """Runs a command line: exit code, standard output, standard error."""
-
-    def call(*argv):
-        code = cli.main([str(word) for word in argv])
-        return code, *capsys.readouterr()
-
-    return call
-
-
 # --- the command itself ---
 
 

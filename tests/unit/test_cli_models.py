@@ -14,7 +14,6 @@ import soundfile as sf
 import torch
 
 import speechbrain_lmac
-from speechbrain_lmac import cli
 from speechbrain_lmac.classifiers.families.loading import load_any_classifier
 from speechbrain_lmac.inference import (
     AudioInterpreter,
@@ -76,17 +75,6 @@ def model(net):
     return speechbrain_lmac.load_model(
         MODEL[0], "saliency", RATE, labels=list(TONES)
     )
-
-
-@pytest.fixture
-def lmac(capsys):
-    """Runs a command line: exit code, standard output, standard error."""
-
-    def call(*argv):
-        code = cli.main([str(word) for word in argv])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def energy(wave, name):
