@@ -134,6 +134,7 @@ def denormals():
         ("memory", ["--steps", "1"], "peak in GiB"),
         ("inference", [], "folder of 2 clips"),
         ("several_labels", [], "present classes that their masks lose: "),
+        ("contrast", [], "mixtures not told apart: "),
         ("data_loading", [], "second epoch, data / step: "),
     ],
 )

@@ -134,6 +134,6 @@ def build_attribution(
         if name in MASKS:
             return method(clips, target, generator, **options)
         found = method(clips.forward, clips.view, target, generator, **options)
-        return normalize_map(found)
+        return normalize_map(found.clamp_min(0) if classifier.signed else found)
 
     return attribute

@@ -74,6 +74,8 @@ class AudioClassifier(torch.nn.Module):
     threshold: float | None = None
     #: Whether the classes are prompts, which the user chooses.
     zero_shot: bool = False
+    #: Whether evidence against a class is no part of its explanation.
+    signed: bool = False
     #: Whether it was trained on clips at a peak of 1, as by our recipes.
     at_peak: bool = True
     #: Arguments of ``load_any_classifier``, if it made this one.

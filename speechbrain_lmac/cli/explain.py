@@ -49,6 +49,7 @@ EXAMPLES = """\
       --interpreter results/lmac_small/1234/package > explanations.jsonl
   lmac explain street.wav --top-k 3 --interpreter owner/name --out out
   lmac explain street.wav --classes dog,rain --interpreter ... --out out
+  lmac explain street.wav --classes dog --against rain --model ... --out out
   lmac explain street.wav --interpreter results/lmac_zs_small/1234 --out out \\
       --prompts "a dog barks" "rain falls"
 
@@ -94,6 +95,8 @@ def add_parser(commands: Any) -> None:
         "All words up to the next option are texts: files go before it, or "
         "behind --",
     )
+    other = "what raises these classes and lowers this one: why dog, not rain"
+    option(parser, "--against", str, other, metavar="CLASS")
     option(parser, "--device", str, DEVICE, default="cpu")
     flag(parser, "--recursive", "look into folders of folders, too")
     flag(parser, "--overwrite", "replace explanations that are in --out")
@@ -124,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
             classes=args.classes,
             prompts=args.prompts,
             events=True,
+            against=args.against,
         )
         check_writable(args.out, "out")
         failed |= _explain(results, files, targets, args)
@@ -240,19 +244,12 @@ def _line_of(facts: dict[str, Any]) -> str:
     ...     "folder": "out/a"})
     'a.wav: dog  p 0.93  masked-in 0.90  masked-out -  -> out/a'
     """
-    values = [
-        f"{name} " + ("-" if facts[key] is None else f"{facts[key]:.2f}")
-        for name, key in (
-            ("similarity", "similarity"),  # zero-shot
-            ("p", "probability"),
-            ("masked-in", "probability_masked_in"),
-            ("masked-out", "probability_masked_out"),
-        )
-        if key in facts
-    ]
+    from speechbrain_lmac.report.columns import class_text, probability_texts
+
+    values = [f"{name} {text}" for name, text in probability_texts(facts)]
     values += [f"decided {facts['decided']}"] if "decided" in facts else []
     values += _when(facts.get("events"))
-    shown = "  ".join([facts["label"], *values])
+    shown = "  ".join([class_text(facts), *values])
     line = f"{facts['file']}: {shown}  -> {facts['folder']}"
     return printable(line.replace("\n", " "))
 

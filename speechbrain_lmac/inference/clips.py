@@ -11,6 +11,7 @@ from speechbrain_lmac.data.mixtures import peak_normalize
 from speechbrain_lmac.features import heard_part
 from speechbrain_lmac.inference.explanation import LEVELS, Explanation
 from speechbrain_lmac.inference.request import Clip, Request
+from speechbrain_lmac.interpreters.contrast import contrast
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.interpreters.masking import decode_mask, depends_on_class
 
@@ -126,11 +127,13 @@ class ClipExplainer:
         """
         (wavs, peaks), n = self._scaled(wavs), wavs.shape[1]
         spectrum, output, answer = self._compute(wavs)
-        targets = self._targets(answer[:, 0], request)
+        targets, decoder = request.choose(answer[:, 0]), self.decoder
+        if request.against is not None:
+            decoder = contrast(decoder, self.classifier, request.against)
         masks, sounds, answers, forwards = [], [], [], []
         for target in targets.unbind(1) if self.depends else targets[:, :1].T:
-            mask = decode_mask(self.decoder, output, target, spectrum)
-            forwards.append(self.decoder.forwards if self.asks else 0.0)
+            mask = decode_mask(decoder, output, target, spectrum)
+            forwards.append(decoder.forwards if self.asks else 0.0)
             masked = torch.cat(self.frontend.masked(mask, spectrum))
             parts = self._answer(self.classifier(masked)).chunk(2)
             _, kept, rest = self.frontend.parts(mask, spectrum, n)
@@ -145,13 +148,13 @@ class ClipExplainer:
         return Analysis(wavs, peaks, view, targets, *columns)
 
     def explanations(
-        self, found: Analysis, clips: list[Clip]
+        self, found: Analysis, clips: list[Clip], against: int | None = None
     ) -> list[list[Explanation]]:
         """The explanations of each of the clips, by class as asked for."""
         found = found.cpu()
         each = range(found.targets.shape[1])
         return [
-            [self._explanation(found, i, k, clip) for k in each]
+            [self._explanation(found, i, k, clip, against) for k in each]
             for i, clip in enumerate(clips)
         ]
 
@@ -160,13 +163,18 @@ class ClipExplainer:
         return heard_part(mask, self.frontend.heard).mean().item()
 
     def facts(
-        self, answers: torch.Tensor, target: int, forwards: float = 0.0
+        self,
+        answers: torch.Tensor,
+        target: int,
+        forwards: float = 0.0,
+        against: int | None = None,
     ) -> dict[str, Any]:
         """Fields of :class:`Explanation` about a class.
 
         ``answers`` are those of a column of an :class:`Analysis`, of one clip
         or their mean over several: (kinds, 2, classes); ``forwards`` are what
-        the mask, or the masks of several, cost.
+        the mask, or the masks of several, cost; ``against`` is the class that
+        it was to lower.
         """
         alone = self.zero_shot and len(self.names) == 1
         best = answers[0, 0].topk(min(N_TOP, len(self.names)))
@@ -186,6 +194,11 @@ class ClipExplainer:
             "mask_domain": self.frontend.mask_domain,
             **decision_facts(self.classifier, answers[:3, 0], self.names),
         }
+        if against is not None:
+            probs = answers[:, 0, against].tolist()
+            kinds = (f"probability{kind}" for kind in KINDS)
+            facts["against"] = {"label": self.names[against]}
+            facts["against"] |= zip(kinds, probs, strict=False)
         values = answers[:, :, target].tolist()
         for name, (p, cosine) in zip(KINDS[: len(values)], values, strict=True):
             facts[f"probability{name}"] = None if alone else p
@@ -193,7 +206,7 @@ class ClipExplainer:
                 facts[f"similarity{name}"] = cosine
         return facts
 
-    def _explanation(self, found, i, k, clip):
+    def _explanation(self, found, i, k, clip, against):
         column, target = k if self.depends else 0, found.targets[i, k].item()
         mask = found.masks[i, column].clone()
         # Copies, so that who keeps one explanation keeps no batch.
@@ -207,7 +220,10 @@ class ClipExplainer:
             source=clip.source,
             warning=clip.note,
             **self.facts(
-                found.answers[i, column], target, found.forwards[column].item()
+                found.answers[i, column],
+                target,
+                found.forwards[column].item(),
+                against,
             ),
         )
 
@@ -231,9 +247,3 @@ class ClipExplainer:
         if self.zero_shot:
             cosines = output.embedding @ self.classifier.text_embeddings.T
         return torch.stack([probs, cosines], 1)
-
-    def _targets(self, probs, request):
-        if request.classes is not None:
-            chosen = torch.tensor(request.classes, device=probs.device)
-            return chosen.expand(len(probs), -1)
-        return probs.topk(request.top_k, dim=1).indices

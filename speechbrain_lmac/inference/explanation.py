@@ -15,7 +15,11 @@ from speechbrain_lmac.inference.events import (
     audacity_labels,
     raven_table,
 )
-from speechbrain_lmac.report.columns import method_cost
+from speechbrain_lmac.report.columns import (
+    class_text,
+    method_cost,
+    probability_texts,
+)
 from speechbrain_lmac.report.figures.explanation import build_explanation_figure
 from speechbrain_lmac.report.figures.style import save_figure
 from speechbrain_lmac.utils.checks import UserError
@@ -37,7 +41,7 @@ OPTIONAL = (
     *("probability_heard", "similarity", "similarity_masked_in"),
     *("similarity_masked_out", "windows", "warning", "decided", "decisions"),
     *("decisions_masked_in", "decisions_masked_out"),
-    *("forwards", "length_policy", "events"),
+    *("forwards", "length_policy", "events", "against"),
 )
 #: Whether the input was scaled to a peak of 1 -> what the facts say of it.
 LEVELS = {
@@ -166,6 +170,10 @@ class Explanation:
     warning : str
         What is odd about the sound, such as that nothing is left of it at the
         model's rate.
+    against : dict or None
+        Of "why dog and not rain" the class ``label`` that the mask is to
+        lower, with its ``probability``, ``probability_masked_in`` and
+        ``probability_masked_out``.
     """
 
     waveform: torch.Tensor
@@ -201,6 +209,7 @@ class Explanation:
     decisions: dict[str, float] | None = None
     decisions_masked_in: dict[str, float] | None = None
     decisions_masked_out: dict[str, float] | None = None
+    against: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         """The facts in a line, without sounds and mask."""
@@ -293,13 +302,12 @@ class Explanation:
         return folder
 
     def _draw(self, path):
-        shown = {
-            "similarity": self.similarity,
-            "p": self.probability,
-            "masked-in": self.probability_masked_in,
-            "masked-out": self.probability_masked_out,
-        }
-        values = [f"{k} {v:.2f}" for k, v in shown.items() if v is not None]
+        facts = self.facts()
+        values = [
+            f"{name} {text}"
+            for name, text in probability_texts(facts)
+            if text != "-"
+        ]
         values += [f"decided {self.decided}"] if self.decided else []
         figure = build_explanation_figure(
             self.spectrogram,
@@ -308,7 +316,7 @@ class Explanation:
             self.sample_rate,
             self.mask_hop_samples,
             title=Path(self.source).name if self.source else "",
-            label=self.label,
+            label=class_text(facts),
             note=", ".join(values),
             method=method_cost(self.method, self.forwards),
             mel=self.mask_domain == "mel",

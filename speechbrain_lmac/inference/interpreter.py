@@ -249,6 +249,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         prompts: Prompts = None,
         heard: bool = False,
         events: bool = False,
+        against: str | int | None = None,
     ) -> Explained:
         """Explain a file of any format, rate, channels and length.
 
@@ -268,6 +269,10 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         events : bool
             Whether to find when it is heard, and to classify each event alone
             and the input without it: two forwards an event.
+        against : str or int or None
+            Of "why dog and not rain" the rain, by name or index: what raises
+            a class and lowers this one. Without ``classes`` the most probable
+            others are explained.
 
         Returns
         -------
@@ -280,7 +285,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             If the file is missing, empty or no audio, or a class or prompt is
             none.
         """
-        explain = self._explain(top_k, classes, prompts, heard, events)
+        explain = self._explain(top_k, classes, prompts, heard, events, against)
         return explain([self._read(path)])[0]
 
     def interpret_batch(
@@ -300,8 +305,8 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             Relative lengths, shape (batch,): what is behind them is padding
             and plays no part.
         **asked
-            ``top_k``, ``classes``, ``prompts``, ``heard``, ``events``, as
-            for :meth:`interpret_file`.
+            ``top_k``, ``classes``, ``prompts``, ``heard``, ``events``,
+            ``against``, as for :meth:`interpret_file`.
 
         Returns
         -------
@@ -328,8 +333,8 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         batch_size : int
             Files that are read before they are explained together.
         **asked
-            ``top_k``, ``classes``, ``prompts``, ``heard``, ``events``, as
-            for :meth:`interpret_file`.
+            ``top_k``, ``classes``, ``prompts``, ``heard``, ``events``,
+            ``against``, as for :meth:`interpret_file`.
 
         Returns
         -------
@@ -345,13 +350,26 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         return self.interpret_batch(*args, **asked)
 
     def _explain(
-        self, top_k=1, classes=None, prompts=None, heard=False, events=False
+        self,
+        top_k=1,
+        classes=None,
+        prompts=None,
+        heard=False,
+        events=False,
+        against=None,
     ):
         """What explains clips as asked for; wrong requests are refused."""
         explainer = self._explainer_for(classes, prompts)
+        names = explainer.names
         if self.zero_shot:
-            classes = range(len(explainer.names))
-        request = make_request(explainer.names, top_k, classes, heard, events)
+            classes = [k for k, n in enumerate(names) if against not in (k, n)]
+        request = make_request(names, top_k, classes, heard, events, against)
+        if against is not None and not explainer.depends:
+            raise UserError(
+                "`against`: this interpreter's mask does not depend on the "
+                "class; give a `method`, such as mask, or train one that is "
+                "told the class (lmac_small.yaml)."
+            )
         size = round(self.window_s * self.sample_rate)
         fade = round(self.overlap_s * self.sample_rate)
         return lambda clips: explain_each(explainer, request, clips, size, fade)

@@ -23,6 +23,7 @@ def explain(
     classes: Classes = None,
     top_k: int = 1,
     events: bool = False,
+    against: str | int | None = None,
     **options: Any,
 ) -> Explained:
     """What made a classifier decide, to be listened to.
@@ -43,6 +44,9 @@ def explain(
         How many of the most probable classes to explain.
     events : bool
         Whether to say when the explanation is heard (``.events``).
+    against : str or int or None
+        Of "why dog and not rain" the rain: what raises a class and lowers
+        this one.
     **options
         Of :func:`load_model`, or of the method if the model is loaded.
 
@@ -81,6 +85,7 @@ def explain(
         "classes": classes,
         "top_k": top_k,
         "events": events,
+        "against": against,
     }
     if torch.is_tensor(sound):
         return interpreter.interpret_batch(sound, **asked)[0]

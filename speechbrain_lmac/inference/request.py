@@ -35,16 +35,32 @@ class Request(NamedTuple):
         Whether to classify the explanation as a sound of its own, too.
     events : bool
         Whether to find its events, and classify with and without each.
+    against : int or None
+        Index of the class that the explanation is to lower.
     """
 
     top_k: int = 1
     classes: list[int] | None = None
     heard: bool = False
     events: bool = False
+    against: int | None = None
 
     def several(self) -> bool:
         """Whether more than one explanation of a clip is asked for."""
         return len(self.classes or range(self.top_k)) > 1
+
+    def choose(self, probs: torch.Tensor) -> torch.Tensor:
+        """The classes to explain, int64 (batch, explanations).
+
+        Of probabilities (batch, classes), unless classes were asked for.
+        """
+        if self.classes is not None:
+            chosen = torch.tensor(self.classes, device=probs.device)
+            return chosen.expand(len(probs), -1)
+        if self.against is not None:
+            probs = probs.clone()
+            probs[:, self.against] = -1
+        return probs.topk(self.top_k, dim=1).indices
 
 
 def make_request(
@@ -53,25 +69,29 @@ def make_request(
     classes: Any = None,
     heard: bool = False,
     events: bool = False,
+    against: Any = None,
 ) -> Request:
     """Which classes are to be explained, by index.
 
     ``classes`` are names or indices of some of ``names``, one or several;
-    without them the ``top_k`` most probable are meant.
+    without them the ``top_k`` most probable are meant. ``against`` is another
+    one, which is not explained.
 
     Example
     -------
     >>> make_request(["dog", "rain"], classes="rain").classes
     [1]
     """
-    number = _whole(top_k)
-    if number is None or not 1 <= number <= len(names):
+    number, most = _whole(top_k), len(names)
+    if against is not None:
+        against, most = _index(against, names, "against"), most - 1
+    if number is None or not 1 <= number <= most:
         raise UserError(
-            f"`top_k`: expected a whole number from 1 to {len(names)}, the "
+            f"`top_k`: expected a whole number from 1 to {most}, the "
             f"number of classes, found {top_k!r:.60}."
         )
     if classes is None:
-        return Request(number, None, heard, events)
+        return Request(number, None, heard, events, against)
     if number != 1:
         raise UserError("`top_k` and `classes`: give one of the two.")
     several = isinstance(classes, Iterable) and not isinstance(classes, str)
@@ -82,7 +102,12 @@ def make_request(
         raise UserError(
             f"`classes`: expected different ones, found {classes!r:.60}."
         )
-    return Request(1, chosen, heard, events)
+    if against in chosen:
+        raise UserError(
+            f"`against`: expected another class than those that are explained, "
+            f"found {names[against]!r:.60}."
+        )
+    return Request(1, chosen, heard, events, against)
 
 
 def _whole(value):
@@ -94,7 +119,7 @@ def _whole(value):
         return None
 
 
-def _index(wanted, names):
+def _index(wanted, names, key="classes"):
     """Index of a class given by name or index."""
     number = _whole(wanted)
     if number is not None and 0 <= number < len(names):
@@ -105,7 +130,7 @@ def _index(wanted, names):
     near = difflib.get_close_matches(str(wanted).lower(), known, 1, 0.5)
     advice = f"did you mean {known[near[0]]!r}? " if near else ""
     raise UserError(
-        f"`classes`: {wanted!r:.60} is neither a class nor the index of one; "
+        f"`{key}`: {wanted!r:.60} is neither a class nor the index of one; "
         f"{advice}The classes are {', '.join(names)}."
     )
 

@@ -133,7 +133,8 @@ def explain_each(
             plan = plan_windows(len(chosen[0].wav), size, fade)
             return [_explain_long(explainer, chosen[0], request, plan)]
         wavs = torch.stack([clip.wav for clip in chosen])
-        return explainer.explanations(explainer.analyse(wavs, request), chosen)
+        found = explainer.analyse(wavs, request)
+        return explainer.explanations(found, chosen, request.against)
 
     groups = _equal_lengths(explainer, clips, size)
     done: dict[int, list[Explanation]] = {}
@@ -214,8 +215,8 @@ def _explain_long(explainer, clip, request, plan):
 
     if explainer.depends and request.classes is None and request.top_k > 1:
         answers = [explainer.classify(windows(g)).cpu() for g in groups]
-        best = torch.cat(answers)[:, 0].mean(0).topk(request.top_k).indices
-        request = request._replace(classes=best.tolist())
+        best = request.choose(torch.cat(answers)[:, 0].mean(0, keepdim=True))
+        request = request._replace(classes=best[0].tolist())
     each = request if request.classes else request._replace(top_k=1)
     mix = _Mix(explainer, plan, len(wav))
     for group in groups:
@@ -267,7 +268,7 @@ class _Mix:
         """One explanation for each class."""
         mean = torch.stack(self.answers).mean(0)
         share = self.share.clamp_min(1e-6)
-        targets = request.classes or mean[0, 0, 0].topk(request.top_k).indices
+        targets = request.choose(mean[0, 0, :1])[0]
         made = []
         for k, target in enumerate(map(int, targets)):
             column = k if self.explainer.depends else 0
@@ -284,12 +285,14 @@ class _Mix:
                     source=clip.source,
                     warning=clip.note,
                     windows=list(self._windows(request, target, column)),
-                    **self._facts(mean[column], target, column),
+                    **self._facts(
+                        mean[column], target, column, request.against
+                    ),
                 )
             )
         return made
 
-    def _facts(self, mean, target, column):
+    def _facts(self, mean, target, column, against):
         """What is said of a class; what a window decides for, the whole does.
 
         That is of several labels: in the mean over minutes, short sounds would
@@ -297,7 +300,7 @@ class _Mix:
         """
         explainer = self.explainer
         cost = self.forwards[column].item()
-        facts = explainer.facts(mean, target, cost)
+        facts = explainer.facts(mean, target, cost, against)
         surest = torch.stack(self.answers).amax(0)[column, :3, 0]
         own = decision_facts(explainer.classifier, surest, explainer.names)
         if own:
@@ -311,7 +314,8 @@ class _Mix:
             self.plan.starts, self.answers, self.means, strict=True
         ):
             decision = answers[column, 0, 0].argmax().item()
-            label = decision if own else target
+            chosen = request.choose(answers[column, 0, :1])[0, 0].item()
+            label = chosen if own else target
             facts = self.explainer.facts(answers[column], label)
             shown = ("probability", "probability_masked_in")
             yield Window(

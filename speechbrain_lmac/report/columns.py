@@ -364,3 +364,38 @@ def _significant(comparisons: Iterable[Row]) -> dict[tuple, str]:
             key = (*_group(row), row.get("method"), row.get("metric"))
             marks[key] = "*" if difference > 0 else "+"
     return marks
+
+
+def class_text(facts: Mapping[str, Any]) -> str:
+    """What facts explain, in words.
+
+    Example
+    -------
+    >>> class_text({"label": "dog", "against": {"label": "rain"}})
+    'dog and not rain'
+    """
+    other = facts.get("against")
+    label = facts.get("label") or ""
+    return f"{label} and not {other['label']}" if other else label
+
+
+def probability_texts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the classifier says of input, explanation and rest, in words.
+
+    Example
+    -------
+    >>> facts = {"probability": 0.6, "against": {"probability": 0.25}}
+    >>> list(probability_texts(facts))
+    [('p', '0.60 against 0.25')]
+    """
+    for name, key in (
+        ("similarity", "similarity"),  # zero-shot
+        ("p", "probability"),
+        ("masked-in", "probability_masked_in"),
+        ("masked-out", "probability_masked_out"),
+    ):
+        if key in facts:
+            text = "-" if facts[key] is None else f"{facts[key]:.2f}"
+            if key in (other := facts.get("against") or {}):
+                text += f" against {other[key]:.2f}"
+            yield name, text

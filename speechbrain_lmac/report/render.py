@@ -46,6 +46,7 @@ def render(template: str, **values: Any) -> str:
     )  # fmt: skip
     environment.filters |= {
         "condition": columns.condition_label,
+        "explained": columns.class_text,
         "latex": plain_latex,
         "markdown": plain_markdown,
         "method": method_label,
