@@ -158,10 +158,8 @@ def mix_some(
 ) -> tuple[Tensor, Tensor]:
     """Mixtures of one to ``most`` clips of a batch, with the labels of each.
 
-    Every clip of (batch, samples) is mixed with none, one, ... of the others,
-    each as probable; all are brought to unit norm, the others to a level
-    within ``level_db`` of it, and the mixture to a peak of 1. A mixture has
-    the labels (batch, classes), 0 or 1, of all its parts that are not silent.
+    The sums of :func:`some_parts`, brought to a peak of 1. A mixture has the
+    labels (batch, classes), 0 or 1, of all its parts that are not silent.
 
     >>> wavs, labels = torch.eye(2, 4), torch.eye(2)
     >>> mixed, labels = mix_some(wavs, labels, torch.Generator().manual_seed(0))
@@ -169,21 +167,43 @@ def mix_some(
     tensor([[1., 1.],
             [0., 1.]])
     """
+    parts, truths = some_parts(wavs, labels, generator, most, level_db)
+    return peak_normalize(parts.sum(0)), truths.amax(0)
+
+
+def some_parts(
+    wavs: Tensor,
+    labels: Tensor,
+    generator: torch.Generator | None = None,
+    most: int = 3,
+    level_db: float = 6.0,
+) -> tuple[Tensor, Tensor]:
+    """The clips of a batch and, for each, none, one, ... of the others.
+
+    All numbers of them are as probable. The clips of (batch, samples) are
+    brought to unit norm, the others to a level within ``level_db`` of it.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Parts (most, batch, samples), silent where there are fewer, and their
+        labels (most, batch, classes), 0 for silent ones.
+    """
     batch = len(wavs)
     device = generator.device if generator else wavs.device
     options: Any = {"generator": generator, "device": device}
     unit = normalize(peak_normalize(wavs), dim=1)
     labels = labels * (unit.norm(dim=1, keepdim=True) > 0)
-    mixed, union = unit.clone(), labels.clone()
-    parts = torch.randint(most, (batch, 1), **options).to(wavs.device)
+    parts, truths = [unit], [labels]
+    count = torch.randint(most, (batch, 1), **options).to(wavs.device)
     shifts = 1 + torch.randperm(max(0, batch - 1), **options)[: most - 1]
     for k, shift in enumerate(shifts.tolist()):
         level = level_db * (2 * torch.rand(batch, 1, **options) - 1)
-        chosen = parts > k
+        chosen = count > k
         gain = chosen * 10 ** (level.to(wavs) / 20)
-        mixed += gain * unit.roll(shift, 0)
-        union = torch.maximum(union, chosen * labels.roll(shift, 0))
-    return peak_normalize(mixed), union
+        parts.append(gain * unit.roll(shift, 0))
+        truths.append(chosen * labels.roll(shift, 0))
+    return torch.stack(parts), torch.stack(truths)
 
 
 def fit_length(
