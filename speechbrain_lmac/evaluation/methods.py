@@ -69,7 +69,7 @@ SIMPLE_METHODS: dict[str, Method] = {
     "ideal": ideal,
 }
 #: Methods that are the evaluated decoder's alone.
-TRAINED_NAMES = ("lmac", "lmac_zs")
+TRAINED_NAMES = ("lmac", "lmac_td", "lmac_zs")
 #: Every method that can be evaluated.
 METHODS = (*TRAINED_NAMES, *TRAINED_METHODS, *ATTRIBUTIONS, *SIMPLE_METHODS)
 #: Methods that need the sources of a mixture.

@@ -7,6 +7,7 @@ _NAMES = {
     "bins": ("fit_frames", "heard_part", "mel_to_linear"),
     "clap": ("ClapFrontEnd", "MelClapFrontEnd", "build_clap_frontend"),
     "stft": ("FrontEnd", "GainFrontEnd", "MelFrontEnd", "build_frontend"),
+    "time": ("TimeFrontEnd", "build_time_frontend"),
     "waveform": ("WaveformFrontEnd",),
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "models": ["load_model"],
         "masking": ["Explanation", "depends_on_class", "explain"],
         "methods": ["ClipMethod"],
+        "time_decoder": ["TimeDecoder", "build_time_decoder"],
         "text_decoder": [
             "PromptedDecoder",
             "TextMaskDecoder",

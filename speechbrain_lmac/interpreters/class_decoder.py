@@ -67,16 +67,18 @@ class ClassDecoder(nn.Module):
         self, output: ClassifierOutput, target: Tensor, spectrum: Spectrum
     ) -> Tensor:
         """Masks of classes (batch,), in [0.04, 1], for ``decode_mask``."""
+        decoder: Any = self.decoder
+        hidden = (*output.hidden, self.clip(spectrum))
+        frames, query = spectrum.view.shape[1], self.query(output, target)
+        return opened(decoder(hidden, frames, *query))
+
+    def query(
+        self, output: ClassifierOutput, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What steers: embeddings and probabilities of classes (batch,)."""
         classifier, _ = self._explained
         probs = classifier.probabilities(output)
-        decoder: Any = self.decoder
-        logits = decoder(
-            (*output.hidden, self.clip(spectrum)),
-            spectrum.view.shape[1],
-            self.classes(target),
-            probs.gather(1, target[:, None]).squeeze(1),
-        )
-        return FLOOR + (1 - FLOOR) * torch.sigmoid(logits.float())
+        return self.classes(target), probs.gather(1, target[:, None])[:, 0]
 
     def clip(self, spectrum: Spectrum) -> Tensor:
         """The clip as a hidden map, (batch, 1, frames, bands)."""
@@ -86,6 +88,15 @@ class ClassDecoder(nn.Module):
             bins = bins @ (spread / spread.sum(1, keepdim=True)).T
         # About from -1 to 1 for clips of peak 1.
         return bins.log1p()[:, None] - 1
+
+
+def opened(logits: Tensor) -> Tensor:
+    """Masks of logits, in [0.04, 1].
+
+    >>> opened(torch.tensor([-torch.inf, 0.0, torch.inf]))
+    tensor([0.0400, 0.5200, 1.0000])
+    """
+    return FLOOR + (1 - FLOOR) * torch.sigmoid(logits.float())
 
 
 def build_class_decoder(
@@ -100,26 +111,44 @@ def build_class_decoder(
     any number of cells, a :class:`GridDecoder`, to which ``channels`` mean
     nothing.
     """
-    hidden = (*classifier.hidden_channels, 1)
-    decoder: TextMaskDecoder | GridDecoder
-    if classifier.hidden_strides:
-        decoder = TextMaskDecoder(
-            hidden,
-            (*classifier.hidden_strides, 1),
-            channels,
-            frontend.n_mels,
-            frontend.spread,
-            embed_dim,
-            heard=frontend.heard,
-        )
-    else:
-        decoder = GridDecoder(
-            hidden,
-            (*classifier.hidden_bands, frontend.n_mels),
-            frontend.n_mels,
-            frontend.spread,
-            embed_dim=embed_dim,
-        )
+    decoder = steered_decoder(
+        classifier,
+        frontend.n_mels,
+        channels,
+        embed_dim,
+        1,
+        frontend.spread,
+        frontend.heard,
+    )
     built = ClassDecoder(decoder, classifier, frontend)
     built.arguments = {"channels": list(channels), "embed_dim": embed_dim}
     return built
+
+
+def steered_decoder(
+    classifier: AudioClassifier,
+    n_mels: int,
+    channels: Sequence[int],
+    embed_dim: int,
+    maps: int = 0,
+    spread: Tensor | None = None,
+    heard: Tensor | None = None,
+) -> TextMaskDecoder | GridDecoder:
+    """A decoder that embeddings steer, over a classifier's hidden maps.
+
+    After these it takes ``maps`` maps of the classifier's frames and bands.
+    """
+    own = maps * (1,)
+    hidden = (*classifier.hidden_channels, *own)
+    if classifier.hidden_strides:
+        return TextMaskDecoder(
+            hidden,
+            (*classifier.hidden_strides, *own),
+            channels,
+            n_mels,
+            spread,
+            embed_dim,
+            heard=heard,
+        )
+    bands = (*classifier.hidden_bands, *(maps * (n_mels,)))
+    return GridDecoder(hidden, bands, n_mels, spread, embed_dim=embed_dim)

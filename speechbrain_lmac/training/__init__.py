@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "clap": ["ClapBrain", "TextGroups", "held_out_prompts"],
         "l2i": ["L2IBrain"],
         "lmac": ["LMACBrain", "SparsityWeight"],
+        "lmac_td": ["LMACTDBrain"],
         "lmac_zs": ["LMACZSBrain"],
         "zero_shot_brain": ["validation_prompts"],
     },

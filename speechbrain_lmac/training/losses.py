@@ -160,6 +160,30 @@ def source_residual(
     return missing + _LEAK_WEIGHT * _energy_share(gain * other, other)
 
 
+def waveform_residual(
+    estimate: Tensor, wanted: Tensor, mixture: Tensor, least: float = 1e-3
+) -> Tensor:
+    """Energy of ``estimate - wanted`` as a share of what is wanted, in bels.
+
+    Minus a tenth of the SNR in dB; where silence is wanted, the energy that is
+    left is a share of the mixture's. Below ``least``, which is added to the
+    share, little is gained (Wisdom et al., "Unsupervised Sound Separation
+    Using Mixture Invariant Training", NeurIPS 2020, equation 3). Of waveforms
+    (batch, samples): (batch,), >= the logarithm of ``least``.
+
+    Example
+    -------
+    >>> clip, silence = torch.ones(1, 8), torch.zeros(1, 8)
+    >>> [round(waveform_residual(*waves, clip).item(), 2)
+    ...  for waves in ((clip, clip), (0.9 * clip, clip), (clip, silence))]
+    [-3.0, -1.96, 0.0]
+    """
+    energy = wanted.square().sum(1)
+    energy = torch.where(energy > 0, energy, mixture.square().sum(1))
+    missing = (estimate - wanted).square().sum(1)
+    return (missing / energy.clamp_min(_TINY) + least).log10()
+
+
 def _energy_share(part, whole):
     energy = whole.square().sum((-2, -1)).clamp_min(_TINY)
     return part.square().sum((-2, -1)) / energy
