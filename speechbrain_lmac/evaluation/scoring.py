@@ -31,6 +31,7 @@ from speechbrain_lmac.metrics.separation import (
     mask_auc,
     si_sdr_gain,
 )
+from speechbrain_lmac.metrics.waveforms import waveform_metrics
 from speechbrain_lmac.metrics.when import when_metrics
 
 #: Probabilities that differ by less are equal as heard: the way through the
@@ -151,6 +152,7 @@ class Scorer:
             values |= when_metrics(kept, mixture, reference, rate)
         if self.settings.heard:
             as_heard = batch.classify(frontend.features(rest))
+            values |= waveform_metrics(kept, rest, mixture)
         if batch.verdict is not None:
             judged, _ = batch.verdict.of(rest)
         out = batch.classify(masked.masked_out)

@@ -69,18 +69,12 @@ class TimeFrontEnd(BaseFrontEnd):
                 f"`n_filters` {n_filters}: expected a multiple of 4, at least "
                 f"twice `kernel_size` {kernel_size}, which is even."
             )
-        place = torch.arange(n_filters) * (inner.n_bins / n_filters)
-        spread, heard = (
-            None if x is None else x[..., place.long()]
-            for x in (inner.spread, inner.heard)
-        )
         super().__init__(
             inner.sample_rate,
             kernel_size // 2,
             inner.n_mels,
             n_filters,
-            spread,
-            heard,
+            F.adaptive_avg_pool1d(inner.spread[None], n_filters)[0],
         )
         self.inner, self.n_samples = inner, inner.n_samples
         self.learned = learned

@@ -80,6 +80,10 @@ HEARD = tuple(
 ) + (
     Metric("agreement_wav", "agreement", 1, 2, "share of the clips with the "
            "same decision on the masked spectrogram and on the sound, 0 to 1"),
+    Metric("sum", "sum", 1, 1, "SI-SDR of explanation and rest together to "
+           "the input, in dB, 100 at most"),
+    Metric("invented", "invented", -1, 3, "% of the explanation's energy "
+           "where the input is 60 dB below its loudest, or more"),
 )  # fmt: skip
 
 SOURCES = (

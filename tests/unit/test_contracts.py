@@ -24,6 +24,7 @@ from speechbrain_lmac.features import (
     BaseFrontEnd,
     FrontEnd,
     Spectrum,
+    TimeFrontEnd,
     WaveformFrontEnd,
 )
 from speechbrain_lmac.interpreters import build_class_decoder, build_decoder
@@ -97,6 +98,7 @@ def slim(kind=SlimCnn):
 KINDS = {
     "waveform": (WaveformFrontEnd, WaveClassifier),
     "basis": (BasisFrontEnd, slim),
+    "time": (partial(TimeFrontEnd, FrontEnd(), 64, 128), slim),
     "sigmoid": (FrontEnd, partial(slim, SigmoidCnn)),
 }
 
