@@ -3,6 +3,7 @@
 
 To run this recipe, do the following:
 > python train_lmac_td.py hparams/lmac_td_small.yaml --data_folder=/data/ESC-50
+> python train_lmac_td.py hparams/lmac_td_cnn14.yaml --data_folder=/data/ESC-50
 
 `LMACTD` is the place for terms of your own; the library's, and the step, read
 hparams.sparsity_of, hparams.signal_length_s, hparams.contamination,

@@ -56,6 +56,7 @@ class TimeFrontEnd(BaseFrontEnd):
     """
 
     mask_domain = "time"
+    coder: Any
 
     def __init__(
         self,
@@ -69,12 +70,13 @@ class TimeFrontEnd(BaseFrontEnd):
                 f"`n_filters` {n_filters}: expected a multiple of 4, at least "
                 f"twice `kernel_size` {kernel_size}, which is even."
             )
+        spread: Any = inner.spread
         super().__init__(
             inner.sample_rate,
             kernel_size // 2,
             inner.n_mels,
             n_filters,
-            F.adaptive_avg_pool1d(inner.spread[None], n_filters)[0],
+            F.adaptive_avg_pool1d(spread[None], n_filters)[0],
         )
         self.inner, self.n_samples = inner, inner.n_samples
         self.learned = learned

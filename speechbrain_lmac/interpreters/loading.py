@@ -57,8 +57,9 @@ PLACEHOLDERS = ("a sound",)
 PARTS = ("loaded", "frontend", "classifier", "encoder", "decoder")
 BUILDS = ("!new:", "!apply:", "!name:")
 EXPECTED = (
-    "expected the output folder of train_lmac.py, train_l2i.py or "
-    "train_lmac_zs.py (not its package), such as results/lmac_small/1234"
+    "expected the output folder of train_lmac.py, train_lmac_td.py, "
+    "train_l2i.py or train_lmac_zs.py (not its package), such as "
+    "results/lmac_small/1234"
 )
 
 
