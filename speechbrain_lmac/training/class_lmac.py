@@ -38,11 +38,15 @@ class Query(NamedTuple):
         The asked classes, int64 (batch,).
     present : torch.Tensor
         Whether the asked class is there, bool (batch,).
+    sole : torch.Tensor
+        Whether the target is all that is there of the class and nothing else,
+        or the class is not there, bool (batch,).
     """
 
     mixed: Mixture
     target: Tensor
     present: Tensor
+    sole: Tensor
 
 
 class Answer(NamedTuple):
@@ -122,13 +126,18 @@ def draw_query(
             )
         )
     own = torch.rand(cpu.shape, generator=generator) * (cpu > 0)
+    # Of a clip's labels rather one that is not the other source's as well.
+    shared = (cpu[partner] > 0) & known.cpu()[:, None]
+    own = torch.where(shared, own * 1e-3, own)
     # Of both sources, whether the second was added or not.
     away = torch.rand(cpu.shape, generator=generator)
     away = away.masked_fill(cpu + cpu[partner] > 0, -1.0)
     absent = torch.rand(batch, generator=generator) < absent_prob
     absent &= away.amax(1) > 0
     target = torch.where(absent, away.argmax(1), own.argmax(1))
-    return Query(mixed, target.to(wavs.device), ~absent.to(wavs.device))
+    twice = shared.gather(1, target[:, None]).squeeze(1)
+    sole = absent | ((cpu.sum(1) == 1) & ~twice)
+    return Query(mixed, *(x.to(wavs.device) for x in (target, ~absent, sole)))
 
 
 class ClassLMACBrain(LMACBrain):
@@ -215,7 +224,8 @@ class ClassLMACBrain(LMACBrain):
     def guided_by_sources(self, mask: Tensor, query: Query) -> Tensor:
         """Cross-entropy of masks and ratios of magnitudes, louder bins first.
 
-        The ratio of an absent class is 0.
+        The ratio of an absent class is 0; a clip of several labels, whose
+        sources nobody knows, guides nothing.
         """
         frontend = self.modules.frontend
         with torch.no_grad():
@@ -232,7 +242,7 @@ class ClassLMACBrain(LMACBrain):
         entropy = F.binary_cross_entropy(
             mask.clamp(1e-6, 1 - 1e-6), wanted, reduction="none"
         )
-        return (weight * entropy).mean()
+        return (weight * entropy * query.sole[:, None, None]).mean()
 
     def note_metrics(self, predictions: Any, batch: Any, stage: Any) -> None:
         """As of :class:`LMACBrain`, and how masks follow the class."""

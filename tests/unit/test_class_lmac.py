@@ -40,7 +40,8 @@ def draw(mix_prob, noise_prob, absent_prob, seed=0, labels=None):
 @pytest.mark.parametrize("seed", range(5))
 def test_queries_name_a_source_or_a_class_of_neither(seed):
     wavs, labels, query = draw(1, 0, 0.5, seed)
-    mixed, target, present = query
+    mixed, target, present, sole = query
+    assert sole.all()
     torch.testing.assert_close(mixed.mixture, mixed.target + mixed.interferer)
     scale = mixed.target.norm(dim=1) / mixed.interferer.norm(dim=1)
     assert (scale.log10().abs() * 20 <= 6 + 1e-3).all()
@@ -68,6 +69,15 @@ def test_a_clip_of_every_class_has_no_absent_one():
     assert query.present.all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_of_several_labels_one_of_its_own_is_asked_for(seed):
+    labels = torch.tensor([[1.0, 1, 0, 0], [0, 1, 1, 0]]).repeat(4, 1)
+    query = draw(1, 0, 0.3, seed, labels)[2]
+    assert torch.equal(query.sole, ~query.present)
+    # The second class is in both sources.
+    assert (query.target != 1).all()
+
+
 def test_the_guidance_is_least_at_the_ratio_of_magnitudes(parts):
     frontend = parts[0]
     brain = SimpleNamespace(
@@ -79,6 +89,7 @@ def test_the_guidance_is_least_at_the_ratio_of_magnitudes(parts):
         Mixture(target + other, target, other),
         torch.zeros(3, dtype=torch.long),
         torch.tensor([True, True, False]),
+        torch.tensor([True, True, True]),
     )
     named, rest = (frontend(x).stft.abs() for x in (target, other))
     ratio = named / (named + rest) * query.present[:, None, None]
@@ -87,6 +98,8 @@ def test_the_guidance_is_least_at_the_ratio_of_magnitudes(parts):
     for step in (-0.05, 0.05):
         moved = (ratio + step).clamp(0, 1)
         assert ClassLMACBrain.guided_by_sources(brain, moved, query) > least
+    unknown = query._replace(sole=torch.zeros(3, dtype=torch.bool))
+    assert ClassLMACBrain.guided_by_sources(brain, mask, unknown) == 0
 
 
 def test_each_class_has_its_mask_and_the_clip_is_heard(parts):
