@@ -59,6 +59,7 @@ setup(
         "tqdm>=4.42",
     ],
     extras_require={
+        "app": ["gradio>=6.31"],
         "clap": ["transformers>=4.40"],
         # Apart from clap: it holds numpy below 2, so Python below 3.13.
         "laion": [
@@ -70,6 +71,7 @@ setup(
         "tensorboard": ["tensorboard"],
         "dev": [
             "codespell",
+            "gradio>=6.31",
             "hypothesis",
             "ipython",
             "mypy",

@@ -18,6 +18,7 @@ import traceback
 
 from speechbrain_lmac import __version__
 from speechbrain_lmac.cli import (
+    app,
     data,
     evaluate,
     explain,
@@ -71,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
         f"{DEBUG_VARIABLE}=1)",
     )
     commands = add_commands(parser)
-    for module in (explain, report, package, listening, evaluate, data):
+    for module in (explain, app, report, package, listening, evaluate, data):
         module.add_parser(commands)
     return parser
 

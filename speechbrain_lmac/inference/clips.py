@@ -116,7 +116,7 @@ class ClipExplainer:
 
         The clips (batch, samples) are of any level.
         """
-        return self._compute(self._scaled(wavs)[0])[2]
+        return self._compute(self.scaled(wavs)[0])[2]
 
     @torch.no_grad()
     def analyse(self, wavs: torch.Tensor, request: Request) -> Analysis:
@@ -125,7 +125,7 @@ class ClipExplainer:
         One STFT, one forward of classifier and decoder; masked-in and
         masked-out clips go through the classifier together.
         """
-        (wavs, peaks), n = self._scaled(wavs), wavs.shape[1]
+        (wavs, peaks), n = self.scaled(wavs), wavs.shape[1]
         spectrum, output, answer = self._compute(wavs)
         targets, decoder = request.choose(answer[:, 0]), self.decoder
         if request.against is not None:
@@ -227,7 +227,7 @@ class ClipExplainer:
             ),
         )
 
-    def _scaled(self, wavs):
+    def scaled(self, wavs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Clips at the level that is heard, and what they were divided by."""
         wavs, peaks = wavs.to(self.device), wavs.abs().amax(1, keepdim=True)
         if not self.at_peak:

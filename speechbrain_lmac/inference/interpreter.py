@@ -20,6 +20,7 @@ from speechbrain_lmac.inference.package.loading import load_package
 from speechbrain_lmac.inference.package.writing import fill_package
 from speechbrain_lmac.inference.request import (
     Clip,
+    Progress,
     crop_clips,
     for_prompts,
     make_request,
@@ -27,7 +28,9 @@ from speechbrain_lmac.inference.request import (
 from speechbrain_lmac.inference.windows import (
     OVERLAP_SECONDS,
     WINDOW_SECONDS,
+    Plan,
     explain_each,
+    plan_windows,
 )
 from speechbrain_lmac.interpreters.loading import Interpreter
 from speechbrain_lmac.utils.checks import UserError
@@ -250,6 +253,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         heard: bool = False,
         events: bool = False,
         against: str | int | None = None,
+        progress: Progress = None,
     ) -> Explained:
         """Explain a file of any format, rate, channels and length.
 
@@ -273,6 +277,9 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             Of "why dog and not rain" the rain, by name or index: what raises
             a class and lowers this one. Without ``classes`` the most probable
             others are explained.
+        progress : callable or None
+            Gets the share, from 0 to 1, of a long recording that is done,
+            window by window; what it raises ends the work.
 
         Returns
         -------
@@ -285,7 +292,8 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             If the file is missing, empty or no audio, or a class or prompt is
             none.
         """
-        explain = self._explain(top_k, classes, prompts, heard, events, against)
+        asked = {"heard": heard, "events": events, "progress": progress}
+        explain = self._explain(top_k, classes, prompts, against, **asked)
         return explain([self._read(path)])[0]
 
     def interpret_batch(
@@ -306,7 +314,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             and plays no part.
         **asked
             ``top_k``, ``classes``, ``prompts``, ``heard``, ``events``,
-            ``against``, as for :meth:`interpret_file`.
+            ``against``, ``progress``, as for :meth:`interpret_file`.
 
         Returns
         -------
@@ -334,7 +342,7 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
             Files that are read before they are explained together.
         **asked
             ``top_k``, ``classes``, ``prompts``, ``heard``, ``events``,
-            ``against``, as for :meth:`interpret_file`.
+            ``against``, ``progress``, as for :meth:`interpret_file`.
 
         Returns
         -------
@@ -350,32 +358,42 @@ class AudioInterpreter(ModelHubMixin, Pretrained):
         return self.interpret_batch(*args, **asked)
 
     def _explain(
-        self,
-        top_k=1,
-        classes=None,
-        prompts=None,
-        heard=False,
-        events=False,
-        against=None,
+        self, top_k=1, classes=None, prompts=None, against=None, **asked
     ):
         """What explains clips as asked for; wrong requests are refused."""
-        explainer = self._explainer_for(classes, prompts)
+        explainer = self.explainer(prompts, classes)
         names = explainer.names
         if self.zero_shot:
             classes = [k for k, n in enumerate(names) if against not in (k, n)]
-        request = make_request(names, top_k, classes, heard, events, against)
+        request = make_request(names, top_k, classes, against, **asked)
         if against is not None and not explainer.depends:
             raise UserError(
                 "`against`: this interpreter's mask does not depend on the "
                 "class; give a `method`, such as mask, or train one that is "
                 "told the class (lmac_small.yaml)."
             )
-        size = round(self.window_s * self.sample_rate)
-        fade = round(self.overlap_s * self.sample_rate)
+        size, fade = self._window()
         return lambda clips: explain_each(explainer, request, clips, size, fade)
 
-    def _explainer_for(self, classes, prompts):
-        """The explainer of the classes or of some prompts."""
+    def _window(self):
+        """Samples of a window and of the fade between two."""
+        frontend = self.interpreter.frontend
+        size = round(self.window_s * self.sample_rate)
+        size = min(size, frontend.n_samples or size)
+        fade = round(self.overlap_s * self.sample_rate)
+        return size, max(1, min(fade, size // 3))
+
+    def windows(self, num_samples: int) -> Plan:
+        """Where the windows of a sound lie; one of a short sound."""
+        size, fade = self._window()
+        if num_samples <= size:
+            return Plan([0], num_samples, fade)
+        return plan_windows(num_samples, size, fade)
+
+    def explainer(
+        self, prompts: Prompts = None, classes: Classes = None
+    ) -> ClipExplainer:
+        """What explains clips of one length, between classes or prompts."""
         if self.zero_shot and (prompts is None or classes is not None):
             raise UserError(
                 "`prompts`: expected texts, such as ['a dog barks', 'rain'], "

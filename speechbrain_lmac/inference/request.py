@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,8 @@ from speechbrain_lmac.utils.checks import UserError
 
 #: More channels than this are clips of two samples, not (time, channels).
 MAX_CHANNELS = 32
+#: Is told the share, in [0, 1], of a long recording that is done.
+Progress = Callable[[float], Any] | None
 WAVS = (
     "`wavs`: expected finite numbers of mono clips (batch, time), found {}; "
     "`interpret_file` takes files, `wav_lens` the lengths of padded clips."
@@ -37,6 +39,8 @@ class Request(NamedTuple):
         Whether to find its events, and classify with and without each.
     against : int or None
         Index of the class that the explanation is to lower.
+    progress : callable or None
+        See :data:`Progress`.
     """
 
     top_k: int = 1
@@ -44,6 +48,7 @@ class Request(NamedTuple):
     heard: bool = False
     events: bool = False
     against: int | None = None
+    progress: Progress = None
 
     def several(self) -> bool:
         """Whether more than one explanation of a clip is asked for."""
@@ -67,11 +72,10 @@ def make_request(
     names: Sequence[str],
     top_k: Any = 1,
     classes: Any = None,
-    heard: bool = False,
-    events: bool = False,
     against: Any = None,
+    **asked: Any,
 ) -> Request:
-    """Which classes are to be explained, by index.
+    """Which classes are to be explained, by index; what else is asked for.
 
     ``classes`` are names or indices of some of ``names``, one or several;
     without them the ``top_k`` most probable are meant. ``against`` is another
@@ -91,7 +95,7 @@ def make_request(
             f"number of classes, found {top_k!r:.60}."
         )
     if classes is None:
-        return Request(number, None, heard, events, against)
+        return Request(number, None, against=against, **asked)
     if number != 1:
         raise UserError("`top_k` and `classes`: give one of the two.")
     several = isinstance(classes, Iterable) and not isinstance(classes, str)
@@ -107,7 +111,7 @@ def make_request(
             f"`against`: expected another class than those that are explained, "
             f"found {names[against]!r:.60}."
         )
-    return Request(1, chosen, heard, events, against)
+    return Request(1, chosen, against=against, **asked)
 
 
 def _whole(value):

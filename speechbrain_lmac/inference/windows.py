@@ -118,8 +118,6 @@ def explain_each(
         For each clip an Explanation, or a list of them if several classes
         are asked for.
     """
-    size = min(size, explainer.frontend.n_samples or size)
-    fade = max(1, min(fade, size // 3))
 
     def explain(group):
         made = explanations(group)
@@ -219,7 +217,9 @@ def _explain_long(explainer, clip, request, plan):
         request = request._replace(classes=best[0].tolist())
     each = request if request.classes else request._replace(top_k=1)
     mix = _Mix(explainer, plan, len(wav))
-    for group in groups:
+    for k, group in enumerate(groups):
+        if request.progress:
+            request.progress(k / len(groups))
         found = explainer.analyse(windows(group), each).cpu()
         for i in range(len(group)):
             mix.add(found, i)

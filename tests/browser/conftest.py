@@ -18,6 +18,9 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A microphone that beeps, and nobody asks whether it may be used.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
     # Players may start without a click.
     "--autoplay-policy=no-user-gesture-required",
 )
@@ -51,26 +54,39 @@ def chromium():
 
 
 @pytest.fixture
-def browser_page(chromium):
-    """A new page in a profile of its own.
+def new_page(chromium):
+    """Makes pages, each in a profile of its own.
 
     ``page.errors`` collects the errors of its console and of its scripts,
     ``page.requested`` the address of every request.
     """
-    context = chromium.new_context(
-        viewport={"width": 1280, "height": 900}, accept_downloads=True
-    )
-    page = context.new_page()
-    page.errors, page.requested = [], []
-    page.on(
-        "console",
-        lambda message: (
-            page.errors.append(message.text)
-            if message.type == "error"
-            else None
-        ),
-    )
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on("request", lambda request: page.requested.append(request.url))
-    yield page
-    context.close()
+    contexts = []
+
+    def make():
+        context = chromium.new_context(
+            viewport={"width": 1280, "height": 900}, accept_downloads=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.errors, page.requested = [], []
+        page.on(
+            "console",
+            lambda message: (
+                page.errors.append(message.text)
+                if message.type == "error"
+                else None
+            ),
+        )
+        page.on("pageerror", lambda error: page.errors.append(str(error)))
+        page.on("request", lambda request: page.requested.append(request.url))
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def browser_page(new_page):
+    """A new page."""
+    return new_page()

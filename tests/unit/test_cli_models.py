@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,23 +27,7 @@ from speechbrain_lmac.utils.checks import UserError
 
 RATE = 8000
 TONES = {"low": 500, "high": 3000}  # Hz
-#: Two classes, told by the loudness below and above a quarter of the rate.
-NET = """
-import torch
-from torch import nn
-
-class Tones(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv1d(1, 2, 2, bias=False)
-        self.conv.weight.data = torch.tensor([[[1.0, 1.0]], [[1.0, -1.0]]])
-
-    def forward(self, wavs):
-        return 40 * self.conv(wavs).square().mean(2)
-
-class Rated(Tones):
-    sample_rate = 8000
-"""
+NET = (Path(__file__).parent / "tone_nets.py").read_text(encoding="utf-8")
 MODEL = ("cli_nets:Tones", "--sample-rate", RATE, "--labels", "low,high")
 
 

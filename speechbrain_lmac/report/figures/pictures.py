@@ -65,12 +65,17 @@ def write_picture(path: str | os.PathLike, pixels: np.ndarray) -> None:
     >>> path = getfixture("tmpdir") / "mask.png"
     >>> write_picture(path, mask_picture(torch.rand(20, 33)))
     """
+    write_atomically(path, picture_bytes(pixels))
+
+
+def picture_bytes(pixels: np.ndarray) -> bytes:
+    """A picture as 8-bit grey PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()
     # The fastest level: the pictures are noisy, the others gain little.
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _grey(values: torch.Tensor, max_size: tuple[int, int]) -> np.ndarray:
