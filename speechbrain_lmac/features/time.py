@@ -18,7 +18,12 @@ import torch.nn.functional as F
 from speechbrain.lobes.models.dual_path import Encoder
 from torch import Tensor, nn
 
-from speechbrain_lmac.features.base import BaseFrontEnd, StftFrontEnd
+from speechbrain_lmac.features.base import (
+    BaseFrontEnd,
+    MaskedInputs,
+    Parts,
+    StftFrontEnd,
+)
 from speechbrain_lmac.features.waveform import WaveSpectrum
 
 
@@ -132,6 +137,20 @@ class TimeFrontEnd(BaseFrontEnd):
     def listen(self, mask: Tensor, spectrum: Any, n: int) -> Tensor:
         """Sound (batch, n samples) under a mask: all of it, phase too."""
         return self.decode(mask * spectrum.view, n)
+
+    def parts(self, mask: Tensor, spectrum: Any, n: int) -> Parts:
+        """As :meth:`listen`, for a mask and its complement together."""
+        whole = spectrum.wavs[:, :n]
+        if self.learned:
+            whole = self.decode(spectrum.view, n)
+        kept = self.listen(mask, spectrum, n)
+        # The decoder is linear.
+        return Parts(mask, kept, whole - kept)
+
+    def masked(self, mask: Tensor, spectrum: Any) -> MaskedInputs:
+        """The classifier's inputs from the sounds of :meth:`parts`."""
+        _, *sounds = self.parts(mask, spectrum, spectrum.wavs.shape[1])
+        return MaskedInputs(*map(self.features, sounds))
 
     def restore_loudness(self, masked: Tensor, inputs: Tensor) -> Tensor:
         """As that of the classifier's own front end."""

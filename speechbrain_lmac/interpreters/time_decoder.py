@@ -90,7 +90,9 @@ class TimeDecoder(ClassDecoder):
         mixed = (1 - self.alpha) * seen + self.alpha * maps
         [(scale, shift)] = self.films(*query)
         mixed = mixed.transpose(1, 2) * (1 + scale[..., 0]) + shift[..., 0]
-        return opened(self.masker(mixed)[0].transpose(1, 2))
+        # Into the masks as well, which so begin as those of an L-MAC.
+        logits = self.masker(mixed)[0].transpose(1, 2) + self.alpha * maps
+        return opened(logits)
 
 
 def build_time_decoder(

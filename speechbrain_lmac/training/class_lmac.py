@@ -18,6 +18,7 @@ from torch import Tensor
 from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.data.mixtures import Mixture, mix_at_snr
 from speechbrain_lmac.data.pipelines import multi_hot
+from speechbrain_lmac.features import Parts
 from speechbrain_lmac.interpreters.masking import Explanation, explain
 from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
 from speechbrain_lmac.training.lmac import LMACBrain
@@ -60,12 +61,15 @@ class Answer(NamedTuple):
         Of the mixtures under the masks, and under their complements.
     query : Query
         What was asked.
+    sounds : Parts or None
+        Of the masks and their complements, where the step went through them.
     """
 
     explanation: Explanation
     masked_in: ClassifierOutput
     masked_out: ClassifierOutput
     query: Query
+    sounds: Parts | None = None
 
 
 def draw_query(
@@ -173,16 +177,14 @@ class ClassLMACBrain(LMACBrain):
             query.target,
         )
         mask, spectrum = explanation.mask, explanation.spectrum
+        sounds = None
         if self.through_the_wave():
-            parts = frontend.parts(mask, spectrum, wavs.shape[1])
-            masked = (
-                frontend.features(parts.kept),
-                frontend.features(parts.rest),
-            )
+            sounds = frontend.parts(mask, spectrum, wavs.shape[1])
+            masked = tuple(map(frontend.features, sounds[1:]))
         else:
             masked = frontend.masked(mask, spectrum)
         kept, rest = map(classifier, masked)
-        return Answer(explanation, kept, rest, query)
+        return Answer(explanation, kept, rest, query, sounds)
 
     def weights(self) -> dict[str, float]:
         """Weight of each term of the objective."""
@@ -196,7 +198,7 @@ class ClassLMACBrain(LMACBrain):
         """Of a class that is there and of one that is not."""
         if stage != sb.Stage.TRAIN:
             return super().terms(predictions, batch, stage)
-        explanation, masked_in, masked_out, query = predictions
+        explanation, masked_in, masked_out, query, _ = predictions
         classifier, mask = self.modules.classifier, explanation.mask
         target, present = query.target, query.present
         before, kept = map(
@@ -209,7 +211,7 @@ class ClassLMACBrain(LMACBrain):
             "l1": mask.mean(),
             "absent": (mask.mean((1, 2)) * absent).mean(),
             "rise": (rise.relu() * absent).mean(),
-            "guidance": self.guided_by_sources(mask, query),
+            "guidance": self.guided_by_sources(predictions),
         }
         if present.any():
             asked, mode = target[present], self.hparams.mask_out_loss
@@ -221,13 +223,13 @@ class ClassLMACBrain(LMACBrain):
             )
         return terms
 
-    def guided_by_sources(self, mask: Tensor, query: Query) -> Tensor:
+    def guided_by_sources(self, answer: Answer) -> Tensor:
         """Cross-entropy of masks and ratios of magnitudes, louder bins first.
 
         The ratio of an absent class is 0; a clip of several labels, whose
         sources nobody knows, guides nothing.
         """
-        frontend = self.modules.frontend
+        frontend, query = self.modules.frontend, answer.query
         with torch.no_grad():
             named, other = (
                 frontend.mask_power(frontend(wavs)).sqrt()
@@ -240,7 +242,9 @@ class ClassLMACBrain(LMACBrain):
             weight = weight / weight.mean((1, 2), keepdim=True).clamp_min(1e-8)
         # Away from 0 and 1, where a logarithm has no gradient.
         entropy = F.binary_cross_entropy(
-            mask.clamp(1e-6, 1 - 1e-6), wanted, reduction="none"
+            answer.explanation.mask.clamp(1e-6, 1 - 1e-6),
+            wanted,
+            reduction="none",
         )
         return (weight * entropy * query.sole[:, None, None]).mean()
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 from typing import Any
 
 import speechbrain as sb
+from torch import Tensor
 
-from speechbrain_lmac.training.class_lmac import ClassLMACBrain
+from speechbrain_lmac.training.class_lmac import Answer, ClassLMACBrain
 from speechbrain_lmac.training.losses import waveform_residual
 
 
 class LMACTDBrain(ClassLMACBrain):
     """Trains a ``TimeDecoder`` and, if it is learned, its front end.
 
-    Hyperparameters besides those of :class:`ClassLMACBrain`: ``sparsity_of``,
-    ``mask`` (its mean) or ``sound`` (mean log1p amplitude of the explanation,
-    as published).
+    Hyperparameters are those of :class:`ClassLMACBrain`, with a ``wave_prob``
+    of 1: what is scored is the sound; and ``sparsity_of``, ``mask`` (its mean)
+    or ``sound`` (mean log1p amplitude of the explanation, as published).
     """
 
     def terms(self, predictions: Any, batch: Any, stage: sb.Stage) -> Any:
@@ -29,20 +30,21 @@ class LMACTDBrain(ClassLMACBrain):
         terms = super().terms(predictions, batch, stage)
         if stage != sb.Stage.TRAIN:
             return terms
-        explanation, _, _, (mixed, _, present) = predictions
-        mask, spectrum = explanation.mask, explanation.spectrum
-        frontend, n = self.modules.frontend, mixed.mixture.shape[1]
-        kept = frontend.listen(mask, spectrum, n)
-        # Of a class that is not there silence is wanted.
-        wanted = mixed.target * present[:, None]
-        residual = waveform_residual(kept, wanted, mixed.mixture)
-        terms["source"] = residual.mean()
+        frontend, (_, kept, rest) = self.modules.frontend, predictions.sounds
         if self.hparams.sparsity_of == "sound":
             inner = frontend.inner
             terms["l1"] = inner.log_amplitude(inner(kept).view).mean()
         if frontend.learned:
-            # Of linear decoders: explanation and rest, whatever the mask.
-            whole = frontend.decode(spectrum.view, n)
-            residual = waveform_residual(whole, mixed.mixture, mixed.mixture)
-            terms["sum"] = residual.mean()
+            clip = predictions.query.mixed.mixture
+            terms["sum"] = waveform_residual(kept + rest, clip, clip).mean()
         return terms
+
+    def guided_by_sources(self, answer: Answer) -> Tensor:
+        """How far explanations are from the source that was asked for.
+
+        Of a class that is not there silence is wanted.
+        """
+        mixed, present = answer.query.mixed, answer.query.present
+        sounds: Any = answer.sounds
+        wanted = mixed.target * present[:, None]
+        return waveform_residual(sounds.kept, wanted, mixed.mixture).mean()

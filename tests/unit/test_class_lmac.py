@@ -93,13 +93,18 @@ def test_the_guidance_is_least_at_the_ratio_of_magnitudes(parts):
     )
     named, rest = (frontend(x).stft.abs() for x in (target, other))
     ratio = named / (named + rest) * query.present[:, None, None]
-    mask = ratio.clone().requires_grad_()
-    least = ClassLMACBrain.guided_by_sources(brain, mask, query)
+
+    def guidance(mask, query=query):
+        answer = SimpleNamespace(
+            explanation=SimpleNamespace(mask=mask), query=query
+        )
+        return ClassLMACBrain.guided_by_sources(brain, answer)
+
+    least = guidance(ratio.clone().requires_grad_())
     for step in (-0.05, 0.05):
-        moved = (ratio + step).clamp(0, 1)
-        assert ClassLMACBrain.guided_by_sources(brain, moved, query) > least
+        assert guidance((ratio + step).clamp(0, 1)) > least
     unknown = query._replace(sole=torch.zeros(3, dtype=torch.bool))
-    assert ClassLMACBrain.guided_by_sources(brain, mask, unknown) == 0
+    assert guidance(ratio, unknown) == 0
 
 
 def test_each_class_has_its_mask_and_the_clip_is_heard(parts):

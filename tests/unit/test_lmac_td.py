@@ -175,7 +175,7 @@ def test_what_is_made_up_is_told():
 
 class TDBrain(LMACTDBrain):
     def weights(self):
-        return {**super().weights(), "source": 1, "sum": 1}
+        return {**super().weights(), "sum": 1}
 
 
 def brain_of(parts, sparsity_of="mask"):
@@ -186,9 +186,8 @@ def brain_of(parts, sparsity_of="mask"):
         TDBrain, None, modules, ["decoder"], sparsity_of=sparsity_of,
         lr=0.01, ckpt_metric="quality", l_in_w=1, l_out_w=1,
         mask_out_loss="saturating", sparsity=SparsityWeight(0.1), reg_w_tv=0,
-        g_w=1, finetuning=False, wave_prob=0, mix_prob=0.5, mix_snr=(-3, 3),
+        g_w=1, finetuning=False, wave_prob=1, mix_prob=0.5, mix_snr=(-3, 3),
         noise_prob=0.5, absent_prob=0.3, absent_w=1, rise_w=1,
-        energy_power=0.25,
     )  # fmt: skip
 
 
@@ -229,14 +228,16 @@ def test_terms_of_the_waveforms(batch):
     prediction, _ = step(brain, batch)
     terms = brain.terms(prediction, batch, Stage.TRAIN)
     assert terms["sum"].item() == pytest.approx(-3, abs=1e-3)
-    explanation, *_, query = prediction
+    explanation, _, _, query, sounds = prediction
     kept = parts[0].listen(explanation.mask, explanation.spectrum, 4000)
     wanted = query.mixed.target * query.present[:, None]
     error = (kept - wanted).square().sum(1)
     size = torch.where(query.present[:, None], wanted, query.mixed.mixture)
     share = error / size.square().sum(1) + 1e-3
-    assert terms["source"].item() == pytest.approx(share.log10().mean().item())
+    assert terms["guidance"].item() == pytest.approx(
+        share.log10().mean().item()
+    )
     view = parts[0].inner(kept).view.log1p()
     assert terms["l1"].item() == pytest.approx(view.mean().item())
     prediction, _ = step(brain, batch, Stage.VALID)
-    assert not {"sum", "source"} & set(brain.term_values)
+    assert not {"sum", "guidance"} & set(brain.term_values)
