@@ -161,6 +161,7 @@ TRAININGS = (
     ("ESC50", "train_lmac.py", "lmac_small_published", *LMAC, *PUBLISHED),
     ("ESC50", "train_lmac.py", "lmac_small_published", *LMAC, *FINE_TUNING),
     ("ESC50", "train_lmac.py", "lmac_small", *LMAC, *TOLD),
+    ("ESC50", "train_lmac_td.py", "lmac_td_small", *LMAC),
     ("ESC50", "train_l2i.py", "l2i_small", *LMAC),
     (
         *("CLAP_ZS", "train_clap_small.py", "clap_small", "--crop_s=1"),
@@ -180,6 +181,12 @@ EVALUATIONS = {
         *("ESC50", "evaluate.py", "evaluate"),
         "--interpreter=results/lmac_class/1234",
         "--methods=[lmac, random]",
+        "--conditions=[clean, mixtures]",
+    ),
+    "evaluate_td": (
+        *("ESC50", "evaluate.py", "evaluate"),
+        "--interpreter=results/lmac_td_small/1234",
+        "--methods=[lmac_td, random]",
         "--conditions=[clean, mixtures]",
     ),
     "evaluate_zs": (
