@@ -35,7 +35,11 @@ def evaluate_run(hparams_file, run_opts, overrides):
         interpreter,
         hparams["interpreter"],
         hparams["methods"],
-        {"lmac_ft": hparams["lmac_ft_folder"], "l2i": hparams["l2i_folder"]},
+        {
+            "lmac": hparams["lmac_folder"],
+            "lmac_ft": hparams["lmac_ft_folder"],
+            "l2i": hparams["l2i_folder"],
+        },
     )
     judge = load_judge(hparams["judge"])
     sb.create_experiment_directory(

@@ -62,8 +62,8 @@ layouts of --dataset:
 """
 
 METHODS = (
-    "lmac (lmac_zs for zero-shot), lmac_ft, l2i, mask, saliency, smoothgrad, "
-    "ig, gradcam, gradcampp, guided_gradcam, guided_backprop, shap, rise, "
+    "lmac, lmac_td (lmac_zs for zero-shot), lmac_ft, l2i, mask, saliency, "
+    "smoothgrad, ig, gradcam, gradcampp, guided_gradcam, guided_backprop, shap, rise, "
     "occlusion, linear, kernel_shap, forest, wam, all_ones, random, ideal"
 )
 CONDITIONS = "clean, mixtures, white_noise, speech, wham, pairs, placed"
@@ -105,6 +105,8 @@ def add_parser(commands: Any) -> None:
         ("speech-folder", path, "sounds for the condition speech"),
         ("wham-folder", path, "sounds for the condition wham"),
         ("cache-folder", path, "of decoded clips (default: none)"),
+        ("lmac-folder", path, "the training of the method lmac, beside "
+         "lmac_td"),
         ("lmac-ft-folder", path, "the training of the method lmac_ft"),
         ("l2i-folder", path, "the training of the method l2i"),
         ("judge", str, "another classifier of the same classes, which hears "
@@ -141,7 +143,10 @@ def run(args: argparse.Namespace) -> int:
         evaluate,
         load_judge,
     )
-    from speechbrain_lmac.interpreters.loading import load_others
+    from speechbrain_lmac.interpreters.loading import (
+        TRAINED_METHODS,
+        load_others,
+    )
     from speechbrain_lmac.utils.checks import UserError, check_device
 
     check_device(args.device, "`device`:")
@@ -162,7 +167,7 @@ def run(args: argparse.Namespace) -> int:
         interpreter,
         source.place,
         settings.methods or (),
-        {"lmac_ft": args.lmac_ft_folder, "l2i": args.l2i_folder},
+        {name: vars(args)[f"{name}_folder"] for name in TRAINED_METHODS},
     )
     judge = load_judge(
         args.judge and {"source": args.judge, "trust": args.trust}

@@ -46,6 +46,8 @@ class Evaluator:
         How they are scored.
     decoders : dict of str to torch.nn.Module or None
         Further trained decoders by method (``TRAINED_METHODS``).
+    frontends : dict of str to torch.nn.Module or None
+        The front end of each of these whose masks lie on another grid.
     device : str
         Where to compute.
     judge : Judge or None
@@ -62,7 +64,12 @@ class Evaluator:
         decoders: Mapping[str, nn.Module] | None = None,
         device: str = "cpu",
         judge: Judge | None = None,
+        frontends: Mapping[str, BaseFrontEnd] | None = None,
     ):
+        self.frontends = {
+            name: frontend.to(device).eval()
+            for name, frontend in (frontends or {}).items()
+        }
         self.parts = [
             part.to(device).eval() for part in (frontend, classifier, decoder)
         ]
@@ -150,8 +157,9 @@ class Evaluator:
             batch, made = self._make(chosen, labels, contaminated)
             owners = [clip.clip_id for clip in chosen]
             for name, protocols in missing.items():
-                mask, forwards = self._mask(name, batch)
-                scored = self.scorer(mask, batch, protocols, forwards)
+                seen = self._seen(name, batch)
+                mask, forwards = self._mask(name, seen)
+                scored = self.scorer(mask, seen, protocols, forwards)
                 cost = torch.full((len(chosen),), forwards)
                 for protocol, result in scored.items():
                     key = row_key(name, protocol)
@@ -176,6 +184,17 @@ class Evaluator:
             ):
                 missing.setdefault(name, []).append(protocol)
         return missing
+
+    def _seen(self, name, batch):
+        """A batch as a method's own front end sees it."""
+        if name not in self.frontends:
+            return batch
+        frontend, wavs = self.frontends[name], batch.mixture
+        found = batch.explanation._replace(spectrum=frontend(wavs.mixture))
+        batch = batch._replace(frontend=frontend, explanation=found)
+        if batch.sources is None:
+            return batch
+        return batch._replace(sources=tuple(map(frontend, wavs[1:])))
 
     def _mask(self, name, batch):
         """A method's masks, and what the classifier took for each."""

@@ -71,7 +71,11 @@ SIMPLE_METHODS: dict[str, Method] = {
 #: Methods that are the evaluated decoder's alone.
 TRAINED_NAMES = ("lmac", "lmac_td", "lmac_zs")
 #: Every method that can be evaluated.
-METHODS = (*TRAINED_NAMES, *TRAINED_METHODS, *ATTRIBUTIONS, *SIMPLE_METHODS)
+METHODS = tuple(
+    dict.fromkeys(
+        (*TRAINED_NAMES, *TRAINED_METHODS, *ATTRIBUTIONS, *SIMPLE_METHODS)
+    )
+)
 #: Methods that need the sources of a mixture.
 NEED_SOURCES = ("ideal",)
 #: How a method's masks are scored. ``published``: as they are.
@@ -122,7 +126,9 @@ def build_methods(
     options, decoders = check_options(options), decoders or {}
     built: dict[str, Method] = {}
     for name in names:
-        if name in (trained, *TRAINED_NAMES):
+        if name in decoders:
+            built[name] = _by_decoder(decoders[name])
+        elif name == trained or not trained and name in TRAINED_NAMES:
             built[name] = evaluated
         elif name in SIMPLE_METHODS:
             built[name] = SIMPLE_METHODS[name]
@@ -130,8 +136,6 @@ def build_methods(
             built[name] = _by_attribution(
                 name, classifier, frontend, options.get(name, {})
             )
-        elif name in decoders:
-            built[name] = _by_decoder(decoders[name])
         else:
             raise UserError(
                 f"`methods`: {name} needs a trained interpreter of its own; "
@@ -196,13 +200,15 @@ def check_methods(names: Sequence[str], trained: str | None = None) -> None:
     """Refuse unknown methods, and name the known.
 
     ``trained`` is what the evaluated interpreter's method is called; others
-    of ``TRAINED_NAMES`` are then refused.
+    of ``TRAINED_NAMES`` are then refused, but for those of
+    ``TRAINED_METHODS``.
 
     Example
     -------
     >>> check_methods(["lmac_zs", "random"], trained="lmac_zs")
     """
-    others = set(TRAINED_NAMES) - {trained} if trained else ()
+    own = {trained, *TRAINED_METHODS}
+    others = set(TRAINED_NAMES) - own if trained else ()
     _check_names("methods", names, [m for m in METHODS if m not in others])
 
 

@@ -16,6 +16,7 @@ from speechbrain.utils.logger import get_logger
 
 from speechbrain_lmac import __version__
 from speechbrain_lmac.classifiers.base import AudioClassifier, fingerprint
+from speechbrain_lmac.classifiers.loading import front_end_facts
 from speechbrain_lmac.data.audio import AudioCache
 from speechbrain_lmac.evaluation.clips import LabelledClips, check_classes
 from speechbrain_lmac.evaluation.conditions import (
@@ -94,6 +95,12 @@ def evaluate(
     rate = interpreter.frontend.sample_rate
     other = Judge(*judge, data.names, rate) if judge else None
     decoders = {name: each.decoder for name, each in (others or {}).items()}
+    grid = _grid(interpreter.frontend)
+    frontends = {
+        name: each.frontend
+        for name, each in (others or {}).items()
+        if _grid(each.frontend) != grid
+    }
     evaluator = Evaluator(
         interpreter.frontend,
         classifier,
@@ -103,6 +110,7 @@ def evaluate(
         decoders,
         device or infer_device(),
         other,
+        frontends,
     )
     journal = on_every_rank(
         Journal,
@@ -163,6 +171,11 @@ def evaluate(
         "n_trained": data.n_trained,
     }
     return _write(evaluated, facts, interpreter.method, output_folder)
+
+
+def _grid(frontend):
+    """What the masks of two front ends must share to be masks of either."""
+    return frontend.mask_domain, front_end_facts(frontend)
 
 
 def _labelled(interpreter, clips):

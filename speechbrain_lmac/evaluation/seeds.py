@@ -9,7 +9,11 @@ from typing import Any
 
 import pandas
 
-from speechbrain_lmac.interpreters.loading import INFO_FILE, read_info
+from speechbrain_lmac.interpreters.loading import (
+    INFO_FILE,
+    TRAINED_METHODS,
+    read_info,
+)
 from speechbrain_lmac.metrics.table import METRICS
 from speechbrain_lmac.report.render import markdown_table
 from speechbrain_lmac.utils.files import write_atomically
@@ -48,7 +52,10 @@ def seed_overrides(
     runs = []
     for seed in hparams["seeds"]:
         changes = {**overrides, "seed": seed}
-        for key in ("interpreter", "lmac_ft_folder", "l2i_folder"):
+        for key in (
+            "interpreter",
+            *(f"{name}_folder" for name in TRAINED_METHODS),
+        ):
             if overrides.get(key) or key == "interpreter":
                 changes[key] = str(_seed_folder(hparams[key], seed))
         read_info(changes["interpreter"], "seeds")

@@ -29,7 +29,6 @@ from speechbrain_lmac.classifiers.labels import LABELS_FILE
 from speechbrain_lmac.classifiers.loading import (
     copy_classifier,
     fingerprints,
-    front_end_facts,
     load_classifier,
     load_weights,
 )
@@ -64,7 +63,7 @@ EXPECTED = (
 
 
 #: Methods that are trained interpreters of their own, beside the evaluated.
-TRAINED_METHODS = ("lmac_ft", "l2i")
+TRAINED_METHODS = ("lmac", "lmac_ft", "l2i")
 
 
 class Interpreter(NamedTuple):
@@ -468,14 +467,14 @@ def load_others(
     Arguments
     ---------
     interpreter : Interpreter
-        The one that is evaluated; the others must explain its classifier on
-        its grid of masks.
+        The one that is evaluated; the others must explain its classifier, on
+        any grid of masks.
     folder : str or pathlib.Path
         Its folder, beside which others are looked for: for
         ``results/lmac_small/1234`` in ``results/lmac_small_ft/1234`` and
         ``results/l2i_small/1234``.
     methods : sequence of str
-        Those of an evaluation; of these ``lmac_ft`` and ``l2i`` are loaded.
+        Those of an evaluation; of these ``TRAINED_METHODS`` are loaded.
     folders : Mapping or None
         Folders that stand elsewhere, by method.
 
@@ -496,14 +495,12 @@ def load_others(
         source = Path(given or _sibling_folder(folder, name))
         check_belongs(source, parts, key)
         loaded[name] = other = Interpreter.load(source, key)
-        l2i = hasattr(other.decoder, "dictionary")
-        tuned = not l2i and bool(other.hparams.get("finetuning"))
-        if not {"lmac_ft": tuned, "l2i": l2i}[name]:
+        tuned = other.method == "lmac" and other.hparams.get("finetuning")
+        if name != ("lmac_ft" if tuned else other.method):
             raise UserError(
                 f"`{key}`: the interpreter in {source} is not of the method "
                 f"{name}; give the folder of one, or leave {name} out."
             )
-        _check_same_grid(interpreter, other, key)
     return loaded
 
 
@@ -520,18 +517,3 @@ def _sibling_folder(folder, name):
     renamed = experiment.name.replace("lmac", stem, 1)
     renamed += f"_{suffix}" if suffix else ""
     return experiment.with_name(renamed) / seed
-
-
-def _check_same_grid(interpreter, other, key):
-    """Refuse an interpreter whose masks lie on another grid."""
-    ours, theirs = (
-        {"mask_domain": one.mask_domain, **front_end_facts(one.frontend)}
-        for one in (interpreter, other)
-    )
-    for name in ours:
-        if ours[name] != theirs.get(name):
-            raise UserError(
-                f"`{key}`: its `{name}` is {theirs.get(name)}, that of the "
-                f"evaluated interpreter {ours[name]}; train both with the "
-                "same value."
-            )

@@ -1,5 +1,6 @@
 """Explanations as waveforms: the front end, the masker, the training."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,9 @@ from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedData
 
 from speechbrain_lmac.classifiers import SlimCnn
+from speechbrain_lmac.data.mixtures import mix_at_snr
+from speechbrain_lmac.evaluation.conditions import ConditionClip
+from speechbrain_lmac.evaluation.evaluator import Evaluator
 from speechbrain_lmac.features import (
     FrontEnd,
     GainFrontEnd,
@@ -19,6 +23,7 @@ from speechbrain_lmac.features import (
 from speechbrain_lmac.inference import load_package, write_package
 from speechbrain_lmac.interpreters import (
     Interpreter,
+    build_class_decoder,
     build_time_decoder,
     explain,
 )
@@ -171,6 +176,31 @@ def test_what_is_made_up_is_told():
     assert (values["sum"][:2] == 100).all()
     off = waveform_metrics(kept, 0.9 * clip - kept + 0.1 * clip.roll(1), clip)
     assert (off["sum"][:2] < 40).all()
+
+
+def test_an_lmac_stands_beside_with_its_own_grid():
+    frontend, classifier, decoder = make()
+    own = GainFrontEnd()
+    lmac = build_class_decoder(classifier, own, (8, 4), 6).eval()
+    wavs = torch.randn(2, 4000)
+    clips = [
+        ConditionClip(name, name, name, "rain", 4000,
+                      partial(mix_at_snr, wavs[k], wavs[1 - k], 3.0))
+        for k, name in enumerate(LABELS[:2])
+    ]  # fmt: skip
+    labels = {name: k for k, name in enumerate(LABELS)}
+    run = {"clips": clips, "labels": labels, "contaminated": True}
+    beside = Evaluator(
+        *(frontend, classifier, decoder, ["lmac_td", "lmac"]),
+        decoders={"lmac": lmac},
+        frontends={"lmac": own},
+    ).evaluate(**run, progressbar=False)
+    alone = Evaluator(own, classifier, lmac, ["lmac"]).evaluate(
+        **run, progressbar=False
+    )
+    expected = alone["lmac"].means()
+    assert beside["lmac"].means() == pytest.approx(expected, nan_ok=True)
+    assert beside["lmac_td"].means()["MM"] != expected["MM"]
 
 
 class TDBrain(LMACTDBrain):
