@@ -63,8 +63,9 @@ layouts of --dataset:
 
 METHODS = (
     "lmac, lmac_td (lmac_zs for zero-shot), lmac_ft, l2i, mask, saliency, "
-    "smoothgrad, ig, gradcam, gradcampp, guided_gradcam, guided_backprop, shap, rise, "
-    "occlusion, linear, kernel_shap, forest, wam, all_ones, random, ideal"
+    "smoothgrad, ig, gradcam, gradcampp, guided_gradcam, guided_backprop, "
+    "shap, rise, occlusion, linear, kernel_shap, forest, wam, all_ones, "
+    "random, ideal"
 )
 CONDITIONS = "clean, mixtures, white_noise, speech, wham, pairs, placed"
 PROTOCOLS = "published, equal_mean, equal_area, loudness"
