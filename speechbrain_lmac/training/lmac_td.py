@@ -42,9 +42,12 @@ class LMACTDBrain(ClassLMACBrain):
     def guided_by_sources(self, answer: Answer) -> Tensor:
         """How far explanations are from the source that was asked for.
 
-        Of a class that is not there silence is wanted.
+        Of a class that is not there silence is wanted. Sources that are no
+        class's alone guide nothing.
         """
-        mixed, present = answer.query.mixed, answer.query.present
-        sounds: Any = answer.sounds
-        wanted = mixed.target * present[:, None]
-        return waveform_residual(sounds.kept, wanted, mixed.mixture).mean()
+        query, sounds = answer.query, answer.sounds
+        assert sounds is not None  # every step goes through the sounds
+        mixed, wanted = query.mixed, query.mixed.target
+        wanted = wanted * query.present[:, None]
+        residual = waveform_residual(sounds.kept, wanted, mixed.mixture)
+        return (residual * query.sole).mean()

@@ -234,7 +234,7 @@ def test_ideal_masks_single_out_the_target(evaluate):
 
 
 def test_an_unknown_method_lists_the_known(models):
-    with pytest.raises(UserError, match="'lime'.*lmac, lmac_zs.*random"):
+    with pytest.raises(UserError, match="'lime'.*lmac, lmac_td.*random"):
         check_methods(["lmac", "lime"])
     with pytest.raises(UserError, match="'lime'"):
         Evaluator(*models["stft"], ["lime"])
