@@ -67,7 +67,7 @@ METHODS = (
     "shap, rise, occlusion, linear, kernel_shap, forest, wam, all_ones, "
     "random, ideal"
 )
-CONDITIONS = "clean, mixtures, white_noise, speech, wham, pairs, placed"
+CONDITIONS = "clean, mixtures, white_noise, speech, wham, pairs, named, placed"
 PROTOCOLS = "published, equal_mean, equal_area, loudness"
 #: What an evaluation that was refused may leave in its folder.
 MANIFESTS = "manifests"

@@ -34,6 +34,8 @@ class ClipBatch(NamedTuple):
         The waveforms, each (batch, samples).
     truth : torch.Tensor or None
         Each clip's true classes, bool (batch, classes).
+    named : bool
+        Whether the clips' own classes are explained, not the decisions.
     placed : bool
         Whether the targets are silence but for one event.
     verdict : Verdict or None
@@ -48,6 +50,7 @@ class ClipBatch(NamedTuple):
     sources: tuple[Spectrum, ...] | None = None
     mixture: Mixture | None = None
     truth: Tensor | None = None
+    named: bool = False
     placed: bool = False
     verdict: Verdict | None = None
 

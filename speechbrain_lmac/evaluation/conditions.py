@@ -36,7 +36,7 @@ from speechbrain_lmac.utils.seeding import seed_of
 
 CONDITIONS = (
     *("clean", "mixtures", "white_noise", "speech", "wham"),
-    *("pairs", "placed"),
+    *("pairs", "named", "placed"),
 )
 WHAM_SNR_DB = 0.0
 #: Of a clip: longer sounds are no events.
@@ -57,6 +57,7 @@ class ConditionClip:
     interferer: str  # what was added: a class and clip, a file, a noise
     num_samples: int
     make: Callable[[], Mixture]  # -> Mixture, each field (num_samples,)
+    named: bool = False  # whether its class is explained, not the decision
     placed: bool = False  # whether the target is silence but for one event
 
 
@@ -98,6 +99,8 @@ def build_condition(
     - "speech": an utterance, cut or zero-padded; weights 0.8 and 0.2.
     - "wham": a random part of a noise file (test split) at 0 dB SNR.
     - "pairs": the partners of "mixtures" at 0 dB; see `build_pairs`.
+    - "named": the same, but explained is the clip's class, whatever is
+      decided.
     - "placed": the loudest event of each clip that has one, at a random time
       of `n_mixtures` clips of other classes, at the energy of the whole clip
       (0 dB). Explained is the event's class, whatever is decided.
@@ -122,7 +125,7 @@ def build_condition(
     wham_folder : str or Path, optional
         For "wham"; see `list_noise_files`.
     n_mixtures : int
-        Mixtures per clip, for "mixtures", "pairs" and "placed".
+        Mixtures per clip, for "mixtures", "pairs", "named" and "placed".
     sample_rate : int
         Of what is loaded, in Hz, for "placed".
 
@@ -153,8 +156,9 @@ def build_condition(
             make = partial(_make_pair, load, clip, other)
             built.append(_condition_clip(clip, f"+{other['id']}", added, make))
         return built
-    if name == "pairs":
-        return build_pairs(clips, load, seed, n_mixtures)
+    if name in ("pairs", "named"):
+        pairs = build_pairs(clips, load, seed, n_mixtures)
+        return [replace(pair, named=name == "named") for pair in pairs]
     if name == "placed":
         return _build_placed(clips, load, seed, n_mixtures, sample_rate)
     files = []
@@ -213,7 +217,7 @@ def _build_placed(clips, load, seed, n_mixtures, rate):
         fade = round(FADE_S * rate)
         make = partial(_make_placed, load, clip, other, span, draw, fade)
         item = _condition_clip(clip, f"+{other['id']}", added, make)
-        built.append(replace(item, placed=True))
+        built.append(replace(item, named=True, placed=True))
     if not built:
         raise UserError(
             f"`conditions`: 'placed' needs clips with an event of at most "

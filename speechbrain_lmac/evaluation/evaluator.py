@@ -212,20 +212,21 @@ class Evaluator:
         truth = torch.zeros(len(chosen), len(labels), dtype=torch.bool)
         for row, clip in zip(truth, chosen, strict=True):
             row[[labels[name] for name in labels_of(clip.class_string)]] = True
-        truth, placed = truth.to(self.device), chosen[0].placed
+        truth, named = truth.to(self.device), chosen[0].named
         batch = make_batch(
             mixture.mixture,
             [clip.id for clip in chosen],
             *self.parts,
             self.settings.seed,
-            # An event is asked for by name, whatever drowns it.
-            truth.int().argmax(1) if placed else None,
+            # A class is asked for by name, whatever drowns its sound.
+            truth.int().argmax(1) if named else None,
         )
         return batch._replace(
             sources=tuple(map(frontend, mixture[1:])) if contaminated else None,
             mixture=mixture,
             truth=truth,
-            placed=placed,
+            named=named,
+            placed=chosen[0].placed,
             verdict=self._verdict(batch, mixture.mixture),
         ), made
 

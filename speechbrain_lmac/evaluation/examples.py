@@ -171,7 +171,7 @@ class ExampleWriter:
         probs = torch.stack([part[k] for part in parts])
         best = probs.argmax(1).tolist()
         target = best[0]
-        if clip.placed:  # explained is the event, whatever is decided
+        if clip.named:  # explained is its class, whatever is decided
             target = self.labels.index(labels_of(clip.class_string)[0])
         facts = {
             "clip_id": clip.id,

@@ -146,6 +146,9 @@ class Scorer:
             target, interferer = map(frontend.power, batch.sources)
             values["target_kept"] = energy_kept(gain, target)
             values["interferer_kept"] = energy_kept(gain, interferer)
+            if batch.named:
+                wins = values["target_kept"] > values["interferer_kept"]
+                values["target_wins"] = wins.float()
             values["SI-SDR_gain"] = si_sdr_gain(kept, mixture, reference)
         if batch.placed:
             rate = frontend.sample_rate

@@ -37,7 +37,7 @@ class EvaluationSettings:
         None takes the evaluated interpreter's own and the last three.
     conditions : sequence of str
         Of ``clean``, ``mixtures``, ``white_noise``, ``speech``, ``wham``,
-        ``pairs``, ``placed``.
+        ``pairs``, ``named``, ``placed``.
     protocols : sequence of str
         ``published``: masks as they are; ``equal_mean``: each raised to the
         power that gives it the mean of the interpreter's; ``equal_area``:

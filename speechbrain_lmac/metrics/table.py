@@ -87,6 +87,8 @@ HEARD = tuple(
 )  # fmt: skip
 
 SOURCES = (
+    Metric("target_wins", "target wins", 1, 2, "share of clips of whose target "
+           "the mask keeps more than of the interferer, 0 to 1"),
     Metric("target_kept", "target kept", 1, 2, "share of the target's energy "
            "that the mask keeps, 0 to 1"),
     Metric("interferer_kept", "interferer kept", -1, 2, "share of the "

@@ -71,6 +71,7 @@ CONDITIONS = {
     "speech": "Speech",
     "wham": "WHAM! noise",
     "pairs": "Mixtures at 0 dB",
+    "named": "Mixtures at 0 dB, the class by name",
     "placed": "Placed events",
 }
 PROTOCOLS = {

@@ -16,9 +16,9 @@ from speechbrain_lmac.utils.checks import UserError
 
 SAMPLES = 600
 #: Those of whole clips; events that are placed are in test_when.py.
-WHOLE = CONDITIONS[:6]
+WHOLE = CONDITIONS[:7]
 #: Those of two clips each, and of two partners.
-OF_PAIRS = ("mixtures", "pairs")
+OF_PAIRS = ("mixtures", "pairs", "named")
 close = torch.testing.assert_close
 
 
@@ -103,7 +103,7 @@ def test_every_condition_keeps_the_target(name, folders):
 @pytest.mark.parametrize(
     "name, expected",
     [("mixtures", 12.0412), ("speech", 12.0412), ("white_noise", 6.0206)]
-    + [("wham", 0.0), ("pairs", 0.0)],
+    + [("wham", 0.0), ("pairs", 0.0), ("named", 0.0)],
 )
 def test_conditions_have_the_published_ratios(name, expected, folders):
     for clip in build(name, manifest(), folders):

@@ -20,7 +20,7 @@ LABELS = ["dog", "rain"]
 
 def clip(name, label="dog"):
     return SimpleNamespace(
-        id=name, clip_id=name, class_string=label, placed=False
+        id=name, clip_id=name, class_string=label, named=False
     )
 
 

@@ -121,11 +121,18 @@ def test_an_event_is_explained_whatever_is_decided():
     built = placed(*labels, n_mixtures=1)
     found = evaluator.evaluate(built, labels, True, None, False)
     assert asked == [0, 1]
+    pairs = build_condition("named", clips(*labels), load, 3, n_mixtures=1)
+    asked.clear()
+    evaluator.evaluate(pairs, labels, True, None, False)
+    assert asked == [0, 1, 2]
     known = {name: scores.means() for name, scores in found.items()}
     assert known["ideal"]["event_iou"] > 0.9
     assert known["ideal"]["event_auc"] > 0.95
     assert known["ideal"]["pointing_game"] == 1
     assert 0.1 < known["all_ones"]["event_iou"] < 0.8
+    # All ones keep as much of either: a tie is no win.
+    assert "target_wins" in known["ideal"] and known["ideal"]["target_wins"] > 0
+    assert known["random"]["target_wins"] == 0
     # The empty mask points nowhere.
     assert found["random"].summary("pointing_game").n_undefined == 2
     assert known["random"]["event_f1"] == 0
