@@ -12,8 +12,8 @@ hparams.lr_schedule, hparams.mask_out_loss, hparams.finetuning,
 hparams.crosscor_th, hparams.crosscortype, hparams.bin_th,
 hparams.guidelosstype, hparams.valid_interval, hparams.train_logger,
 hparams.ckpt_metric and hparams.ckpt_mode; those of ClassLMAC also
-hparams.mix_prob, hparams.mix_snr, hparams.noise_prob, hparams.absent_prob and
-hparams.energy_power.
+hparams.mix_prob, hparams.mix_snr, hparams.noise_prob, hparams.absent_prob,
+hparams.classified_share and hparams.energy_power.
 
 Authors
  * The speechbrain_lmac authors 2026

@@ -9,7 +9,7 @@ To run this recipe, do the following:
 hparams.sparsity_of, hparams.signal_length_s, hparams.contamination,
 hparams.wave_prob, hparams.lr_schedule, hparams.mask_out_loss,
 hparams.finetuning, hparams.mix_prob, hparams.mix_snr, hparams.noise_prob,
-hparams.absent_prob, hparams.valid_interval,
+hparams.absent_prob, hparams.classified_share, hparams.valid_interval,
 hparams.train_logger, hparams.ckpt_metric and hparams.ckpt_mode.
 
 Authors

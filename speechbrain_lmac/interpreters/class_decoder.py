@@ -32,12 +32,15 @@ class ClassDecoder(nn.Module):
     Arguments
     ---------
     decoder : TextMaskDecoder or GridDecoder
-        Steered by embeddings; its last hidden map is the clip.
+        Steered by embeddings, on the mask's bands or bins; its last hidden map
+        is what ``look`` makes of the clip.
     classifier : AudioClassifier
         The explained one.
     frontend : BaseFrontEnd
         With the magnitudes. Both stay what they were: no parts of this
         module, nothing of them is in the state dict.
+    look : nn.Module or None
+        From the clip as a map, (batch, 1, frames, bands); None leaves it.
 
     Example
     -------
@@ -56,9 +59,10 @@ class ClassDecoder(nn.Module):
         decoder: TextMaskDecoder | GridDecoder,
         classifier: AudioClassifier,
         frontend: BaseFrontEnd,
+        look: nn.Module | None = None,
     ):
         super().__init__()
-        self.decoder = decoder
+        self.decoder, self.look = decoder, look or nn.Identity()
         self.classes = nn.Embedding(classifier.n_classes, decoder.embed_dim)
         self._explained = (classifier, frontend)
         self.arguments: dict[str, object] = {}
@@ -67,10 +71,14 @@ class ClassDecoder(nn.Module):
         self, output: ClassifierOutput, target: Tensor, spectrum: Spectrum
     ) -> Tensor:
         """Masks of classes (batch,), in [0.04, 1], for ``decode_mask``."""
+        _, frontend = self._explained
         decoder: Any = self.decoder
-        hidden = (*output.hidden, self.clip(spectrum))
+        hidden = (*output.hidden, self.look(self.clip(spectrum)))
         frames, query = spectrum.view.shape[1], self.query(output, target)
-        return opened(decoder(hidden, frames, *query))
+        mask = opened(decoder(hidden, frames, *query))
+        if decoder.spread is not None or frontend.spread is None:
+            return mask
+        return mask @ frontend.spread
 
     def query(
         self, output: ClassifierOutput, target: Tensor
@@ -102,7 +110,7 @@ def opened(logits: Tensor) -> Tensor:
 def build_class_decoder(
     classifier: AudioClassifier,
     frontend: BaseFrontEnd,
-    channels: Sequence[int] = (96, 64, 48, 32, 16, 4),
+    channels: Sequence[int] = (96, 64, 48, 32, 24),
     embed_dim: int = 64,
 ) -> ClassDecoder:
     """The :class:`ClassDecoder` that fits a classifier and a front end.
@@ -111,18 +119,19 @@ def build_class_decoder(
     any number of cells, a :class:`GridDecoder`, to which ``channels`` mean
     nothing.
     """
-    decoder = steered_decoder(
-        classifier,
-        frontend.n_mels,
-        channels,
-        embed_dim,
-        1,
-        frontend.spread,
-        frontend.heard,
-    )
-    built = ClassDecoder(decoder, classifier, frontend)
+    parts = classifier, frontend
+    sizes = classifier, frontend.n_mels, channels, embed_dim
+    if classifier.hidden_strides:
+        # Cells of two frames and bands: the same time buys more there.
+        look = nn.Conv2d(1, channels[-1], 5, 2, padding=2)
+        own = channels[-1], 2
+        decoder = steered_decoder(*sizes, own, depth=2, finest=2)
+        built = ClassDecoder(decoder, *parts, look)
+    else:
+        decoder = steered_decoder(*sizes, (1, 1), frontend.spread)
+        built = ClassDecoder(decoder, *parts)
     built.arguments = {"channels": list(channels), "embed_dim": embed_dim}
-    return built
+    return built.to(memory_format=torch.channels_last)
 
 
 def steered_decoder(
@@ -130,25 +139,20 @@ def steered_decoder(
     n_mels: int,
     channels: Sequence[int],
     embed_dim: int,
-    maps: int = 0,
+    own: tuple[int, int] | None = None,
     spread: Tensor | None = None,
-    heard: Tensor | None = None,
+    **cells: int,
 ) -> TextMaskDecoder | GridDecoder:
     """A decoder that embeddings steer, over a classifier's hidden maps.
 
-    After these it takes ``maps`` maps of the classifier's frames and bands.
+    After these it takes a map of ``own`` channels and stride. What ``cells``
+    says is for a :class:`TextMaskDecoder` alone.
     """
-    own = maps * (1,)
-    hidden = (*classifier.hidden_channels, *own)
+    hidden = (*classifier.hidden_channels, *(own or ())[:1])
     if classifier.hidden_strides:
+        strides = (*classifier.hidden_strides, *(own or ())[1:])
         return TextMaskDecoder(
-            hidden,
-            (*classifier.hidden_strides, *own),
-            channels,
-            n_mels,
-            spread,
-            embed_dim,
-            heard=heard,
+            hidden, strides, channels, n_mels, spread, embed_dim, **cells
         )
-    bands = (*classifier.hidden_bands, *(maps * (n_mels,)))
+    bands = (*classifier.hidden_bands, *((n_mels,) if own else ()))
     return GridDecoder(hidden, bands, n_mels, spread, embed_dim=embed_dim)

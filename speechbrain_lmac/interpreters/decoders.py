@@ -43,6 +43,10 @@ class MaskDecoder(nn.Module):
     spread : torch.Tensor or None
         Matrix (bands, bins) from the bands to the bins of the mask, as a front
         end has it; None where masks lie on the bands.
+    depth : int
+        3x3 convolutions per resolution.
+    finest : int
+        Input frames that a cell of the last resolution covers.
 
     Example
     -------
@@ -59,12 +63,15 @@ class MaskDecoder(nn.Module):
         channels: Sequence[int] = (64, 48, 32, 16),
         n_mels: int = 80,
         spread: Tensor | None = None,
+        depth: int = 1,
+        finest: int = 1,
     ):
         super().__init__()
         self.n_mels = n_mels
         self.arguments = {"channels": list(channels)}
         strides = _check_strides(hidden_strides)
         levels = [2**k for k in range(max(strides).bit_length() - 1, -1, -1)]
+        levels = [stride for stride in levels if stride >= finest]
         padded = [*channels, *[channels[-1]] * len(levels)]
         widths = dict(zip(levels, padded, strict=False))
         self.widths = widths
@@ -75,12 +82,12 @@ class MaskDecoder(nn.Module):
             for c, s in zip(hidden_channels, strides, strict=True)
         )
         self.joins = nn.ModuleDict(
-            {str(s): _ConvNormAct(widths[s]) for s in levels}
+            {str(s): _joins(widths[s], depth) for s in levels}
         )
         self.ups = nn.ModuleDict(
             {str(s): self.up(widths[s], widths[s // 2]) for s in levels[:-1]}
         )
-        self.head = nn.Conv2d(widths[1], 1, 1)
+        self.head = nn.Conv2d(widths[finest], 1, 1)
         self.register_buffer("spread", spread, persistent=False)
 
     def up(self, inputs: int, outputs: int) -> nn.Module:
@@ -111,7 +118,7 @@ class MaskDecoder(nn.Module):
                 if s == stride:
                     x = _fit(x, h.shape[2:]) + skip(h)
             x = self.joins[str(stride)](x)
-            if stride > 1:
+            if str(stride) in self.ups:
                 x = self.ups[str(stride)](x)
         # The head is pointwise: one channel is cropped, not all of them.
         logits = _fit(self.head(x), (num_frames, self.n_mels)).squeeze(1)
@@ -261,6 +268,12 @@ class _ConvNormAct(nn.Module):
     def forward(self, x):
         """Shape-preserving."""
         return F.leaky_relu(x + self.norm(self.conv(F.leaky_relu(x, 0.1))), 0.1)
+
+
+def _joins(channels, depth):
+    """One or several 3x3 convolutions of a resolution."""
+    layers = [_ConvNormAct(channels) for _ in range(depth)]
+    return layers[0] if depth == 1 else nn.Sequential(*layers)
 
 
 def _fit(x, size):

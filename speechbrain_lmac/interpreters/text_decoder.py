@@ -45,15 +45,19 @@ class Doubling(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, inputs, t, f) to (batch, outputs, 2 t, 2 f)."""
-        x = super().forward(x)
-        for dim in (2, 3):
-            n = x.shape[dim]
-            first, last = x.narrow(dim, 0, 1), x.narrow(dim, n - 1, 1)
-            before = torch.cat([first, x.narrow(dim, 0, n - 1)], dim)
-            after = torch.cat([x.narrow(dim, 1, n - 1), last], dim)
-            pair = [x.lerp(before, 0.25), x.lerp(after, 0.25)]
-            x = torch.stack(pair, dim + 1).flatten(dim, dim + 1)
-        return x
+        return _doubled(super().forward(x))
+
+
+def _doubled(x):
+    """Twice the frames and bands, linear between the centres of cells."""
+    for dim in (2, 3):
+        n = x.shape[dim]
+        first, last = x.narrow(dim, 0, 1), x.narrow(dim, n - 1, 1)
+        before = torch.cat([first, x.narrow(dim, 0, n - 1)], dim)
+        after = torch.cat([x.narrow(dim, 1, n - 1), last], dim)
+        pair = [x.lerp(before, 0.25), x.lerp(after, 0.25)]
+        x = torch.stack(pair, dim + 1).flatten(dim, dim + 1)
+    return x
 
 
 class TextMaskDecoder(MaskDecoder):
@@ -70,6 +74,8 @@ class TextMaskDecoder(MaskDecoder):
     heard : torch.Tensor or None
         Bins that the model hears, bool (bins,); None for all. The logits of
         others are ``-inf``, their mask is 0.
+    depth, finest : int
+        As for :class:`MaskDecoder`; what is finer is interpolated.
 
     Attributes
     ----------
@@ -102,9 +108,17 @@ class TextMaskDecoder(MaskDecoder):
         embed_dim: int = 512,
         text_dim: int = 64,
         heard: Tensor | None = None,
+        depth: int = 1,
+        finest: int = 1,
     ):
         super().__init__(
-            hidden_channels, hidden_strides, channels, n_mels, spread
+            hidden_channels,
+            hidden_strides,
+            channels,
+            n_mels,
+            spread,
+            depth,
+            finest,
         )
         self.embed_dim = embed_dim
         self.register_buffer("center", torch.zeros(embed_dim))
@@ -162,10 +176,13 @@ class TextMaskDecoder(MaskDecoder):
         for stride in self.levels:
             x = self._enter(x, self._skip(stride, hidden), owner, read)
             x = self.joins[str(stride)](self._film(stride, x, read))
-            if stride > 1:
+            if str(stride) in self.ups:
                 x = self.ups[str(stride)](x)
-        # The head is pointwise: one channel is cropped, not all of them.
-        logits = _fit(self.head(x), (num_frames, self.n_mels)).squeeze(1)
+        # The head is pointwise: one channel is widened and cropped, not all.
+        x = self.head(x)
+        for _ in range(self.levels[-1].bit_length() - 1):
+            x = _doubled(x)
+        logits = _fit(x, (num_frames, self.n_mels)).squeeze(1)
         if self.spread is not None:
             logits = logits @ self.spread
         return logits if self.closed is None else logits + self.closed
@@ -183,7 +200,10 @@ class TextMaskDecoder(MaskDecoder):
             self.skips, self.hidden_strides, hidden, strict=True
         ):
             if s == stride:
-                total = skip(h) if total is None else total + skip(h)
+                here = skip(h)
+                if total is not None:
+                    here = total + _fit(here, total.shape[2:])
+                total = here
         return total
 
     def _enter(self, x, skip, owner, read):

@@ -8,6 +8,7 @@ there is empty.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import speechbrain as sb
@@ -20,9 +21,8 @@ from speechbrain_lmac.data.mixtures import Mixture, mix_at_snr
 from speechbrain_lmac.data.pipelines import multi_hot
 from speechbrain_lmac.features import Parts
 from speechbrain_lmac.interpreters.masking import Explanation, explain
-from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
 from speechbrain_lmac.training.lmac import LMACBrain
-from speechbrain_lmac.training.zero_shot_brain import mix_partners
+from speechbrain_lmac.training.mixtures import measure_mixtures, mix_partners
 
 # An absent class may rise by this under its mask: less is not heard as it.
 _FREE_RISE = 0.02
@@ -148,9 +148,11 @@ class ClassLMACBrain(LMACBrain):
     """Trains a decoder that is told the class, a ``ClassDecoder``.
 
     Hyperparameters besides those of :class:`LMACBrain`: ``mix_prob``,
-    ``mix_snr``, ``noise_prob``, ``absent_prob`` (:func:`draw_query`) and
-    ``energy_power``, the power of a bin's energy that it counts with in the
-    guidance. Validation and test explain the decisions on clips as they are.
+    ``mix_snr``, ``noise_prob``, ``absent_prob`` (:func:`draw_query`),
+    ``energy_power``, the power of a band's energy that it counts with in the
+    guidance, and ``classified_share``, the share of a step's masks whose sound
+    the classifier hears: known sources teach for less time. Validation and
+    test explain the decisions on clips as they are.
     """
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Any:
@@ -176,7 +178,9 @@ class ClassLMACBrain(LMACBrain):
             self.modules.decoder,
             query.target,
         )
-        mask, spectrum = explanation.mask, explanation.spectrum
+        heard = math.ceil(hparams.classified_share * len(wavs))
+        mask = explanation.mask[:heard]
+        spectrum = explanation.spectrum.rows(slice(heard))
         sounds = None
         if self.through_the_wave():
             sounds = frontend.parts(mask, spectrum, wavs.shape[1])
@@ -200,39 +204,43 @@ class ClassLMACBrain(LMACBrain):
             return super().terms(predictions, batch, stage)
         explanation, masked_in, masked_out, query, _ = predictions
         classifier, mask = self.modules.classifier, explanation.mask
-        target, present = query.target, query.present
-        before, kept = map(
-            classifier.probabilities, (explanation.output, masked_in)
-        )
-        rise = (kept - before).gather(1, target[:, None]).squeeze(1)
-        rise = rise - _FREE_RISE
-        absent = (~present).to(mask)
+        absent = (~query.present).to(mask)
         terms = {
             "l1": mask.mean(),
             "absent": (mask.mean((1, 2)) * absent).mean(),
-            "rise": (rise.relu() * absent).mean(),
             "guidance": self.guided_by_sources(predictions),
         }
+        # The classifier hears the first ones of the batch.
+        heard = len(masked_in.logits)
+        before = classifier.probabilities(explanation.output)[:heard]
+        asked, present = query.target[:heard], query.present[:heard]
+        rise = classifier.probabilities(masked_in) - before
+        rise = rise.gather(1, asked[:, None]).squeeze(1) - _FREE_RISE
+        terms["rise"] = (rise.relu() * absent[:heard]).mean()
         if present.any():
-            asked, mode = target[present], self.hparams.mask_out_loss
             terms["l_in"] = classifier.evidence_loss(
-                masked_in.logits[present], asked
+                masked_in.logits[present], asked[present]
             )
             terms["l_out"] = classifier.rest_loss(
-                masked_out.logits[present], asked, mode, before[present]
+                masked_out.logits[present],
+                asked[present],
+                self.hparams.mask_out_loss,
+                before[present],
             )
         return terms
 
     def guided_by_sources(self, answer: Answer) -> Tensor:
-        """Cross-entropy of masks and ratios of magnitudes, louder bins first.
+        """Cross-entropy of masks and ratios of magnitudes, louder bands first.
 
-        The ratio of an absent class is 0; a clip of several labels, whose
-        sources nobody knows, guides nothing.
+        On the bands that the classifier hears, as masks are made. The ratio of
+        an absent class is 0; a clip of several labels, whose sources nobody
+        knows, guides nothing.
         """
         frontend, query = self.modules.frontend, answer.query
+        mask = answer.explanation.mask
         with torch.no_grad():
             named, other = (
-                frontend.mask_power(frontend(wavs)).sqrt()
+                frontend.on_bands(frontend.mask_power(frontend(wavs)).sqrt())
                 for wavs in (query.mixed.target, query.mixed.interferer)
             )
             total = named + other
@@ -242,7 +250,7 @@ class ClassLMACBrain(LMACBrain):
             weight = weight / weight.mean((1, 2), keepdim=True).clamp_min(1e-8)
         # Away from 0 and 1, where a logarithm has no gradient.
         entropy = F.binary_cross_entropy(
-            answer.explanation.mask.clamp(1e-6, 1 - 1e-6),
+            frontend.on_bands(mask).clamp(1e-6, 1 - 1e-6),
             wanted,
             reduction="none",
         )
@@ -261,40 +269,16 @@ class ClassLMACBrain(LMACBrain):
 
     @torch.no_grad()
     def measure_mixtures(self, batch: Any) -> dict[str, Tensor]:
-        """Which source the masks of 0 dB mixtures keep.
+        """Which source the masks of 0 dB mixtures keep, asked by class."""
+        frontend, classifier = self.modules.frontend, self.modules.classifier
 
-        Every clip is mixed with another one of the batch and asked for its
-        own class; NaN where both have the same.
-        """
-        frontend, wavs = self.modules.frontend, batch.sig.data
-        shift, labels = len(wavs) // 2, batch.label.data[:, 0]
-        if not frontend.listenable:
-            return {}
-        mixed = mix_at_snr(wavs, wavs.roll(shift, 0), 0.0)
-        found = explain(
-            mixed.mixture,
-            frontend,
-            self.modules.classifier,
-            self.modules.decoder,
-            labels,
-        )
-        gain, kept, _ = frontend.parts(
-            found.mask, found.spectrum, wavs.shape[1]
-        )
-        named, other = (
-            energy_kept(gain, frontend.power(frontend(x))) for x in mixed[1:]
-        )
-        gained = si_sdr_gain(kept, mixed.mixture, mixed.target)
-        values = {
-            "named wins": (named > other).to(named),
-            "kept": named - other,
-            "SI-SDR gain": gained,
-        }
-        undefined = (labels == labels.roll(shift)) | ~gained.isfinite()
-        return {
-            name: torch.where(undefined, torch.nan, value)
-            for name, value in values.items()
-        }
+        def explained(wavs, target):
+            decoder = self.modules.decoder
+            found = explain(wavs, frontend, classifier, decoder, target)
+            return found.mask, found.spectrum
+
+        labels = batch.label.data[:, 0]
+        return measure_mixtures(frontend, batch.sig.data, labels, explained)
 
     def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As of :class:`LMACBrain`; the quality counts the sources, too."""

@@ -23,11 +23,11 @@ from speechbrain_lmac.training.clap import (
     TextGroups,
     equal_texts,
 )
+from speechbrain_lmac.training.mixtures import mix_partners
 from speechbrain_lmac.training.zero_shot_brain import (
     Scene,
     ZeroShotExplainer,
     choose_prompts,
-    mix_partners,
 )
 from speechbrain_lmac.utils.checks import UserError
 

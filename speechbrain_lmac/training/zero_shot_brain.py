@@ -13,13 +13,12 @@ from speechbrain_lmac.classifiers.base import ClassifierOutput
 from speechbrain_lmac.classifiers.zero_shot.base import ZeroShotClassifier
 from speechbrain_lmac.data.captions.datasets import clip_classes
 from speechbrain_lmac.data.captions.prompts import readable
-from speechbrain_lmac.data.mixtures import Mixture, mix_at_snr
 from speechbrain_lmac.features import Spectrum, heard_part
 from speechbrain_lmac.metrics.explanation import explanation_metrics
-from speechbrain_lmac.metrics.separation import energy_kept, si_sdr_gain
 from speechbrain_lmac.metrics.similarity import rank_correlation
 from speechbrain_lmac.training import losses
 from speechbrain_lmac.training.lmac import ExplainerBrain, quality
+from speechbrain_lmac.training.mixtures import measure_mixtures
 from speechbrain_lmac.utils.checks import UserError
 
 # A mask of a present prompt below this mean says nothing.
@@ -101,30 +100,6 @@ def choose_prompts(
         for place in reversed(range(always.shape[1])):
             rank.scatter_(1, always[:, place, None], 10.0 - place)
     return rank.topk(min(count, similarity.shape[1])).indices
-
-
-def mix_partners(
-    wavs: Tensor,
-    groups: Tensor,
-    prob: float,
-    snr_db: Sequence[float],
-    generator: torch.Generator,
-) -> tuple[Mixture, Tensor, Tensor]:
-    """Mix clips of a batch with one another, the partner being known."""
-    low, high = (float(x) for x in snr_db)
-    clips = torch.arange(len(wavs))
-    shifts = 1 + torch.randperm(max(len(wavs) - 1, 1), generator=generator)
-    partners = (clips + shifts[:, None]) % len(wavs)
-    groups = groups.to(clips.device)
-    different = groups[partners] != groups
-    chosen = different.sum(1).argmax()
-    partner = partners[chosen]
-    known = torch.rand(len(wavs), generator=generator) < prob
-    known &= different[chosen]
-    share = torch.rand(len(wavs), generator=generator)
-    other = wavs[partner] * known.to(wavs)[:, None]
-    mixed = mix_at_snr(wavs, other, (low + (high - low) * share).to(wavs))
-    return Mixture(*mixed), partner, known.to(wavs.device)
 
 
 def validation_prompts(
@@ -241,7 +216,9 @@ class ZeroShotExplainer(ExplainerBrain):
         metrics = explanation_metrics(before, kept, rest, heard, decided)
         metrics |= self._measure_prompts(scene, decided)
         if self.hparams.finetuning:
-            metrics |= self._measure_mixtures(wavs, decided)
+            metrics |= measure_mixtures(
+                frontend, wavs, decided, self._explained_mixtures
+            )
         self.stats.append(ids, metrics)
         return classifier.evidence_loss(outputs[1].logits, decided)
 
@@ -275,32 +252,10 @@ class ZeroShotExplainer(ExplainerBrain):
             "dead": (right < _DEAD_MEAN).float(),
         }
 
-    def _measure_mixtures(self, wavs, decided):
-        """Which source the masks of 0 dB mixtures keep.
-
-        Every clip is mixed with another one of the batch, and named by the
-        prompt that was decided on it alone; NaN if both have the same.
-        """
-        frontend, shift = self.modules.frontend, len(wavs) // 2
-        mixed = mix_at_snr(wavs, wavs.roll(shift, 0), 0.0)
-        scene = self._among_classes(self.scene_of(mixed.mixture))
-        mask, spectrum = self._decided(scene, decided), scene.spectrum
-        gain, _ = frontend.gains(mask, spectrum.view)
-        named, other = (
-            energy_kept(gain, frontend.linear(frontend(x).view).square())
-            for x in mixed[1:]
-        )
-        values = {"named wins": (named > other).float()}
-        if frontend.listenable:
-            sound = frontend.listen(mask, spectrum, wavs.shape[1])
-            values["SI-SDR gain"] = si_sdr_gain(
-                sound, mixed.mixture, mixed.target
-            )
-        undefined = decided == decided.roll(shift)
-        return {
-            name: torch.where(undefined | ~value.isfinite(), torch.nan, value)
-            for name, value in values.items()
-        }
+    def _explained_mixtures(self, wavs, decided):
+        """Masks and spectra of mixtures for the prompts of their clips."""
+        scene = self._among_classes(self.scene_of(wavs))
+        return self._decided(scene, decided), scene.spectrum
 
     def stage_summary(self, stage_loss: float) -> dict[str, float]:
         """As the base's; the quality counts whether the prompt is followed."""

@@ -68,7 +68,8 @@ class BasisFrontEnd(BaseFrontEnd):
     mask_domain = "basis"
 
     def __init__(self):
-        super().__init__(16000, 64, 80, 128, torch.rand(80, 128) / 80)
+        spread = torch.eye(80).repeat(1, 2)[:, :128]
+        super().__init__(16000, 64, 80, 128, spread)
         self.register_buffer("basis", torch.linalg.qr(torch.randn(64, 64))[0])
 
     def analyse(self, wavs):
@@ -133,6 +134,7 @@ def test_training_lowers_the_objective(kind, parts):
         **{"finetuning": False, "contamination": None, "wave_prob": 0.5},
         **{"mix_prob": 0.5, "mix_snr": (-3, 3), "noise_prob": 0.5},
         **{"absent_prob": 0.3, "absent_w": 1, "rise_w": 1},
+        "classified_share": 1,
         **{"energy_power": 0.25},
     }
     modules = {

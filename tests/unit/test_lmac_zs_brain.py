@@ -25,10 +25,10 @@ from speechbrain_lmac.interpreters.text_decoder import build_text_decoder
 from speechbrain_lmac.training import losses
 from speechbrain_lmac.training.clap import TextGroups
 from speechbrain_lmac.training.lmac_zs import LMACZSBrain
+from speechbrain_lmac.training.mixtures import mix_partners
 from speechbrain_lmac.training.zero_shot_brain import (
     Scene,
     choose_prompts,
-    mix_partners,
     validation_prompts,
     zero_shot_quality,
 )
