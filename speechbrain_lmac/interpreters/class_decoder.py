@@ -141,7 +141,7 @@ def steered_decoder(
     embed_dim: int,
     own: tuple[int, int] | None = None,
     spread: Tensor | None = None,
-    **cells: int,
+    **cells: Any,
 ) -> TextMaskDecoder | GridDecoder:
     """A decoder that embeddings steer, over a classifier's hidden maps.
 
