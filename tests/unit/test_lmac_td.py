@@ -218,6 +218,7 @@ def brain_of(parts, sparsity_of="mask"):
         mask_out_loss="saturating", sparsity=SparsityWeight(0.1), reg_w_tv=0,
         g_w=1, finetuning=False, wave_prob=1, mix_prob=0.5, mix_snr=(-3, 3),
         noise_prob=0.5, absent_prob=0.3, absent_w=1, rise_w=1,
+        classified_share=1,
     )  # fmt: skip
 
 
