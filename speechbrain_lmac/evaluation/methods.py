@@ -128,7 +128,7 @@ def build_methods(
     for name in names:
         if name in decoders:
             built[name] = _by_decoder(decoders[name])
-        elif name == trained or not trained and name in TRAINED_NAMES:
+        elif name in (trained, *TRAINED_NAMES):
             built[name] = evaluated
         elif name in SIMPLE_METHODS:
             built[name] = SIMPLE_METHODS[name]
@@ -200,14 +200,13 @@ def check_methods(names: Sequence[str], trained: str | None = None) -> None:
     """Refuse unknown methods, and name the known.
 
     ``trained`` is what the evaluated interpreter's method is called; others
-    of ``TRAINED_NAMES`` are then refused, but for those of
-    ``TRAINED_METHODS``.
+    of ``TRAINED_NAMES`` are then refused, but for an L-MAC beside LMAC-TD.
 
     Example
     -------
     >>> check_methods(["lmac_zs", "random"], trained="lmac_zs")
     """
-    own = {trained, *TRAINED_METHODS}
+    own = {trained, "lmac"} if trained == "lmac_td" else {trained}
     others = set(TRAINED_NAMES) - own if trained else ()
     _check_names("methods", names, [m for m in METHODS if m not in others])
 

@@ -27,7 +27,12 @@ from speechbrain_lmac.features import (
     TimeFrontEnd,
     WaveformFrontEnd,
 )
-from speechbrain_lmac.interpreters import build_class_decoder, build_decoder
+from speechbrain_lmac.interpreters import (
+    build_class_decoder,
+    build_decoder,
+    build_time_decoder,
+    explain,
+)
 from speechbrain_lmac.training import (
     ClassLMACBrain,
     LMACBrain,
@@ -166,6 +171,21 @@ def test_training_lowers_the_objective(kind, parts):
     summary = brain.stage_summary(0.0)
     assert summary["quality"] <= 1 and 0 < summary["MM"] < 1
     assert ("named wins" in summary) == (kind is ClassLMACBrain)
+
+
+def test_a_waveform_classifier_is_explained_in_the_time_domain():
+    frontend = TimeFrontEnd(WaveformFrontEnd(), 64, 128)
+    classifier = WaveClassifier().freeze()
+    decoder = build_time_decoder(
+        classifier, frontend, embed_dim=6, width=8, d_ffn=8, chunk=6
+    )
+    found = explain(sounds(), frontend, classifier, decoder, torch.arange(3))
+    assert torch.equal(found.features, found.spectrum.wavs)
+    kept, rest = frontend.masked(found.mask, found.spectrum)
+    torch.testing.assert_close(kept + rest, found.features, atol=1e-5, rtol=0)
+    classifier(kept).logits[:, 0].sum().backward()
+    grads = [p.grad for p in decoder.masker.parameters()]
+    assert all(g is not None and g.isfinite().all() for g in grads)
 
 
 def test_every_method_is_scored_in_every_way(parts):
