@@ -6,6 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+import torchaudio.functional as AF
 from torch import Tensor
 
 #: Seconds of a frame.
@@ -25,6 +26,8 @@ EDGES = (0.05, 0.95)
 #: A sound whose loudest frame is so far below that of what it is a part of
 #: is not heard beside it.
 SILENT_DB = 40.0
+#: Hz: what lies below is hardly heard, however much energy it has.
+RUMBLE_HZ = 50.0
 #: Seconds whose spectrum is in memory at once.
 CHUNK_S = 60
 
@@ -97,10 +100,20 @@ def active_spans(
 
 
 def heard_spans(wav: Tensor, whole: Tensor, rate: int) -> list[tuple[int, int]]:
-    """As :func:`active_spans`, of a part (samples,) beside the whole."""
-    loudest = frame_energy(whole, rate).max().item()
-    silence = loudest / 10 ** (SILENT_DB / 10)
-    return active_spans(frame_energy(wav, rate), silence)
+    """As :func:`active_spans`, of a part (samples,) beside the whole.
+
+    Example
+    -------
+    >>> time = torch.arange(16000) / 16000
+    >>> rumble = 0.5 * torch.sin(2 * torch.pi * 10 * time)
+    >>> burst = torch.sin(2 * torch.pi * 900 * time) * (time < 0.5)
+    >>> heard_spans(rumble + burst, rumble + burst, 16000)
+    [(0, 50)]
+    """
+    sounds = AF.highpass_biquad(torch.stack([wav, whole]), rate, RUMBLE_HZ)
+    energy, beside = frame_energy(sounds, rate)
+    silence = beside.max().item() / 10 ** (SILENT_DB / 10)
+    return active_spans(energy, silence)
 
 
 def band_of(wav: Tensor, rate: int) -> tuple[float, float]:

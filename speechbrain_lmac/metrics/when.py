@@ -90,7 +90,7 @@ def when_metrics(
     Example
     -------
     >>> target = torch.zeros(1, 16000)
-    >>> target[:, 4000:8000] = 1.0
+    >>> target[:, 4000:8000] = torch.sin(torch.arange(4000) + 0.5)
     >>> scores = when_metrics(target, target, target, 16000)
     >>> {name: value.item() for name, value in scores.items()}
     {'pointing_game': 1.0, 'event_iou': 1.0, 'event_f1': 1.0, 'event_auc': 1.0}
