@@ -87,7 +87,7 @@ HEARD = tuple(
 )  # fmt: skip
 
 SOURCES = (
-    Metric("target_wins", "target wins", 1, 2, "share of clips of whose target "
+    Metric("target_wins", "wins", 1, 2, "share of clips of whose target "
            "the mask keeps more than of the interferer, 0 to 1"),
     Metric("target_kept", "target kept", 1, 2, "share of the target's energy "
            "that the mask keeps, 0 to 1"),

@@ -58,7 +58,7 @@ METHODS = {
     "mask": Method("Optimised mask", "ours", "#1111ee", "-.", "4"),
     "lmac": Method("L-MAC", "main", "#d55e00", "-", "o"),
     "lmac_ft": Method("L-MAC fine-tuned", "ours", "#e69f00", "-", "s"),
-    "lmac_td": Method("LMAC-TD", "main", "#aa3377", "-", "D"),
+    "lmac_td": Method("LMAC-TD", "main", "#000055", "-", "3"),
     "lmac_zs": Method("LMAC-ZS", "main", "#882255", "-", "D"),
     "all_ones": Method("All ones", "yardstick", "#b8bcc4", ":", "1"),
     "random": Method("Random", "yardstick", "#7a7f89", "--", "2"),

@@ -103,8 +103,9 @@ class FakeInterpreter:
         return found[0] if len(found) == 1 else found
 
     def interpret_files(
-        self, paths, top_k=1, classes=None, prompts=None, events=False
-    ):
+        self, paths, top_k=1, classes=None, prompts=None, events=False,
+        against=None,
+    ):  # fmt: skip
         if classes and "yodel" in classes:
             raise UserError("the classifier knows no class 'yodel'")
         return self.stream([str(p) for p in paths], top_k, classes, prompts)

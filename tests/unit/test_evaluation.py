@@ -257,7 +257,9 @@ def test_lengths_from_a_fifth_of_a_second_to_seven(mixed):
 def test_a_silent_clip_is_explained_without_nan(clean):
     stats, scored = clean
     row = table(stats["lmac"])["clip6"]
-    assert all(np.isfinite(value) for value in row.values())
+    # Nothing can be said of what sounds add to a clip that is none.
+    undefined = {name for name, x in row.items() if not np.isfinite(x)}
+    assert undefined == {"sum", "invented"}
     k, _, values = scored["lmac", "clip6"]
     assert not values.masked_in_wavs[k].any()
 
@@ -511,7 +513,7 @@ def test_a_new_method_joins_finished_rows(evaluate, models):
         done=done,
     )
     assert seen == {"all_ones"}
-    assert table(stats["lmac"]) == expected
+    assert_same_rows(table(stats["lmac"]), expected, 0)
     assert len(stats["all_ones"]) == len(stats["lmac"])
 
 
@@ -588,7 +590,8 @@ def test_sounds_are_scored_on_request_alone(evaluate):
     whole, _ = evaluate(contaminated=True, methods=["lmac"])
     spectra, _ = evaluate(contaminated=True, methods=["lmac"], heard=False)
     left = set(whole["lmac"].names) - set(spectra["lmac"].names)
-    assert left == {n for n in whole["lmac"].names if n.endswith("_wav")}
+    heard = {n for n in whole["lmac"].names if n.endswith("_wav")}
+    assert left == heard | {"sum", "invented"}
     for name in spectra["lmac"].names:
         np.testing.assert_array_equal(
             spectra["lmac"].values(name), whole["lmac"].values(name)

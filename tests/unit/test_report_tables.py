@@ -203,8 +203,9 @@ def test_screen_golden():
 
 
 def test_screen_fits_the_terminal():
-    # The widest cells: 9999, 100 %, -1.00 or -99.99 dB, best and undefined.
-    widest = {0: 9999.0, 1: 100.0, 2: -1.0}
+    # The widest cells: 9999, 100 %, -1.00 or -99.99 dB, 100.000 %, best and
+    # undefined.
+    widest = {0: 9999.0, 1: 100.0, 2: -1.0, 3: 100.0}
     values = {m.name: widest[m.digits] for m in METRICS.values()}
     values["SI-SDR_gain"] = -99.99
     ends = {f"{name}{end}": 0.0 for name in values for end in ("_low", "_high")}

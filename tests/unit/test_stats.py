@@ -186,7 +186,7 @@ def test_the_table_knows_every_metric():
     assert set(values) <= set(METRICS)
     lower = [m.name for m in METRICS.values() if m.direction == -1]
     assert lower == [
-        *("AD", "AD_speechbrain", "COMP", "AD_wav"),
+        *("AD", "AD_speechbrain", "COMP", "AD_wav", "invented"),
         *("interferer_kept", "deletion_auc"),
     ]
     stats = ClipStats()
