@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from speechbrain_lmac.metrics.stats import Summary
@@ -175,7 +176,7 @@ def format_screen(rows: Iterable[Row]) -> str:
     text = "higher is better"
     text += f", lower for {', '.join(lower)}" if lower else ""
     text += f", neither for {', '.join(neither)}" if neither else ""
-    lines += [text]
+    lines += textwrap.wrap(text, SCREEN_WIDTH)
     tables = context["tables"]
     if any(cell.best for t in tables for cells in t.cells for cell in cells):
         lines += ["* best of its column (all_ones and ideal are not ranked)"]
