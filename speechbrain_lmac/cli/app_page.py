@@ -393,11 +393,13 @@ def build_page(listening: Listening) -> Any:
         def write(least: float, request: gr.Request) -> str:
             return listening.files(visits[request.session_hash], least)
 
-        def end(request: gr.Request) -> None:
-            visits.pop(request.session_hash, None)
-
         def halt(request: gr.Request) -> None:
-            visits[request.session_hash].stop.set()
+            if request.session_hash in visits:
+                visits[request.session_hash].stop.set()
+
+        def end(request: gr.Request) -> None:
+            halt(request)
+            visits.pop(request.session_hash, None)
 
         model = {
             "concurrency_id": "model",

@@ -11,7 +11,7 @@ import soundfile as sf
 from zs_toys import zs_interpreter
 
 import speechbrain_lmac
-from speechbrain_lmac.inference import AudioInterpreter
+from speechbrain_lmac.inference import AudioInterpreter, clips
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("gradio", reason="gradio is not installed")
@@ -283,6 +283,29 @@ def test_what_is_too_large_is_refused(visitor, served, tmp_path):
     page.set_input_files("input[type=file]", tmp_path / "large.wav")
     page.wait_for_selector("text=/maximum/i")
     assert page.locator(".card").count() == 0 and served.files() == []
+
+
+def test_a_long_sound_shows_progress_and_can_be_stopped(
+    new_page, start, tmp_path, monkeypatch
+):
+    model = speechbrain_lmac.load_model(
+        "tone_nets:Tones", "saliency", RATE, labels=["low", "high"]
+    )
+    model.classifier.register_forward_hook(lambda *_: time.sleep(0.5))
+    # One window at a time.
+    monkeypatch.setattr(clips, "MAX_FRAMES_ASKED", 1)
+    served = start(AudioInterpreter(model, CPU, window_s=0.5, overlap_s=0.1))
+    page = new_page()
+    page.set_default_timeout(1000 * PATIENCE)
+    page.goto(served.address)
+    page.set_input_files(
+        "input[type=file]", tones(tmp_path / "long.wav", 0.1, 0.5, 5)
+    )
+    page.wait_for_selector("text=window by window")
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.wait_for_selector("text=Stopped.")
+    page.wait_for_selector("text=Drop Audio Here")
+    assert page.locator(".card").count() == 0 and page.errors == []
 
 
 def test_it_is_bound_to_this_computer(served):
