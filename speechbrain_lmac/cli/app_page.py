@@ -9,9 +9,10 @@ import functools
 import itertools
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -51,12 +52,17 @@ class Visit:
     """A sound of one visitor, what was found in it, and a wish to stop."""
 
     sound: torch.Tensor
-    name: str = ""
+    path: str
     prompts: list[str] | None = None
     probs: dict[str, float] = field(default_factory=dict)
     found: list[Explanation] = field(default_factory=list)
     number: int = field(default_factory=lambda: next(_number))
     stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return Path(self.path).name
 
 
 class Listening:
@@ -73,7 +79,7 @@ class Listening:
     def __init__(self, interpreter: AudioInterpreter, max_minutes: float = 10):
         self.interpreter, self.max_minutes = interpreter, max_minutes
         self.zero_shot = interpreter.zero_shot
-        self.known = functools.cache(self._by_method)
+        self.by_method = functools.cache(self._by_method)
 
     def _by_method(self, name: str) -> AudioInterpreter:
         if name == NOTHING:
@@ -82,8 +88,15 @@ class Listening:
         other = self.interpreter.interpreter.by_method(name)
         return AudioInterpreter(other, {"device": device})
 
-    def hear(self, path: str) -> Visit:
-        """Read a sound, unless it is too long; its file is deleted."""
+    def hear(self, path: str, others: Iterable[Visit] = ()) -> Visit:
+        """Read a sound, unless it is too long; its file is deleted.
+
+        Gradio names a file by what it holds: that of one of ``others`` who
+        gave the same at the same time is theirs no more than ours.
+        """
+        for one in [*others]:
+            if one.path == path and not Path(path).exists():
+                return Visit(one.sound, path)
         try:
             minutes = audio_info(path).duration / 60
             if minutes > self.max_minutes:
@@ -93,7 +106,7 @@ class Listening:
                 )
             peak = self.interpreter.interpreter.at_peak
             rate = self.interpreter.sample_rate
-            return Visit(load_audio(path, rate, peak).waveform, Path(path).name)
+            return Visit(load_audio(path, rate, peak).waveform, path)
         except UserError as error:
             # Where it lay is nobody's business.
             text = str(error).replace(path, Path(path).name)
@@ -119,22 +132,22 @@ class Listening:
         given = [line for line in dict.fromkeys(lines) if line] or None
         if self.zero_shot and given is None:
             raise UserError("Type what to listen for, a text on each line.")
-        if not visit.probs or visit.prompts != given:
-            visit.probs = classify(self.interpreter, visit.sound, given)
-            visit.prompts = given
-        if label not in visit.probs:
-            label = next(iter(visit.probs)) if given else None
-        visit.found = []
+        probs = visit.probs
+        if not probs or visit.prompts != given:
+            probs = classify(self.interpreter, visit.sound, given)
+        if label not in probs:
+            label = next(iter(probs)) if given else None
+        made: list[Explanation] = []
         for method in dict.fromkeys((NOTHING, other)):
-            found = self._explain(method, visit, label, progress)
+            found = self._explain(method, visit, label, given, progress)
             label = found.label
-            visit.found.append(found)
+            made.append(found)
+        # All at once: what fails or is stopped changes nothing.
+        visit.probs, visit.prompts, visit.found = probs, given, made
 
-    def _explain(self, method, visit, label, progress):
-        asked = {"classes": label}
-        if visit.prompts is not None:
-            asked = {"prompts": visit.prompts}
-        interpreter = self.known(method)
+    def _explain(self, method, visit, label, prompts, progress):
+        asked = {"classes": label} if prompts is None else {"prompts": prompts}
+        interpreter = self.by_method(method)
         (found,) = interpreter.interpret_batch(
             visit.sound, **asked, events=True, progress=progress
         )
@@ -242,186 +255,184 @@ def _waves(found):
 
 
 def build_page(listening: Listening) -> Any:
-    """The page, as Gradio's Blocks, with the settings of its ``launch``.
+    """The page, as Gradio's Blocks.
 
     ``page.visits`` are the visits by session; one goes when its tab closes.
     """
     import gradio as gr
-
-    visits: dict[str, Visit] = {}
-    names = listening.interpreter.labels
-    js = (TEMPLATES / "app.js").read_text(encoding="utf-8")
-
-    def part(visible=True):
-        return gr.HTML(
-            "", js_on_load=js, apply_default_css=False, visible=visible,
-            elem_classes="lmac",
-        )  # fmt: skip
-
-    def heading(text):
-        return gr.HTML(text, apply_default_css=False, elem_classes="lmac")
 
     with gr.Blocks(
         title="Why did it say that?",
         analytics_enabled=False,
         delete_cache=(600, 3600),
     ) as page:
-        svg = (TEMPLATES / "page.svg").read_text(encoding="utf-8")
-        heading(svg + WELCOME)
-        heading(
-            "<h2>1. Give it a sound</h2><p class=note>Up to "
-            f"{listening.max_minutes:g} minutes. It is kept in memory until "
-            "you close this tab, and nowhere else.</p>"
-        )
-        sound = gr.Audio(
-            sources=["upload", "microphone"],
-            type="filepath",
-            label="A sound",
-            elem_id="given",
-        )
-        prompts = gr.Textbox(
-
-            label="What to listen for: a text on each line",
-            placeholder="a dog barks\nrain", lines=3,
-            visible=listening.zero_shot,
-        )  # fmt: skip
-        with gr.Row():
-            go = gr.Button(
-                "Explain", variant="primary", visible=listening.zero_shot
-            )
-            stop = gr.Button("Stop", visible=False)
-        heard = gr.Column(visible=False)
-        with heard:
-            heading("<h2>2. What the classifier says</h2>")
-            says = part()
-            more = gr.Dropdown(
-                names, label="Any other class", value=None,
-                visible=len(names) > MANY,
-            )  # fmt: skip
-            heading("<h2>3. Hear why</h2>")
-            with gr.Row():
-                threshold = gr.Slider(
-                    0, 1, 0, step=0.05,
-                    label="Keep only where the mask is at least",
-                )  # fmt: skip
-                other = gr.Dropdown(
-                    [(NOTHING, NOTHING)]
-                    + [(method_label(name), name) for name in ATTRIBUTIONS],
-                    value=NOTHING,
-                    label="Compare with another method",
-                )
-            why = part()
-            own = part()
-            heading("<h2>4. Take it with you</h2>")
-            make = gr.Button("Make files: sounds, picture, numbers, labels")
-            files = part()
-
-        def work(request, label, texts, method, least, progress):
-            """Explain the visit's sound, and show it."""
-            visit = visits[request.session_hash]
-            visit.stop.clear()
-
-            def tell(share):
-                if visit.stop.is_set():
-                    raise UserError("Stopped.")
-                progress(share, desc="Explaining, window by window")
-
-            yield {sound: None, stop: gr.Button(visible=True)}
-            shown = {stop: gr.Button(visible=False)}
-            try:
-                listening.explain(visit, label, texts, method, tell)
-                yield shown | {
-                    heard: gr.Column(visible=True),
-                    says: listening.says(visit),
-                    why: listening.why(visit, least),
-                    own: "",
-                    files: "",
-                }
-            except UserError as error:
-                gr.Warning(str(error))
-                yield shown
-
-        def hear(
-            path: str,
-            texts: str,
-            method: str,
-            least: float,
-            request: gr.Request,
-            progress: Any = gr.Progress(),  # noqa: B008
-        ) -> Any:
-            try:
-                visits[request.session_hash] = listening.hear(path)
-            except UserError as error:
-                gr.Warning(str(error))
-                yield {sound: None}
-                return
-            yield from work(request, None, texts, method, least, progress)
-
-        def again(
-            texts: str,
-            method: str,
-            least: float,
-            request: gr.Request,
-            event: gr.EventData,
-            progress: Any = gr.Progress(),  # noqa: B008
-        ) -> Any:
-            if request.session_hash not in visits:
-                gr.Warning("Give it a sound first.")
-                return
-            found = visits[request.session_hash].found
-            label = found[0].label if found else None
-            label = (event._data or {}).get("label", label)
-            yield from work(request, label, texts, method, least, progress)
-
-        def choose(
-            label: str,
-            texts: str,
-            method: str,
-            least: float,
-            request: gr.Request,
-            progress: Any = gr.Progress(),  # noqa: B008
-        ) -> Any:
-            yield from work(request, label, texts, method, least, progress)
-
-        def louder(least: float, request: gr.Request) -> str:
-            return listening.why(visits[request.session_hash], least)
-
-        def marked(request: gr.Request, event: gr.EventData) -> str:
-            visit = visits[request.session_hash]
-            return listening.own(visit, event.action, event.boxes)
-
-        def write(least: float, request: gr.Request) -> str:
-            return listening.files(visits[request.session_hash], least)
-
-        def halt(request: gr.Request) -> None:
-            if request.session_hash in visits:
-                visits[request.session_hash].stop.set()
-
-        def end(request: gr.Request) -> None:
-            halt(request)
-            visits.pop(request.session_hash, None)
-
-        model = {
-            "concurrency_id": "model",
-            "concurrency_limit": 1,
-            "api_visibility": "private",
-        }
-        asked = [prompts, other, threshold]
-        results = [sound, stop, heard, says, why, own, files]
-        first = {"outputs": results, "show_progress_on": [sound], **model}
-        later = {"outputs": results, "show_progress_on": [why], **model}
-        for event in (sound.upload, sound.stop_recording):
-            event(hear, [sound, *asked], **first)
-        go.click(again, asked, **first)
-        says.choose(again, asked, **later)
-        other.input(again, asked, **later)
-        more.input(choose, [more, *asked], **later)
-        threshold.input(
-            louder, threshold, why, trigger_mode="always_last", **model
-        )
-        why.brush(marked, None, own, **model)
-        make.click(write, threshold, files, **model)
-        stop.click(halt, queue=False, api_visibility="private")
-        page.unload(end)
-    page.visits = visits
+        page.visits = {}
+        _connect(listening, page, _lay_out(listening))
     return page
+
+
+def _lay_out(listening: Listening) -> SimpleNamespace:
+    """The parts of the page, from top to bottom."""
+    import gradio as gr
+
+    names, zero_shot = listening.interpreter.labels, listening.zero_shot
+    js, svg = (
+        (TEMPLATES / name).read_text(encoding="utf-8")
+        for name in ("app.js", "page.svg")
+    )
+
+    def html(text=""):
+        return gr.HTML(
+            text, js_on_load=js, apply_default_css=False, elem_classes="lmac"
+        )
+
+    html(svg + WELCOME)
+    html(
+        "<h2>1. Give it a sound</h2><p class=note>Up to "
+        f"{listening.max_minutes:g} minutes. It is kept in memory until you "
+        "close this tab, and nowhere else.</p>"
+    )
+    sound = gr.Audio(
+        sources=["upload", "microphone"], type="filepath", label="A sound",
+        elem_id="given",
+    )  # fmt: skip
+    prompts = gr.Textbox(
+        label="What to listen for: a text on each line", lines=3,
+        placeholder="a dog barks\nrain", visible=zero_shot,
+    )  # fmt: skip
+    with gr.Row():
+        go = gr.Button("Explain", variant="primary", visible=zero_shot)
+        stop = gr.Button("Stop", visible=False)
+    with gr.Column(visible=False) as heard:
+        html("<h2>2. What the classifier says</h2>")
+        says = html()
+        more = gr.Dropdown(
+            names, value=None, label="Any other class",
+            visible=len(names) > MANY,
+        )  # fmt: skip
+        html("<h2>3. Hear why</h2>")
+        with gr.Row():
+            threshold = gr.Slider(
+                *(0, 1, 0), step=0.05,
+                label="Keep only where the mask is at least",
+            )  # fmt: skip
+            methods = [(method_label(name), name) for name in ATTRIBUTIONS]
+            other = gr.Dropdown(
+                [(NOTHING, NOTHING), *methods], value=NOTHING,
+                label="Compare with another method",
+            )  # fmt: skip
+        why, own = html(), html()
+        html("<h2>4. Take it with you</h2>")
+        make = gr.Button("Make files: sounds, picture, numbers, labels")
+        files = html()
+    return SimpleNamespace(
+        sound=sound, prompts=prompts, go=go, stop=stop, heard=heard, says=says,
+        more=more, threshold=threshold, other=other, why=why, own=own,
+        make=make, files=files,
+    )  # fmt: skip
+
+
+def _connect(listening: Listening, page: Any, parts: Any) -> None:
+    """Let the parts of the page do what they are there for."""
+    import gradio as gr
+
+    visits: dict[str, Visit] = page.visits
+    waiting: Any = gr.Progress()
+
+    def hear(path: str, request: gr.Request) -> None:
+        # Not behind others' work, for which it would lie around.
+        try:
+            visits[request.session_hash] = listening.hear(path, visits.values())
+        except UserError as error:
+            gr.Warning(str(error))
+
+    def first(request: gr.Request, progress: Any = waiting, *asked: Any) -> Any:
+        visit = visits.get(request.session_hash)
+        if visit and not visit.found:  # else the sound was refused
+            yield from work(visit, None, progress, *asked)
+
+    def again(
+        request: gr.Request,
+        event: gr.EventData,
+        progress: Any = waiting,
+        *asked: Any,
+    ) -> Any:
+        visit = visits.get(request.session_hash)
+        if visit is None:
+            gr.Warning("Give it a sound first.")
+            return
+        label = visit.found[0].label if visit.found else None
+        label = (event._data or {}).get("label", label)
+        yield from work(visit, label, progress, *asked)
+
+    def choose(
+        request: gr.Request,
+        progress: Any = waiting,
+        label: str = "",
+        *asked: Any,
+    ) -> Any:
+        yield from work(visits[request.session_hash], label, progress, *asked)
+
+    def work(visit, label, progress, prompts, other, threshold):
+        """Explain the visit's sound, and show it."""
+        visit.stop.clear()
+
+        def tell(share):
+            if visit.stop.is_set():
+                raise UserError("Stopped.")
+            progress(share, desc="Explaining, window by window")
+
+        yield {parts.stop: gr.Button(visible=True)}
+        shown = {}
+        try:
+            listening.explain(visit, label, prompts, other, tell)
+            shown = {
+                parts.says: listening.says(visit),
+                parts.why: listening.why(visit, threshold),
+                parts.own: "",
+                parts.files: "",
+            }
+        except UserError as error:
+            gr.Warning(str(error))
+        shown[parts.heard] = gr.Column(visible=bool(visit.found))
+        shown[parts.stop] = gr.Button(visible=False)
+        yield shown
+
+    def render_anew(threshold: float, request: gr.Request) -> str:
+        return listening.why(visits[request.session_hash], threshold)
+
+    def mark(request: gr.Request, event: gr.EventData) -> str:
+        visit = visits[request.session_hash]
+        return listening.own(visit, event.action, event.boxes)
+
+    def write(threshold: float, request: gr.Request) -> str:
+        return listening.files(visits[request.session_hash], threshold)
+
+    def halt(request: gr.Request) -> None:
+        if request.session_hash in visits:
+            visits[request.session_hash].stop.set()
+
+    def end(request: gr.Request) -> None:
+        halt(request)
+        visits.pop(request.session_hash, None)
+
+    private: dict[str, Any] = {"api_visibility": "private"}
+    model = {"concurrency_id": "model", "concurrency_limit": 1, **private}
+    shown = [parts.stop, parts.heard, parts.says, parts.why, parts.own]
+    shown.append(parts.files)
+    asked = [parts.prompts, parts.other, parts.threshold]
+    early = {"show_progress_on": [parts.sound], **model}
+    late = {"show_progress_on": [parts.why], **model}
+    for event in (parts.sound.upload, parts.sound.stop_recording):
+        read = event(hear, parts.sound, parts.sound, **private)
+        read.then(first, asked, shown, **early)
+    parts.go.click(again, asked, shown, **early)
+    parts.says.choose(again, asked, shown, **late)
+    parts.other.input(again, asked, shown, **late)
+    parts.more.input(choose, [parts.more, *asked], shown, **late)
+    least, often = parts.threshold, "always_last"
+    least.input(render_anew, least, parts.why, trigger_mode=often, **model)
+    parts.why.brush(mark, None, parts.own, **model)
+    parts.make.click(write, least, parts.files, **model)
+    parts.stop.click(halt, queue=False, **private)
+    page.unload(end)

@@ -11,7 +11,10 @@ import soundfile as sf
 from zs_toys import zs_interpreter
 
 import speechbrain_lmac
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.features import FrontEnd
 from speechbrain_lmac.inference import AudioInterpreter, clips
+from speechbrain_lmac.interpreters import Interpreter, build_decoder
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("gradio", reason="gradio is not installed")
@@ -264,6 +267,38 @@ def test_two_visitors_and_nothing_is_kept(visitor, served, tmp_path):
     for page in (one, two):
         page.close()
     wait(lambda: not served.blocks.visits)
+
+
+def test_two_visitors_with_the_same_file(new_page, served, both):
+    # Gradio's preview may come too late for the file: no matter here.
+    one, two = new_page(), new_page()
+    for page in (one, two):
+        page.set_default_timeout(1000 * PATIENCE)
+        page.goto(served.address)
+        page.wait_for_selector("text=Drop Audio Here")
+    for page in (one, two):
+        page.set_input_files("input[type=file]", both)
+    for page in (one, two):
+        page.wait_for_selector("text=Why “high”?")
+
+
+def test_any_of_many_classes(new_page, start, both):
+    labels = [f"class {k}" for k in range(20)]
+    frontend, classifier = FrontEnd(), SlimCnn(n_classes=20).freeze()
+    decoder = build_decoder(classifier, frontend).eval()
+    made = Interpreter(frontend, classifier, decoder, labels)
+    page = new_page()
+    page.set_default_timeout(1000 * PATIENCE)
+    page.goto(start(AudioInterpreter(made, CPU)).address)
+    page.set_input_files("input[type=file]", both)
+    page.wait_for_selector(".classes button")
+    shown = page.locator(".classes").inner_text()
+    name = next(name for name in labels if f"{name} " not in shown)
+    page.get_by_label("Any other class").fill(name)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"text=Why “{name}”?")
+    assert page.locator(".classes button").count() == 13
+    assert page.errors == []
 
 
 def test_what_is_too_long_is_refused(visitor, served, tmp_path):

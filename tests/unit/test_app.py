@@ -15,7 +15,11 @@ from speechbrain_lmac.cli import build_parser
 from speechbrain_lmac.cli.app import export
 from speechbrain_lmac.cli.app_page import MANY, Listening
 from speechbrain_lmac.features import FrontEnd
-from speechbrain_lmac.inference import AudioInterpreter, load_package
+from speechbrain_lmac.inference import (
+    AudioInterpreter,
+    clips,
+    load_package,
+)
 from speechbrain_lmac.interpreters import Interpreter, build_decoder
 from speechbrain_lmac.utils.checks import UserError
 
@@ -63,6 +67,14 @@ def test_a_sound_is_read_and_its_file_goes(listening, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+def test_the_same_file_of_two_visitors(listening, tmp_path):
+    path = write(tmp_path)
+    one = listening.hear(path)
+    assert listening.hear(path, [one]).sound is one.sound
+    with pytest.raises(UserError, match="both.wav"):
+        listening.hear(path)
+
+
 def test_a_long_sound_is_refused(listening, tmp_path):
     with pytest.raises(UserError, match=r"0\.2 minutes long; at most 0\.1 "):
         listening.hear(write(tmp_path, 12))
@@ -92,6 +104,21 @@ def test_the_decision_then_another_class(listening, visit):
     shown = listening.why(visit)
     assert text(shown).count("Why “low”?") == 2
     assert shown.count("<audio") == 6 and "What speaks for it" in shown
+
+
+def test_what_is_stopped_changes_nothing(listening, tmp_path, monkeypatch):
+    monkeypatch.setattr(clips, "MAX_FRAMES_ASKED", 1)  # a window at a time
+    visit = listening.hear(write(tmp_path, 3))
+    listening.explain(visit)
+    before = visit.found
+
+    def stop(share):
+        if share > 0:
+            raise UserError("Stopped.")
+
+    with pytest.raises(UserError, match="Stopped"):
+        listening.explain(visit, "low", progress=stop)
+    assert visit.found is before and before[0].label == "high"
 
 
 def test_without_the_high_tone_it_says_low(listening, visit):

@@ -6,6 +6,8 @@ from zs_toys import PROMPTS, tones, zs_interpreter
 
 import speechbrain_lmac
 from speechbrain_lmac.attribution import count_forwards
+from speechbrain_lmac.classifiers.slim import SlimCnn
+from speechbrain_lmac.features import FrontEnd, TimeFrontEnd
 from speechbrain_lmac.inference import AudioInterpreter
 from speechbrain_lmac.inference.listening import (
     above,
@@ -13,6 +15,7 @@ from speechbrain_lmac.inference.listening import (
     classify,
     listen,
 )
+from speechbrain_lmac.interpreters import Interpreter
 
 RATE, LOW, HIGH = 8000, 500, 3000
 UPPER = (0.0, 1.0, 0.5, 1.0)
@@ -59,6 +62,23 @@ def test_all_and_nothing(interpreter, seconds):
     kept, rest = listen(interpreter, found, torch.ones_like(found.mask))
     torch.testing.assert_close(kept, wav, atol=1e-4, rtol=0)
     assert rest.abs().max() < 1e-5
+
+
+def test_masks_in_the_time_domain():
+    frontend = TimeFrontEnd(FrontEnd(sample_rate=RATE), 64, 128)
+    classifier = SlimCnn(n_classes=2).freeze()
+    made = Interpreter(frontend, classifier, None, ["low", "high"])
+    interpreter = AudioInterpreter(
+        made.by_method("saliency"), {"device": "cpu"}
+    )
+    low, high = both()
+    found = explained(interpreter, low + high)
+    kept, rest = listen(
+        interpreter, found, boxes_mask(found.mask.shape, [UPPER])
+    )
+    torch.testing.assert_close(kept + rest, found.original, atol=1e-4, rtol=0)
+    scale = found.original.norm() / (low + high).norm()
+    assert (kept - scale * high).norm() < 0.2 * kept.norm()
 
 
 def test_a_threshold_asks_nothing(interpreter):
