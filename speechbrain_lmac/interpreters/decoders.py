@@ -46,7 +46,8 @@ class MaskDecoder(nn.Module):
     depth : int
         3x3 convolutions per resolution.
     finest : int
-        Input frames that a cell of the last resolution covers.
+        Input frames that a cell of the last resolution covers; what is finer
+        is interpolated.
 
     Example
     -------
@@ -120,8 +121,15 @@ class MaskDecoder(nn.Module):
             x = self.joins[str(stride)](x)
             if str(stride) in self.ups:
                 x = self.ups[str(stride)](x)
-        # The head is pointwise: one channel is cropped, not all of them.
-        logits = _fit(self.head(x), (num_frames, self.n_mels)).squeeze(1)
+        return self.logits(x, num_frames)
+
+    def logits(self, x: Tensor, num_frames: int) -> Tensor:
+        """Logits (batch, num_frames, bins) of the last resolution's map."""
+        # The head is pointwise: one channel is widened and cropped, not all.
+        x = self.head(x)
+        for _ in range(self.levels[-1].bit_length() - 1):
+            x = _doubled(x)
+        logits = _fit(x, (num_frames, self.n_mels)).squeeze(1)
         return logits if self.spread is None else logits @ self.spread
 
 
@@ -274,6 +282,18 @@ def _joins(channels, depth):
     """One or several 3x3 convolutions of a resolution."""
     layers = [_ConvNormAct(channels) for _ in range(depth)]
     return layers[0] if depth == 1 else nn.Sequential(*layers)
+
+
+def _doubled(x):
+    """Twice the frames and bands, linear between the centres of cells."""
+    for dim in (2, 3):
+        n = x.shape[dim]
+        first, last = x.narrow(dim, 0, 1), x.narrow(dim, n - 1, 1)
+        before = torch.cat([first, x.narrow(dim, 0, n - 1)], dim)
+        after = torch.cat([x.narrow(dim, 1, n - 1), last], dim)
+        pair = [x.lerp(before, 0.25), x.lerp(after, 0.25)]
+        x = torch.stack(pair, dim + 1).flatten(dim, dim + 1)
+    return x
 
 
 def _fit(x, size):

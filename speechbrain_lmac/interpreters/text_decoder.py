@@ -23,7 +23,7 @@ from speechbrain_lmac.classifiers.zero_shot.base import (
     ZeroShotClassifier,
 )
 from speechbrain_lmac.features import BaseFrontEnd, Spectrum
-from speechbrain_lmac.interpreters.decoders import MaskDecoder, _fit
+from speechbrain_lmac.interpreters.decoders import MaskDecoder, _doubled, _fit
 
 # Similarities are cosines; times this they are of the size of one.
 _SIMILARITY_GAIN = 5.0
@@ -48,18 +48,6 @@ class Doubling(nn.Conv2d):
         return _doubled(super().forward(x))
 
 
-def _doubled(x):
-    """Twice the frames and bands, linear between the centres of cells."""
-    for dim in (2, 3):
-        n = x.shape[dim]
-        first, last = x.narrow(dim, 0, 1), x.narrow(dim, n - 1, 1)
-        before = torch.cat([first, x.narrow(dim, 0, n - 1)], dim)
-        after = torch.cat([x.narrow(dim, 1, n - 1), last], dim)
-        pair = [x.lerp(before, 0.25), x.lerp(after, 0.25)]
-        x = torch.stack(pair, dim + 1).flatten(dim, dim + 1)
-    return x
-
-
 class TextMaskDecoder(MaskDecoder):
     """The U-Net of :class:`MaskDecoder`, steered by a prompt.
 
@@ -75,7 +63,7 @@ class TextMaskDecoder(MaskDecoder):
         Bins that the model hears, bool (bins,); None for all. The logits of
         others are ``-inf``, their mask is 0.
     depth, finest : int
-        As for :class:`MaskDecoder`; what is finer is interpolated.
+        As for :class:`MaskDecoder`.
 
     Attributes
     ----------
@@ -178,13 +166,7 @@ class TextMaskDecoder(MaskDecoder):
             x = self.joins[str(stride)](self._film(stride, x, read))
             if str(stride) in self.ups:
                 x = self.ups[str(stride)](x)
-        # The head is pointwise: one channel is widened and cropped, not all.
-        x = self.head(x)
-        for _ in range(self.levels[-1].bit_length() - 1):
-            x = _doubled(x)
-        logits = _fit(x, (num_frames, self.n_mels)).squeeze(1)
-        if self.spread is not None:
-            logits = logits @ self.spread
+        logits = self.logits(x, num_frames)
         return logits if self.closed is None else logits + self.closed
 
     def _read(self, text, similarity):
