@@ -111,7 +111,7 @@ class MaskDecoder(nn.Module):
         Tensor
             Logits, shape (batch, num_frames, bins).
         """
-        x = 0.0
+        x: Any = 0.0
         for stride in self.levels:
             for skip, s, h in zip(
                 self.skips, self.hidden_strides, hidden, strict=True

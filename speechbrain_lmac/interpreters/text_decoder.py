@@ -12,6 +12,7 @@ map.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -160,7 +161,7 @@ class TextMaskDecoder(MaskDecoder):
             owner = owner.repeat_interleave(text.shape[1:-1].numel())
         text, similarity = text.flatten(0, -2), similarity.flatten()
         read = self._read(text, similarity)
-        x = None
+        x: Any = None
         for stride in self.levels:
             x = self._enter(x, self._skip(stride, hidden), owner, read)
             x = self.joins[str(stride)](self._film(stride, x, read))
