@@ -1,5 +1,8 @@
 """Checkpoints are there whole or not at all, and NaN does not get in."""
 
+import shutil
+import time
+
 import pytest
 import torch
 from speechbrain.utils.checkpoints import Checkpointer
@@ -33,11 +36,15 @@ def recovered(folder, checkpointer_class=AtomicCheckpointer, **kwargs):
     return layer, found.recover_if_possible(**kwargs)
 
 
-def test_the_newest_of_several_in_a_second_is_recovered(checkpointer, layer):
-    for value in (1, 2, 3):
-        save(checkpointer, layer, value)
+def test_the_newest_of_a_second_is_recovered(checkpointer, layer, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda *_: "2026-01-01+00-00-00")
+    first, *_ = [save(checkpointer, layer, value) for value in (1, 2, 3)]
+    assert recovered(checkpointer.checkpoints_dir)[0].weight == 3
+    # Its name is free again: the first by name, the newest by time.
+    shutil.rmtree(first.path)
+    assert save(checkpointer, layer, 4).path == first.path
     found, checkpoint = recovered(checkpointer.checkpoints_dir)
-    assert found.weight == 3 and checkpoint.meta["epoch"] == 3
+    assert found.weight == 4 and checkpoint.meta["epoch"] == 4
     assert len(checkpointer.list_checkpoints()) == 3
 
 
